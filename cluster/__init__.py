@@ -1,0 +1,1 @@
+"""Offline jobs, the command line, and the machines they run on."""

@@ -1,0 +1,5 @@
+"""`python -m cluster` is the `reranker` command."""
+
+from cluster.cli import main
+
+main()

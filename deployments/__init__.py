@@ -1,0 +1,1 @@
+"""Online: the Ray Serve graph, thin shells over `reranker`."""

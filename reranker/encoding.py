@@ -1,0 +1,183 @@
+"""Texts to token arrays: one query with many passages becomes EncodedPairs.
+
+Knows nothing of weights or devices. The token ids of a pair are exactly those of
+`tokenizer(query_text, passage_text, truncation=True, max_length=max_pair_tokens)`, yet the query is tokenized once
+and every passage once, alone: the special tokens come from the tokenizer's own pair template, and the cut is
+computed from the lengths.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from tokenizers import Tokenizer
+from transformers import PreTrainedTokenizerBase
+
+from reranker.errors import CheckpointError
+from reranker.prompt import PromptTemplate, well_formed
+from reranker.types import EncodedPairs, IntArray, Passage, Truncation, offsets
+
+MAX_WINDOWS = 64  # of one passage under truncation "max_passage"; what lies beyond is cut and flagged
+
+
+@dataclass(frozen=True, slots=True)
+class PairLayout:
+    """The special tokens a tokenizer puts around a pair: head, query, middle, passage, tail.
+
+    prefix_type, passage_type: token type ids of everything up to the passage, and from it on.
+    """
+
+    head: tuple[int, ...]
+    middle: tuple[int, ...]
+    tail: tuple[int, ...]
+    prefix_type: int
+    passage_type: int
+
+    @property
+    def special_tokens(self) -> int:
+        return len(self.head) + len(self.middle) + len(self.tail)
+
+    @classmethod
+    def of(cls, tokenizer: PreTrainedTokenizerBase) -> PairLayout:
+        """Read the layout off one tokenized pair. Raises CheckpointError for one that cannot be split."""
+        probe = tokenizer("a", "b", return_token_type_ids=True)
+        ids, owners, types = probe["input_ids"], probe.sequence_ids(), probe["token_type_ids"]
+        try:
+            query, passage = owners.index(0), owners.index(1)
+        except ValueError:
+            raise CheckpointError("its tokenizer does not encode pairs: no text of the pair is left") from None
+        query_end = len(owners) - owners[::-1].index(0)
+        passage_end = len(owners) - owners[::-1].index(1)
+        if passage < query_end or len(set(types[:passage])) != 1 or len(set(types[passage:])) != 1:
+            raise CheckpointError("its tokenizer does not write a pair as query, then passage")
+        return cls(
+            head=tuple(ids[:query]),
+            middle=tuple(ids[query_end:passage]),
+            tail=tuple(ids[passage_end:]),
+            prefix_type=types[0],
+            passage_type=types[passage],
+        )
+
+
+class PairEncoder:
+    """Encodes pairs as one checkpoint wants them. Safe to call from several threads."""
+
+    def __init__(
+        self, tokenizer: PreTrainedTokenizerBase, template: PromptTemplate, max_pair_tokens: int
+    ) -> None:
+        if not tokenizer.is_fast:
+            raise CheckpointError("its tokenizer has no tokenizer.json: save it once as a fast tokenizer")
+        self.template = template
+        self.max_pair_tokens = max_pair_tokens
+        self.layout = PairLayout.of(tokenizer)
+        self._text_budget = max_pair_tokens - self.layout.special_tokens
+        if self._text_budget < 2:
+            raise CheckpointError(
+                f"max_pair_tokens {max_pair_tokens} leaves no room for text beside "
+                f"{self.layout.special_tokens} special tokens: allow at least {self.layout.special_tokens + 2}"
+            )
+        self._cut_left = tokenizer.truncation_side == "left"
+        # A copy, because truncation and padding are state of the backend and the caller may set them.
+        self._backend = Tokenizer.from_str(tokenizer.backend_tokenizer.to_str())
+        self._backend.no_truncation()
+        self._backend.no_padding()
+        self._backend.encode_special_tokens = tokenizer.split_special_tokens
+
+    def encode(
+        self, query: str, passages: Sequence[Passage], truncation: Truncation = "model"
+    ) -> EncodedPairs:
+        """Pairs of one query in the order of the passages.
+
+        Under "max_passage" a passage that does not fit becomes several pairs, one a window. Under "error" pairs
+        are cut as under "model"; it is for the caller to look at `truncated`.
+        """
+        query_ids = self._tokenize([self.template.query(query)])[0]
+        passage_ids = self._tokenize([self.template.passage(passage) for passage in passages])
+        candidate_of = np.arange(len(passages), dtype=np.int32)
+        cut = np.zeros(len(passages), dtype=bool)
+        if truncation == "max_passage":
+            passage_ids, candidate_of, cut = self._windows(len(query_ids), passages, passage_ids)
+        lengths = np.array([len(ids) for ids in passage_ids], dtype=np.int64)
+        query_kept, passage_kept = longest_first(len(query_ids), lengths, self._text_budget)
+        kept_of_query, prefix_of = np.unique(query_kept, return_inverse=True)
+        head, middle, tail = (
+            np.array(part, dtype=np.int32) for part in (self.layout.head, self.layout.middle, self.layout.tail)
+        )
+        prefixes = [np.concatenate((head, self._cut(query_ids, kept), middle)) for kept in kept_of_query]
+        parts: list[IntArray] = []
+        for ids, kept in zip(passage_ids, passage_kept, strict=True):
+            parts += [self._cut(ids, kept), tail]
+        empty = np.empty(0, dtype=np.int32)
+        return EncodedPairs(
+            prefix_ids=np.concatenate(prefixes) if prefixes else empty,
+            prefix_offsets=offsets(np.array([len(prefix) for prefix in prefixes], dtype=np.int64)),
+            prefix_of=prefix_of.astype(np.int32),
+            passage_ids=np.concatenate(parts) if parts else empty,
+            passage_offsets=offsets(passage_kept + len(tail)),
+            candidate_of=candidate_of,
+            truncated=(query_kept < len(query_ids)) | (passage_kept < lengths) | cut,
+        )
+
+    def _tokenize(self, texts: list[str]) -> list[IntArray]:
+        """Token ids without special tokens, one int32 array a text."""
+        encodings = self._backend.encode_batch_fast(
+            [well_formed(text) for text in texts], add_special_tokens=False
+        )
+        return [np.array(encoding.ids, dtype=np.int32) for encoding in encodings]
+
+    def _cut(self, ids: IntArray, kept: int) -> IntArray:
+        return ids[len(ids) - kept :] if self._cut_left else ids[:kept]
+
+    def _windows(
+        self, query_tokens: int, passages: Sequence[Passage], passage_ids: list[IntArray]
+    ) -> tuple[list[IntArray], IntArray, NDArray[np.bool_]]:
+        """Window texts of passages that do not fit, tokenized; whose they are; whether text was left out."""
+        room = self._text_budget - min(query_tokens, self._text_budget // 2)
+        ids: list[IntArray] = []
+        owners: list[int] = []
+        cut: list[bool] = []
+        for candidate, (passage, whole) in enumerate(zip(passages, passage_ids, strict=True)):
+            texts, left_out = self._split(passage, room) if len(whole) > room else ([], False)
+            windows = self._tokenize([self.template.passage(Passage(text, passage.title)) for text in texts])
+            ids += windows or [whole]
+            owners += [candidate] * (len(windows) or 1)
+            cut += [left_out] * (len(windows) or 1)
+        return ids, np.array(owners, dtype=np.int32), np.array(cut, dtype=bool)
+
+    def _split(self, passage: Passage, room: int) -> tuple[list[str], bool]:
+        """A passage's text in pieces that fit beside its title, and whether some of it was left out."""
+        title_tokens = len(self._tokenize([self.template.passage(Passage("", passage.title))])[0])
+        step = room - title_tokens - 1  # a piece tokenized alone may take a token more than inside the text
+        if step < 1:
+            return [], False  # the title fills the pair: cut as the model does
+        text = well_formed(passage.text)
+        spans = self._backend.encode(text, add_special_tokens=False).offsets
+        starts = [0] + [spans[at][0] for at in range(step, len(spans), step)]
+        ends = [*starts[1:], len(text)]
+        pieces = [text[start:end] for start, end in zip(starts, ends, strict=True)]
+        return pieces[:MAX_WINDOWS], len(pieces) > MAX_WINDOWS
+
+
+def longest_first(
+    query_tokens: int, passage_tokens: NDArray[np.int64], budget: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """How many tokens of the query and of each passage a pair keeps, both int64 (pairs,).
+
+    Only the longer side is cut while the shorter one fits in half of the budget; else both share it, the odd
+    token going to the longer side, or to the passage when they are equal. This is what Hugging Face's
+    `longest_first` does (tokenizers, `truncate_encodings`).
+    """
+    query = np.full_like(passage_tokens, query_tokens)
+    short, long = np.minimum(query, passage_tokens), np.maximum(query, passage_tokens)
+    long_kept = np.where(short + long <= budget, long, np.maximum(short, budget - short))
+    both = short + long_kept > budget
+    short_kept = np.where(both, budget // 2, short)
+    long_kept = np.where(both, budget // 2 + budget % 2, long_kept)
+    query_is_longer = query > passage_tokens
+    return (
+        np.where(query_is_longer, long_kept, short_kept),
+        np.where(query_is_longer, short_kept, long_kept),
+    )

@@ -1,0 +1,155 @@
+"""Every error a caller can meet, as one tree.
+
+    RerankerError
+    ├── InvalidRequest            the caller can mend it
+    │   ├── MalformedBody         not JSON, or not a JSON object
+    │   ├── InvalidField          a field is missing, of the wrong type or out of bounds
+    │   ├── TooManyCandidates
+    │   ├── PairTooLong           only under truncation "error"
+    │   ├── UnknownModel
+    │   └── BodyTooLarge
+    ├── InvalidFile               a file of queries, passages, runs or qrels
+    ├── CheckpointError           this checkpoint cannot be served
+    │   └── FidelityError         its scores are not those of Hugging Face
+    └── ServiceError              ours to mend, or wait
+        ├── Overloaded
+        ├── Unavailable
+        ├── DeadlineExceeded
+        └── NonFiniteLogit
+
+Knows nothing of HTTP or exit codes: the shells map a class to a status. Arguments are positional and kept in
+`args`, so that every error survives pickling between Ray processes.
+"""
+
+from pathlib import Path
+
+
+class RerankerError(Exception):
+    """Base of the tree. `str(error)` is one line: what came, what is allowed, what to do."""
+
+
+class InvalidRequest(RerankerError):
+    """The request cannot be answered as sent."""
+
+
+class MalformedBody(InvalidRequest):
+    """The body is not a JSON object."""
+
+
+class InvalidField(InvalidRequest):
+    """One field is missing, of the wrong type or out of bounds."""
+
+    def __init__(self, field: str, problem: str) -> None:
+        super().__init__(field, problem)
+        self.field, self.problem = field, problem
+
+    def __str__(self) -> str:
+        return f"{self.field}: {self.problem}"
+
+
+class TooManyCandidates(InvalidRequest):
+    """More documents than one request may carry."""
+
+    def __init__(self, got: int, limit: int) -> None:
+        super().__init__(got, limit)
+        self.got, self.limit = got, limit
+
+    def __str__(self) -> str:
+        return f"{self.got} documents, limit {self.limit}: split the request"
+
+
+class PairTooLong(InvalidRequest):
+    """A pair exceeds the model's length and the caller asked not to truncate."""
+
+    def __init__(self, index: int, limit: int) -> None:
+        super().__init__(index, limit)
+        self.index, self.limit = index, limit
+
+    def __str__(self) -> str:
+        return (
+            f"document {self.index} and the query exceed {self.limit} tokens together: "
+            'shorten them, or send truncation "model" or "max_passage"'
+        )
+
+
+class UnknownModel(InvalidRequest):
+    """The caller named a model that is not served here, and names are checked."""
+
+    def __init__(self, got: str, served: str) -> None:
+        super().__init__(got, served)
+        self.got, self.served = got, served
+
+    def __str__(self) -> str:
+        return f"model {self.got!r} is not served here; this endpoint serves {self.served!r}"
+
+
+class BodyTooLarge(InvalidRequest):
+    """The body exceeds the cap."""
+
+    def __init__(self, limit_bytes: int) -> None:
+        super().__init__(limit_bytes)
+        self.limit_bytes = limit_bytes
+
+    def __str__(self) -> str:
+        return f"the body exceeds {self.limit_bytes} bytes: split the request"
+
+
+class InvalidFile(RerankerError):
+    """A file cannot be read as what it should be."""
+
+    def __init__(self, path: str | Path, problem: str, line: int | None = None) -> None:
+        super().__init__(str(path), problem, line)
+        self.path, self.problem, self.line = str(path), problem, line
+
+    def __str__(self) -> str:
+        where = self.path if self.line is None else f"{self.path}:{self.line}"
+        return f"{where}: {self.problem}"
+
+
+class CheckpointError(RerankerError):
+    """This checkpoint cannot be served; the message says why and what would do."""
+
+
+class FidelityError(CheckpointError):
+    """A checkpoint's golden scores were not reproduced."""
+
+
+class ServiceError(RerankerError):
+    """The request was fine; the service could not answer it."""
+
+
+class Overloaded(ServiceError):
+    """The queue is full."""
+
+    def __init__(self, retry_after_s: float) -> None:
+        super().__init__(retry_after_s)
+        self.retry_after_s = retry_after_s
+
+    def __str__(self) -> str:
+        return f"too much work is queued: retry in {self.retry_after_s:g} s"
+
+
+class Unavailable(ServiceError):
+    """No replica can answer now."""
+
+
+class DeadlineExceeded(ServiceError):
+    """The answer was not ready in time."""
+
+    def __init__(self, timeout_ms: int) -> None:
+        super().__init__(timeout_ms)
+        self.timeout_ms = timeout_ms
+
+    def __str__(self) -> str:
+        return f"no answer within {self.timeout_ms} ms: allow more time or send fewer documents"
+
+
+class NonFiniteLogit(ServiceError):
+    """The model answered NaN or infinity; such a score never enters a ranking."""
+
+    def __init__(self, index: int) -> None:
+        super().__init__(index)
+        self.index = index
+
+    def __str__(self) -> str:
+        return f"the model gave no finite score for document {self.index}: its weights or dtype are at fault"

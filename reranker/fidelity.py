@@ -1,0 +1,102 @@
+"""Are these the scores Hugging Face would give? Replay a checkpoint's golden pairs before it serves.
+
+A pass is necessary, not sufficient: it catches a wrong template, tokenizer, head, adapter or dtype in a second, and
+leaves statistics over thousands of pairs to the tests.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+
+import numpy as np
+
+from reranker.card import CheckpointCard, GoldenPair
+from reranker.checkpoint import load_encoder, locate
+from reranker.encoding import PairEncoder
+from reranker.engine import HALF_PRECISION, Engine, load_engine
+from reranker.errors import FidelityError
+from reranker.settings import CheckpointSettings, EngineSettings
+from reranker.types import EncodedPairs, ModelDescription, Passage
+
+log = logging.getLogger(__name__)
+
+FLOAT32_BOUND = 1e-4
+# Half precision rounds differently on every machine: allow a few times Hugging Face's own error, and at least two
+# units in the last place of a bfloat16 of the largest logit.
+HALF_ERROR_FACTOR = 4.0
+HALF_ULPS = 2 * 2.0**-8
+
+
+@dataclass(frozen=True, slots=True)
+class VerifiedEngine:
+    """An engine whose golden scores were replayed, with its encoder and what to tell clients of both."""
+
+    engine: Engine
+    encoder: PairEncoder
+    description: ModelDescription
+
+
+def load_verified(checkpoint: CheckpointSettings, settings: EngineSettings) -> VerifiedEngine:
+    """Load a checkpoint and replay its golden pairs.
+
+    Raises CheckpointError when it cannot be loaded, FidelityError when its scores are wrong. Without golden scores
+    the description says 'unverified'.
+    """
+    files = locate(checkpoint, weights=True)
+    encoder = load_encoder(checkpoint, files)
+    engine = load_engine(files, encoder.layout, checkpoint, settings)
+    fidelity = _fidelity(files.card, encoder, engine)
+    log.info("%s on %s in %s: %s", files.name, engine.device, engine.dtype, fidelity)
+    return VerifiedEngine(
+        engine,
+        encoder,
+        ModelDescription(
+            model=files.name,
+            revision=checkpoint.revision,
+            template=encoder.template.name,
+            template_version=encoder.template.version,
+            max_pair_tokens=encoder.max_pair_tokens,
+            assumed_template=files.card is None and checkpoint.template == "auto",
+            dtype=str(engine.dtype).removeprefix("torch."),
+            device=engine.device,
+            fidelity=fidelity,
+        ),
+    )
+
+
+def _fidelity(card: CheckpointCard | None, encoder: PairEncoder, engine: Engine) -> str:
+    if card is None or not card.golden:
+        return "unverified: the checkpoint has no golden scores"
+    if (encoder.template.name, encoder.max_pair_tokens) != (card.template, card.max_pair_tokens):
+        return (
+            f"unverified: the golden scores are for template {card.template} at {card.max_pair_tokens} tokens"
+        )
+    worst, bound = replay(card.golden, encoder, engine)
+    return f"verified: {len(card.golden)} golden scores within {worst:.2g} (bound {bound:.2g})"
+
+
+def replay(golden: tuple[GoldenPair, ...], encoder: PairEncoder, engine: Engine) -> tuple[float, float]:
+    """(largest |error|, its bound), in logits. Raises FidelityError naming the check that failed."""
+    parts = [encoder.encode(pair.query, [Passage(pair.text, pair.title)]) for pair in golden]
+    for number, (pair, part) in enumerate(zip(golden, parts, strict=True)):
+        if tuple(part.pair_ids(0).tolist()) != pair.input_ids:
+            raise FidelityError(
+                f"golden pair {number} has other token ids than Hugging Face gave it: "
+                "the tokenizer or the template is not the one the checkpoint was imported with"
+            )
+    logits = engine.score(EncodedPairs.concat(parts))
+    truth = np.array([pair.logit for pair in golden], dtype=np.float32)
+    errors = np.abs(logits - truth)
+    bound = FLOAT32_BOUND
+    if engine.dtype in HALF_PRECISION:
+        own = np.abs(np.array([pair.logit_bfloat16 for pair in golden]) - truth).max()
+        bound = float(max(HALF_ERROR_FACTOR * own, HALF_ULPS * np.abs(truth).max()))
+    if not np.all(errors <= bound):  # also when an error is NaN
+        worst = int(np.argmax(np.nan_to_num(errors, nan=np.inf)))
+        raise FidelityError(
+            f"golden pair {worst} scores {logits[worst]:.5g} where Hugging Face gave {truth[worst]:.5g} "
+            f"({str(engine.dtype).removeprefix('torch.')}, bound {bound:.2g}): the weights are not those that were imported"
+        )
+    return float(errors.max()), bound
+

@@ -1,0 +1,40 @@
+"""From logits to a ranking: order, ties and the cut."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from reranker.errors import NonFiniteLogit, PairTooLong
+from reranker.types import Candidate, CandidateScores, FloatArray, ScoredCandidate, Truncation
+
+
+def best_first(logits: FloatArray, top_n: int | None = None) -> NDArray[np.intp]:
+    """Indexes of the best `top_n` (all where None), highest logit first, ties in input order.
+
+    Raises NonFiniteLogit when a logit is NaN or infinite: such a score has no place in an order.
+    """
+    finite = np.isfinite(logits)
+    if not finite.all():
+        raise NonFiniteLogit(int(np.argmin(finite)))
+    return np.argsort(-logits, kind="stable")[:top_n]
+
+
+def ranked(
+    candidates: tuple[Candidate, ...], scores: CandidateScores, top_n: int | None = None
+) -> tuple[ScoredCandidate, ...]:
+    """The candidates best first. Raises NonFiniteLogit."""
+    return tuple(
+        ScoredCandidate(
+            index=int(index),
+            id=candidates[index].docid,
+            logit=float(scores.logits[index]),
+            truncated=bool(scores.truncated[index]),
+            tokens=int(scores.tokens[index]),
+        )
+        for index in best_first(scores.logits, top_n)
+    )
+
+
+def check_not_cut(scores: CandidateScores, truncation: Truncation, max_pair_tokens: int) -> None:
+    """Raises PairTooLong when the caller asked for an error instead of a cut, and a pair was cut."""
+    if truncation == "error" and scores.truncated.any():
+        raise PairTooLong(int(np.argmax(scores.truncated)), max_pair_tokens)

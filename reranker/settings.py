@@ -1,0 +1,56 @@
+"""Settings of the parts: small, frozen, closed and bounded. They do no I/O.
+
+Each part gets its own slice, never a root; the shells compose these into theirs.
+"""
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt
+
+Dtype = Literal["auto", "float32", "bfloat16", "float16"]
+
+
+class Settings(BaseModel):
+    """Base of every settings class: an unknown key is an error, and nothing changes after it is built."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+
+
+class CheckpointSettings(Settings):
+    """Which weights to serve, and how their pairs are written."""
+
+    model: str = Field(
+        "embedded", min_length=1, description="'embedded', a local checkpoint or adapter directory, or a hub id."
+    )
+    revision: str | None = Field(None, description="Branch, tag or commit of a hub id.")
+    template: Literal["auto", "dear", "plain"] = Field(
+        "auto", description="How pairs are written; 'auto' takes the checkpoint's own."
+    )
+    max_pair_tokens: PositiveInt | None = Field(
+        None, description="Tokens of query and passage together; None takes the checkpoint's own."
+    )
+    dtype: Dtype = Field("auto", description="'auto' takes the checkpoint's own where the device is fast in it.")
+    device: str = Field(
+        "auto", pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$", description="'auto' takes CUDA where there is one."
+    )
+    trust_remote_code: bool = Field(False, description="Run Python that ships with a checkpoint. Leave it off.")
+
+
+class EngineSettings(Settings):
+    """How forward passes run."""
+
+    max_batch_tokens: PositiveInt = Field(8192, description="Tokens of one forward pass, padding included.")
+    threads: PositiveInt | None = Field(
+        None, description="CPU threads of a forward pass; None takes every core this process may use."
+    )
+    deterministic: bool = Field(
+        False, description="Score each pair alone, so that its score cannot depend on the batch. Slow."
+    )
+
+
+class LimitsSettings(Settings):
+    """What one request may carry. A request over a limit is refused, never cut."""
+
+    max_documents: PositiveInt = Field(10_000, description="Documents of one request.")
+    max_body_bytes: PositiveInt = Field(64 * 2**20, description="Bytes of one request body.")
+    timeout_ms: PositiveInt = Field(120_000, description="Longest wait for an answer; a request may ask for less.")

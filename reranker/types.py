@@ -1,0 +1,227 @@
+"""The values that travel between the parts: texts in, token arrays, scores out.
+
+Knows nothing of tokenizers, models or transport. Ids are `str` everywhere.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+Truncation = Literal["model", "error", "max_passage"]
+
+FloatArray = NDArray[np.float32]
+IntArray = NDArray[np.int32]
+OffsetArray = NDArray[np.int64]
+BoolArray = NDArray[np.bool_]
+
+
+class Passage(NamedTuple):
+    """What a model reads of a candidate."""
+
+    text: str
+    title: str = ""
+
+
+class Candidate(NamedTuple):
+    """A passage with its id; `docid` is None where the caller gave none."""
+
+    passage: Passage
+    docid: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RerankRequest:
+    """One query and its candidates, in no dialect.
+
+    top_n: how many to return; None means all.
+    """
+
+    query: str
+    candidates: tuple[Candidate, ...]
+    top_n: int | None = None
+    model: str | None = None
+    truncation: Truncation = "model"
+    timeout_ms: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ScoredCandidate:
+    """A candidate's place in a ranking.
+
+    index: its position in the caller's list. truncated: the model did not read all of query and passage.
+    tokens: length of the pair as the model read it, special tokens included.
+    """
+
+    index: int
+    id: str | None
+    logit: float
+    truncated: bool
+    tokens: int
+
+    @property
+    def relevance_score(self) -> float:
+        """sigmoid(logit), in [0, 1]."""
+        if self.logit >= 0:
+            return 1.0 / (1.0 + math.exp(-self.logit))
+        return math.exp(self.logit) / (1.0 + math.exp(self.logit))
+
+
+@dataclass(frozen=True, slots=True)
+class RerankOutcome:
+    """The answer to a RerankRequest: candidates best first, cut at its top_n.
+
+    total_tokens: tokens read for all candidates, returned or not.
+    """
+
+    request_id: str
+    model: str
+    ranking: tuple[ScoredCandidate, ...]
+    total_tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class ModelDescription:
+    """What an operator wants to know of the model that answers.
+
+    assumed_template: the checkpoint did not say how its pairs are written. fidelity: "verified: …" or
+    "unverified: …"; a model whose scores are wrong never gets this far.
+    """
+
+    model: str
+    revision: str | None
+    template: str
+    template_version: int
+    max_pair_tokens: int
+    assumed_template: bool
+    dtype: str
+    device: str
+    fidelity: str
+
+
+@dataclass(frozen=True, slots=True)
+class CandidateScores:
+    """Scores of a shard's candidates in input order; all arrays (candidates,).
+
+    logits: float32. truncated: bool. tokens: int32.
+    """
+
+    logits: FloatArray
+    truncated: BoolArray
+    tokens: IntArray
+
+    @classmethod
+    def concat(cls, parts: Sequence[CandidateScores]) -> CandidateScores:
+        return cls(
+            np.concatenate([part.logits for part in parts]),
+            np.concatenate([part.truncated for part in parts]),
+            np.concatenate([part.tokens for part in parts]),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedPairs:
+    """Tokenized pairs, each a prefix (query part) followed by a passage part, without padding.
+
+    prefix_ids: int32, all prefixes end to end; prefix_offsets: int64 (prefixes + 1,).
+    prefix_of: int32 (pairs,), which prefix a pair starts with; pairs of one query usually share one.
+    passage_ids: int32, all passage parts end to end; passage_offsets: int64 (pairs + 1,).
+    candidate_of: int32 (pairs,), not decreasing: the candidate a pair belongs to (several pairs where a long
+    passage is read in windows).
+    truncated: bool (pairs,).
+    """
+
+    prefix_ids: IntArray
+    prefix_offsets: OffsetArray
+    prefix_of: IntArray
+    passage_ids: IntArray
+    passage_offsets: OffsetArray
+    candidate_of: IntArray
+    truncated: BoolArray
+
+    def __len__(self) -> int:
+        return len(self.prefix_of)
+
+    @property
+    def lengths(self) -> IntArray:
+        """Tokens of each pair, int32 (pairs,)."""
+        prefix_lengths = np.diff(self.prefix_offsets)[self.prefix_of]
+        return (prefix_lengths + np.diff(self.passage_offsets)).astype(np.int32)
+
+    @property
+    def prefix_lengths(self) -> IntArray:
+        """Tokens of each pair's prefix, int32 (pairs,)."""
+        return np.diff(self.prefix_offsets)[self.prefix_of].astype(np.int32)
+
+    def pair_ids(self, pair: int) -> IntArray:
+        """The whole pair as one sequence of token ids, int32 (tokens,)."""
+        prefix = self.prefix_of[pair]
+        return np.concatenate(
+            (
+                self.prefix_ids[self.prefix_offsets[prefix] : self.prefix_offsets[prefix + 1]],
+                self.passage_ids[self.passage_offsets[pair] : self.passage_offsets[pair + 1]],
+            )
+        )
+
+    def take(self, pairs: NDArray[np.intp]) -> EncodedPairs:
+        """The given pairs in the given order. All prefixes are kept, so that indexes into them stay valid."""
+        starts, ends = self.passage_offsets[pairs], self.passage_offsets[pairs + 1]
+        parts = [self.passage_ids[start:end] for start, end in zip(starts, ends, strict=True)]
+        return EncodedPairs(
+            self.prefix_ids,
+            self.prefix_offsets,
+            self.prefix_of[pairs],
+            np.concatenate(parts) if parts else self.passage_ids[:0],
+            offsets(ends - starts),
+            self.candidate_of[pairs],
+            self.truncated[pairs],
+        )
+
+    @classmethod
+    def concat(cls, parts: Sequence[EncodedPairs]) -> EncodedPairs:
+        """All pairs of all parts; candidates are numbered on from part to part. Needs at least one part."""
+        if len(parts) == 1:
+            return parts[0]
+        prefixes = np.cumsum([0] + [len(part.prefix_offsets) - 1 for part in parts])
+        candidates = np.cumsum([0] + [part.candidates for part in parts])
+        return cls(
+            np.concatenate([part.prefix_ids for part in parts]),
+            offsets(np.concatenate([np.diff(part.prefix_offsets) for part in parts])),
+            np.concatenate([part.prefix_of + n for part, n in zip(parts, prefixes, strict=False)]).astype(
+                np.int32
+            ),
+            np.concatenate([part.passage_ids for part in parts]),
+            offsets(np.concatenate([np.diff(part.passage_offsets) for part in parts])),
+            np.concatenate([part.candidate_of + n for part, n in zip(parts, candidates, strict=False)]).astype(
+                np.int32
+            ),
+            np.concatenate([part.truncated for part in parts]),
+        )
+
+    @property
+    def candidates(self) -> int:
+        """How many candidates the pairs belong to."""
+        return int(self.candidate_of[-1]) + 1 if len(self) else 0
+
+    def candidate_scores(self, logits: FloatArray) -> CandidateScores:
+        """Pair logits (pairs,) -> candidate scores: the best window counts, tokens add up."""
+        if len(self) == self.candidates:  # one pair each: nothing to reduce
+            return CandidateScores(logits, self.truncated, self.lengths)
+        starts = np.searchsorted(self.candidate_of, np.arange(self.candidates))
+        return CandidateScores(
+            np.maximum.reduceat(logits, starts),
+            np.logical_or.reduceat(self.truncated, starts),
+            np.add.reduceat(self.lengths, starts),
+        )
+
+
+def offsets(lengths: NDArray[np.integer]) -> OffsetArray:
+    """Lengths (n,) -> int64 offsets (n + 1,) into their concatenation."""
+    out = np.zeros(len(lengths) + 1, dtype=np.int64)
+    np.cumsum(lengths, out=out[1:])
+    return out
