@@ -26,6 +26,7 @@ from reranker.settings import CheckpointSettings
 
 if TYPE_CHECKING:
     import torch
+    from transformers import PreTrainedModel
 
 log = logging.getLogger(__name__)
 
@@ -64,13 +65,7 @@ def locate(settings: CheckpointSettings, *, weights: bool) -> CheckpointFiles:
         if not base_name:
             raise CheckpointError(f"{directory / _ADAPTER} names no base_model_name_or_path")
         base = _local_directory(str(base_name), None, weights=weights)
-    return CheckpointFiles(display_name(settings.model), directory, base, read_card(directory))
-
-
-def display_name(model: str) -> str:
-    """What clients call a model: a hub id as it is, a directory by its last part."""
-    path = Path(model).expanduser()
-    return path.resolve().name if path.is_dir() else model
+    return CheckpointFiles(settings.model_name, directory, base, read_card(directory))
 
 
 def load_tokenizer(files: CheckpointFiles, *, trust_remote_code: bool = False) -> PreTrainedTokenizerBase:
@@ -104,9 +99,7 @@ def load_encoder(settings: CheckpointSettings, files: CheckpointFiles | None = N
     else:
         template, max_pair_tokens = "plain", min(longest, LONGEST_PLAIN_PAIR_TOKENS)
     if files.card is None and (settings.template == "auto" or settings.max_pair_tokens is None):
-        log.warning(
-            "%s has no reranker.json: assuming template %s, %d tokens", files.name, template, max_pair_tokens
-        )
+        log.warning("%s has no reranker.json: assuming template %s, %d tokens", files.name, template, max_pair_tokens)
     if settings.template != "auto":
         template = settings.template
     if settings.max_pair_tokens is not None:
@@ -132,13 +125,15 @@ def load_config(files: CheckpointFiles, *, trust_remote_code: bool = False) -> P
 
 def load_module(
     files: CheckpointFiles, *, dtype: torch.dtype, device: str, trust_remote_code: bool = False
-) -> torch.nn.Module:
+) -> PreTrainedModel:
     """The one-logit model in eval mode, a LoRA adapter merged into it. Raises CheckpointError.
 
     A head that the files do not hold would be random: that is refused too.
     """
     from transformers import AutoModelForSequenceClassification
+    from transformers.utils.logging import disable_progress_bar
 
+    disable_progress_bar()  # a bar for each replica would bury the log
     config = load_config(files, trust_remote_code=trust_remote_code)
     with _explained(files.name), offline():
         module, loaded = AutoModelForSequenceClassification.from_pretrained(

@@ -65,9 +65,7 @@ class PairLayout:
 class PairEncoder:
     """Encodes pairs as one checkpoint wants them. Safe to call from several threads."""
 
-    def __init__(
-        self, tokenizer: PreTrainedTokenizerBase, template: PromptTemplate, max_pair_tokens: int
-    ) -> None:
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, template: PromptTemplate, max_pair_tokens: int) -> None:
         if not tokenizer.is_fast:
             raise CheckpointError("its tokenizer has no tokenizer.json: save it once as a fast tokenizer")
         self.template = template
@@ -86,9 +84,7 @@ class PairEncoder:
         self._backend.no_padding()
         self._backend.encode_special_tokens = tokenizer.split_special_tokens
 
-    def encode(
-        self, query: str, passages: Sequence[Passage], truncation: Truncation = "model"
-    ) -> EncodedPairs:
+    def encode(self, query: str, passages: Sequence[Passage], truncation: Truncation = "model") -> EncodedPairs:
         """Pairs of one query in the order of the passages.
 
         Under "max_passage" a passage that does not fit becomes several pairs, one a window. Under "error" pairs
@@ -123,9 +119,7 @@ class PairEncoder:
 
     def _tokenize(self, texts: list[str]) -> list[IntArray]:
         """Token ids without special tokens, one int32 array a text."""
-        encodings = self._backend.encode_batch_fast(
-            [well_formed(text) for text in texts], add_special_tokens=False
-        )
+        encodings = self._backend.encode_batch_fast([well_formed(text) for text in texts], add_special_tokens=False)
         return [np.array(encoding.ids, dtype=np.int32) for encoding in encodings]
 
     def _cut(self, ids: IntArray, kept: int) -> IntArray:

@@ -58,9 +58,7 @@ def load_engine(
     device = choose_device(checkpoint.device)
     config = load_config(files, trust_remote_code=checkpoint.trust_remote_code)
     dtype = choose_dtype(checkpoint.dtype, config.dtype, device)
-    module = load_module(
-        files, dtype=dtype, device=device, trust_remote_code=checkpoint.trust_remote_code
-    )
+    module = load_module(files, dtype=dtype, device=device, trust_remote_code=checkpoint.trust_remote_code)
     return Engine(GenericModel(module, layout), settings, dtype=dtype, device=device)
 
 
@@ -75,7 +73,7 @@ def choose_device(wanted: str) -> str:
     return wanted
 
 
-def choose_dtype(wanted: str, saved: torch.dtype | None, device: str) -> torch.dtype:
+def choose_dtype(wanted: str, saved: torch.dtype | str | None, device: str) -> torch.dtype:
     """'auto' keeps the dtype the checkpoint was saved in where the device computes fast in it, else float32.
 
     Raises CheckpointError for a dtype the device does not have.

@@ -69,9 +69,7 @@ def _fidelity(card: CheckpointCard | None, encoder: PairEncoder, engine: Engine)
     if card is None or not card.golden:
         return "unverified: the checkpoint has no golden scores"
     if (encoder.template.name, encoder.max_pair_tokens) != (card.template, card.max_pair_tokens):
-        return (
-            f"unverified: the golden scores are for template {card.template} at {card.max_pair_tokens} tokens"
-        )
+        return f"unverified: the golden scores are for template {card.template} at {card.max_pair_tokens} tokens"
     worst, bound = replay(card.golden, encoder, engine)
     return f"verified: {len(card.golden)} golden scores within {worst:.2g} (bound {bound:.2g})"
 
@@ -99,4 +97,3 @@ def replay(golden: tuple[GoldenPair, ...], encoder: PairEncoder, engine: Engine)
             f"({str(engine.dtype).removeprefix('torch.')}, bound {bound:.2g}): the weights are not those that were imported"
         )
     return float(errors.max()), bound
-

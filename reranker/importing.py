@@ -60,12 +60,8 @@ def import_checkpoint(settings: CheckpointSettings, output: Path) -> CheckpointC
     tokenizer = load_tokenizer(files, trust_remote_code=settings.trust_remote_code)
     logits = {}
     for dtype in (torch.float32, torch.bfloat16):
-        module = load_module(
-            files, dtype=dtype, device="cpu", trust_remote_code=settings.trust_remote_code
-        )
-        logits[dtype] = reference_logits(
-            module, tokenizer, encoder.template, encoder.max_pair_tokens, GOLDEN_TEXTS
-        )
+        module = load_module(files, dtype=dtype, device="cpu", trust_remote_code=settings.trust_remote_code)
+        logits[dtype] = reference_logits(module, tokenizer, encoder.template, encoder.max_pair_tokens, GOLDEN_TEXTS)
         del module
     if not np.isfinite(logits[torch.float32]).all():
         raise CheckpointError(f"{files.name} gives logits that are not finite: its weights are damaged")

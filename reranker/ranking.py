@@ -34,7 +34,8 @@ def ranked(
     )
 
 
-def check_not_cut(scores: CandidateScores, truncation: Truncation, max_pair_tokens: int) -> None:
+def check_not_cut(scores: CandidateScores, truncation: Truncation) -> None:
     """Raises PairTooLong when the caller asked for an error instead of a cut, and a pair was cut."""
     if truncation == "error" and scores.truncated.any():
-        raise PairTooLong(int(np.argmax(scores.truncated)), max_pair_tokens)
+        index = int(np.argmax(scores.truncated))
+        raise PairTooLong(index, int(scores.tokens[index]))  # a pair that was cut fills the budget exactly

@@ -75,23 +75,19 @@ class Reranker:
         candidates = tuple(candidate_of(index, document) for index, document in enumerate(documents))
         return list(ranked(candidates, self._scores(query, candidates, truncation), top_n))
 
-    def score(
-        self, query: str, documents: Sequence[Document], *, truncation: Truncation = "model"
-    ) -> FloatArray:
+    def score(self, query: str, documents: Sequence[Document], *, truncation: Truncation = "model") -> FloatArray:
         """Logits in input order, float32 (documents,). Raises as `rank` does."""
         candidates = tuple(candidate_of(index, document) for index, document in enumerate(documents))
         logits = self._scores(query, candidates, truncation).logits
         best_first(logits)
         return logits
 
-    def _scores(
-        self, query: str, candidates: tuple[Candidate, ...], truncation: Truncation
-    ) -> CandidateScores:
+    def _scores(self, query: str, candidates: tuple[Candidate, ...], truncation: Truncation) -> CandidateScores:
         if not isinstance(query, str) or not query.strip():
             raise InvalidField("query", "is empty: a query needs at least one character that is not a space")
         pairs = self._encoder.encode(query, [candidate.passage for candidate in candidates], truncation)
         scores = pairs.candidate_scores(self._engine.score(pairs))
-        check_not_cut(scores, truncation, self._encoder.max_pair_tokens)
+        check_not_cut(scores, truncation)
         return scores
 
 

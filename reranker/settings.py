@@ -3,6 +3,7 @@
 Each part gets its own slice, never a root; the shells compose these into theirs.
 """
 
+from pathlib import PurePath
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt
@@ -20,7 +21,9 @@ class CheckpointSettings(Settings):
     """Which weights to serve, and how their pairs are written."""
 
     model: str = Field(
-        "embedded", min_length=1, description="'embedded', a local checkpoint or adapter directory, or a hub id."
+        "embedded",
+        min_length=1,
+        description="'embedded', a local checkpoint or adapter directory, or a hub id.",
     )
     revision: str | None = Field(None, description="Branch, tag or commit of a hub id.")
     template: Literal["auto", "dear", "plain"] = Field(
@@ -34,6 +37,12 @@ class CheckpointSettings(Settings):
         "auto", pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$", description="'auto' takes CUDA where there is one."
     )
     trust_remote_code: bool = Field(False, description="Run Python that ships with a checkpoint. Leave it off.")
+
+    @property
+    def model_name(self) -> str:
+        """What clients call the model: a hub id as it is, a path by its last part."""
+        is_path = self.model.startswith(("/", ".", "~"))
+        return (PurePath(self.model).name if is_path else self.model) or self.model
 
 
 class EngineSettings(Settings):

@@ -192,9 +192,7 @@ class EncodedPairs:
         return cls(
             np.concatenate([part.prefix_ids for part in parts]),
             offsets(np.concatenate([np.diff(part.prefix_offsets) for part in parts])),
-            np.concatenate([part.prefix_of + n for part, n in zip(parts, prefixes, strict=False)]).astype(
-                np.int32
-            ),
+            np.concatenate([part.prefix_of + n for part, n in zip(parts, prefixes, strict=False)]).astype(np.int32),
             np.concatenate([part.passage_ids for part in parts]),
             offsets(np.concatenate([np.diff(part.passage_offsets) for part in parts])),
             np.concatenate([part.candidate_of + n for part, n in zip(parts, candidates, strict=False)]).astype(

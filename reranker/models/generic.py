@@ -9,6 +9,7 @@ import inspect
 import numpy as np
 import torch
 from torch import Tensor, nn
+from transformers import PreTrainedModel
 
 from reranker.encoding import PairLayout
 from reranker.types import EncodedPairs, FloatArray
@@ -16,8 +17,8 @@ from reranker.types import EncodedPairs, FloatArray
 # Encoders that are known to honour an attention mask on the right. Any other architecture that is not causal gets
 # batches of one length, which need no padding at all.
 _MASKED_ENCODERS = frozenset(
-    "albert bert camembert deberta deberta-v2 distilbert electra ernie gte modernbert mpnet roberta "
-    "xlm-roberta xlm-roberta-xl".split()
+    ("albert", "bert", "camembert", "deberta", "deberta-v2", "distilbert", "electra", "ernie", "modernbert", "mpnet")
+    + ("roberta", "xlm-roberta", "xlm-roberta-xl")
 )
 
 
@@ -26,7 +27,7 @@ class GenericModel:
 
     pads = True
 
-    def __init__(self, module: nn.Module, layout: PairLayout) -> None:
+    def __init__(self, module: PreTrainedModel, layout: PairLayout) -> None:
         self._module = module
         self._layout = layout
         config = module.config.get_text_config()

@@ -1,0 +1,41 @@
+"""EncodedPairs as Arrow list columns, one row a query, so that Ray Data can carry them between actors."""
+
+from collections.abc import Sequence
+from dataclasses import fields
+
+import numpy as np
+import pyarrow as pa
+
+from reranker.types import EncodedPairs
+
+_TYPES = {
+    "prefix_ids": pa.int32(),
+    "prefix_offsets": pa.int64(),
+    "prefix_of": pa.int32(),
+    "passage_ids": pa.int32(),
+    "passage_offsets": pa.int64(),
+    "candidate_of": pa.int32(),
+    "truncated": pa.bool_(),
+}
+assert list(_TYPES) == [field.name for field in fields(EncodedPairs)]  # noqa: S101  (a field without a column)
+
+
+def to_columns(rows: Sequence[EncodedPairs]) -> dict[str, pa.Array]:
+    """One list column a field; row i holds rows[i]."""
+    return {
+        name: pa.array([getattr(pairs, name) for pairs in rows], type=pa.list_(kind)) for name, kind in _TYPES.items()
+    }
+
+
+def from_columns(table: pa.Table) -> list[EncodedPairs]:
+    """The rows' EncodedPairs, as `to_columns` was given them."""
+    columns = {name: table.column(name).combine_chunks() for name in _TYPES}
+    return [
+        EncodedPairs(**{name: _array(column, row) for name, column in columns.items()})
+        for row in range(table.num_rows)
+    ]
+
+
+def _array(column: pa.Array, row: int) -> np.ndarray:
+    values: np.ndarray = column[row].values.to_numpy(zero_copy_only=False)
+    return values

@@ -1,0 +1,74 @@
+"""The two stages of the offline road, as Ray Data actors: texts to tokens on CPUs, tokens to scores on the device.
+
+Both are shells around what the online graph runs. A row is a query with all its candidates, so that the cut at
+top-k needs no shuffle, and a batch is a fixed number of rows, so that a query's scores do not depend on timing.
+"""
+
+import numpy as np
+import pyarrow as pa
+
+from cluster.batch.columns import from_columns, to_columns
+from reranker.checkpoint import load_encoder
+from reranker.fidelity import load_verified
+from reranker.ranking import best_first
+from reranker.settings import CheckpointSettings, EngineSettings
+from reranker.types import EncodedPairs, Passage
+
+CANDIDATE_ROWS = pa.schema(
+    [
+        ("query_id", pa.string()),
+        ("query", pa.string()),
+        ("docids", pa.list_(pa.string())),
+        ("titles", pa.list_(pa.string())),
+        ("texts", pa.list_(pa.string())),
+    ]
+)
+RANKED_ROWS = pa.schema(
+    [("query_id", pa.string()), ("docid", pa.string()), ("rank", pa.int32()), ("logit", pa.float32())]
+)
+
+
+class EncodeStage:
+    """CANDIDATE_ROWS -> query_id, docids and the columns of EncodedPairs."""
+
+    def __init__(self, checkpoint: CheckpointSettings) -> None:
+        self._encoder = load_encoder(checkpoint)
+
+    def __call__(self, rows: pa.Table) -> pa.Table:
+        encoded = [
+            self._encoder.encode(
+                row["query"],
+                [Passage(text, title) for text, title in zip(row["texts"], row["titles"], strict=True)],
+            )
+            for row in rows.to_pylist()
+        ]
+        kept = {name: rows.column(name).combine_chunks() for name in ("query_id", "docids")}
+        return pa.table(kept | to_columns(encoded))
+
+
+class ScoreStage:
+    """Encoded rows -> RANKED_ROWS: of each query the best `top_k` (all where None), best first."""
+
+    def __init__(self, checkpoint: CheckpointSettings, engine: EngineSettings, top_k: int | None) -> None:
+        self._engine = load_verified(checkpoint, engine).engine
+        self._top_k = top_k
+
+    def __call__(self, rows: pa.Table) -> pa.Table:
+        queries = from_columns(rows)
+        logits = self._engine.score(EncodedPairs.concat(queries))
+        ends = np.cumsum([len(pairs) for pairs in queries])
+        tables = [
+            self._ranked(query_id, np.array(docids, dtype=object), part)
+            for query_id, docids, part in zip(
+                rows.column("query_id").to_pylist(),
+                rows.column("docids").to_pylist(),
+                np.split(logits, ends[:-1]),
+                strict=True,
+            )
+        ]
+        return pa.concat_tables(tables)
+
+    def _ranked(self, query_id: str, docids: np.ndarray, logits: np.ndarray) -> pa.Table:
+        best = best_first(logits, self._top_k)
+        columns = [[query_id] * len(best), docids[best], np.arange(1, len(best) + 1), logits[best]]
+        return pa.table(columns, schema=RANKED_ROWS)

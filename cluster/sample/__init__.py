@@ -1,0 +1,1 @@
+"""NovelEval, a small public collection: 21 queries, 20 judged passages each (Apache-2.0, see NOTICE)."""

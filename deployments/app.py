@@ -1,0 +1,56 @@
+"""The graph as a picture: Gateway -> Tokenizer -> Scorer.
+
+serve run serve_config.laptop.yaml
+serve run deployments.app:build_app model=DIR_OR_HUB_ID template=dear
+"""
+
+import ray
+from ray import serve
+from ray.serve import Application
+
+from deployments.gateway import Gateway
+from deployments.scorer import Scorer
+from deployments.settings import AppSettings
+from deployments.tokenizer import Tokenizer
+from reranker.settings import CheckpointSettings
+
+# The default back-off of Serve's router (25 to 500 ms) leaves replicas idle between forward passes.
+_ROUTER = {"initial_backoff_s": 0.002, "max_backoff_s": 0.01, "backoff_multiplier": 1.5}
+
+# Fractions of a CPU, so that the graph fits two cores: the engine sets its own threads. A config file's
+# `deployments:` section overrides any of this.
+gateway = serve.deployment(name="Gateway", ray_actor_options={"num_cpus": 0.2}, max_ongoing_requests=256)(Gateway)
+tokenizer = serve.deployment(
+    name="Tokenizer",
+    ray_actor_options={"num_cpus": 0.2},
+    max_ongoing_requests=32,
+    request_router_config=_ROUTER,
+)(Tokenizer)
+scorer = serve.deployment(
+    name="Scorer",
+    ray_actor_options={"num_cpus": 0.5},
+    max_ongoing_requests=64,
+    max_queued_requests=1024,
+    health_check_period_s=5,
+    health_check_timeout_s=30,
+    max_constructor_retry_count=2,
+    request_router_config=_ROUTER,
+)(Scorer)
+
+
+def build_app(settings: AppSettings) -> Application:
+    """The Serve application. A checkpoint that cannot be served is refused by the scorer's construction."""
+    checkpoint = settings.checkpoint
+    return gateway.bind(
+        settings,
+        tokenizer.bind(checkpoint),
+        scorer.options(ray_actor_options=_scorer_resources(checkpoint)).bind(checkpoint, settings.engine),
+    )
+
+
+def _scorer_resources(checkpoint: CheckpointSettings) -> dict[str, float]:
+    """One whole card a replica where cards are used; device "auto" uses them where the cluster has any."""
+    has_cards = ray.is_initialized() and ray.cluster_resources().get("GPU", 0) >= 1
+    if checkpoint.device.startswith("cuda") or (checkpoint.device == "auto" and has_cards):
+        return {"num_cpus": 0.5, "num_gpus": 1}
+    return {"num_cpus": 0.5}

@@ -1,0 +1,25 @@
+"""The scorer deployment: one accelerator, one engine, one queue."""
+
+from deployments.scoring_loop import ScoringLoop
+from reranker.fidelity import load_verified
+from reranker.settings import CheckpointSettings, EngineSettings
+from reranker.types import CandidateScores, EncodedPairs, ModelDescription
+
+
+class Scorer:
+    """Construction loads the weights and replays the golden scores; it raises rather than serve a wrong model."""
+
+    def __init__(self, checkpoint: CheckpointSettings, engine: EngineSettings) -> None:
+        loaded = load_verified(checkpoint, engine)
+        self._description = loaded.description
+        self._loop = ScoringLoop(loaded.engine.score, engine.max_batch_tokens)
+
+    async def score(self, pairs: EncodedPairs, owner: str) -> CandidateScores:
+        """One shard's scores. owner: the request's id; the queue is fair between owners."""
+        return pairs.candidate_scores(await self._loop.score(owner, pairs))
+
+    async def describe(self) -> ModelDescription:
+        return self._description
+
+    def check_health(self) -> None:
+        self._loop.check()

@@ -1,0 +1,29 @@
+"""Settings of the whole graph, as `args:` of a Serve config or `key=value` after `serve run`.
+
+Ray ignores keys it does not know; these are closed, so a misspelt one is an error at start.
+"""
+
+from pydantic import Field, PositiveInt
+
+from reranker.settings import CheckpointSettings, EngineSettings, LimitsSettings, Settings
+
+
+class ShardSettings(Settings):
+    """How a request is cut up for the replicas."""
+
+    max_chars: PositiveInt = Field(65_536, description="Characters of one shard; one longer passage is a shard.")
+    max_retries: int = Field(3, ge=0, le=10, description="How often a shard is sent again when its replica is lost.")
+
+
+class AppSettings(CheckpointSettings):
+    """The root: what to serve and how. The checkpoint's settings stand at the top level, for the command line."""
+
+    strict_model: bool = Field(False, description="Refuse requests that name another model.")
+    engine: EngineSettings = EngineSettings()
+    limits: LimitsSettings = LimitsSettings()
+    shards: ShardSettings = ShardSettings()
+
+    @property
+    def checkpoint(self) -> CheckpointSettings:
+        """The slice that tokenizer and scorer get."""
+        return CheckpointSettings.model_validate(self.model_dump(include=set(CheckpointSettings.model_fields)))

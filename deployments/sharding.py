@@ -1,0 +1,26 @@
+"""Cut a request's candidates into shards of about equal text: the unit that Serve queues, routes and scales on."""
+
+from collections.abc import Iterator, Sequence
+from itertools import accumulate
+from math import ceil
+
+from reranker.types import Candidate
+
+_CHARS_PER_CANDIDATE = 32  # so that many empty passages still fill a shard
+
+
+def shard(candidates: Sequence[Candidate], max_chars: int) -> Iterator[slice]:
+    """Slices in input order that cover every candidate once.
+
+    A shard holds at most `max_chars` characters, or one candidate; shards are no more than that needs, and alike.
+    """
+    costs = [len(passage.title) + len(passage.text) + _CHARS_PER_CANDIDATE for passage, _ in candidates]
+    total = sum(costs)
+    target = total / max(1, ceil(total / max_chars))
+    start = 0
+    before = [0, *accumulate(costs)]
+    for end in range(1, len(costs) + 1):
+        full = before[end] - before[start] >= target
+        if end == len(costs) or full or before[end + 1] - before[start] > max_chars:
+            yield slice(start, end)
+            start = end

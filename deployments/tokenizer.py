@@ -1,0 +1,17 @@
+"""The tokenizer deployment: a CPU shell around PairEncoder. It holds no weights and does not import torch."""
+
+import asyncio
+from collections.abc import Sequence
+
+from reranker.checkpoint import load_encoder
+from reranker.settings import CheckpointSettings
+from reranker.types import EncodedPairs, Passage, Truncation
+
+
+class Tokenizer:
+    def __init__(self, checkpoint: CheckpointSettings) -> None:
+        self._encoder = load_encoder(checkpoint)
+
+    async def encode(self, query: str, passages: Sequence[Passage], truncation: Truncation) -> EncodedPairs:
+        """One shard's pairs. Runs in a thread: tokenizing lets go of the GIL, and health checks go on."""
+        return await asyncio.to_thread(self._encoder.encode, query, passages, truncation)
