@@ -56,16 +56,12 @@ def demo(console: Console, port: int) -> None:
         pairs = sum(map(len, run.values()))
         console.print(f"reranked {len(run)} queries, {pairs} passages over HTTP in {seconds:.1f} s\n")
     chosen = next(iter(run))
-    table = Table(title=f"“{queries[chosen]}”", title_justify="left", expand=False)
-    table.add_column("rank", justify="right")
+    table = Table("rank", title=f"“{queries[chosen]}”", title_justify="left", expand=True)
     for name in ("BM25", "reranked"):
-        table.add_column(f"{name} (grade)", max_width=52, overflow="ellipsis", no_wrap=True)
+        table.add_column(f"{name} (grade 0-2)", ratio=1, overflow="ellipsis", no_wrap=True)
     for rank in range(SHOWN):
-        cells = [
-            f"({qrels[chosen].get(ranking[chosen][rank], 0)}) {passages[ranking[chosen][rank]].text}"
-            for ranking in (run, reranked)
-        ]
-        table.add_row(str(rank + 1), *cells)
+        hits = [ranking[chosen][rank] for ranking in (run, reranked)]
+        table.add_row(str(rank + 1), *(f"({qrels[chosen].get(hit, 0)}) {passages[hit].text}" for hit in hits))
     console.print(table)
     before, after = (evaluate(qrels, ranking).aggregate["nDCG@10"] for ranking in (run, reranked))
     console.print(f"nDCG@10  BM25 {before:.4f}  →  reranked {after:.4f}")

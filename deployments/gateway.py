@@ -43,7 +43,9 @@ _DESCRIBE_TIMEOUT_S = 2.0
 class Gateway:
     """See `rerank`. Serve calls `__serve_build_asgi_app__` once after construction."""
 
-    def __init__(self, settings: AppSettings, tokenizer: DeploymentHandle[Any], scorer: DeploymentHandle[Any]) -> None:
+    def __init__(
+        self, settings: AppSettings, tokenizer: DeploymentHandle[Any], scorer: DeploymentHandle[Any]
+    ) -> None:
         self._settings = settings
         self._tokenizer = tokenizer
         self._scorer = scorer

@@ -4,6 +4,7 @@
     ├── InvalidRequest            the caller can mend it
     │   ├── MalformedBody         not JSON, or not a JSON object
     │   ├── InvalidField          a field is missing, of the wrong type or out of bounds
+    │   │   └── EmptyField        a query without text, no documents
     │   ├── TooManyCandidates
     │   ├── PairTooLong           only under truncation "error"
     │   ├── UnknownModel
@@ -45,6 +46,10 @@ class InvalidField(InvalidRequest):
 
     def __str__(self) -> str:
         return f"{self.field}: {self.problem}"
+
+
+class EmptyField(InvalidField):
+    """A field is there, and there is nothing in it."""
 
 
 class TooManyCandidates(InvalidRequest):

@@ -48,7 +48,9 @@ class CheckpointSettings(Settings):
 class EngineSettings(Settings):
     """How forward passes run."""
 
-    max_batch_tokens: PositiveInt = Field(8192, description="Tokens of one forward pass, padding included.")
+    max_batch_tokens: PositiveInt = Field(
+        2048, description="Tokens of one forward pass, padding included: caches like it small, cards large."
+    )
     threads: PositiveInt | None = Field(
         None, description="CPU threads of a forward pass; None takes every core this process may use."
     )

@@ -1,0 +1,63 @@
+"""What a batch job leaves behind: parquet parts, a TREC run, and last of all `_SUCCESS`.
+
+A directory without `_SUCCESS` is of a job that did not finish.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from reranker.errors import InvalidFile
+from reranker.trec import write_atomically, write_run
+
+RUN_TAG = "dear-reranker"
+
+
+class BatchOutput:
+    """Writes into a fresh directory. Raises InvalidFile when it is not."""
+
+    def __init__(self, directory: Path) -> None:
+        if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
+            done = (directory / "_SUCCESS").is_file()
+            problem = "holds the result of an earlier job" if done else "is not empty, and no job finished there"
+            raise InvalidFile(directory, f"{problem}: choose another --output, or remove it")
+        self._directory = directory
+        self._parquet = directory / "parquet"
+        self._parquet.mkdir(parents=True, exist_ok=True)
+        self._parts: list[Path] = []
+
+    def add(self, ranked: pa.Table) -> None:
+        """Write whole queries (RANKED_ROWS) as the next part."""
+        part = self._parquet / f"part-{len(self._parts):06d}.parquet"
+        pq.write_table(ranked, part)
+        self._parts.append(part)
+
+    def finish(self, facts: dict[str, Any]) -> None:
+        """Write the TREC run from the parts, then the manifest: facts, and a checksum of every file."""
+        run = self._directory / "run.trec"
+        write_run(run, self._rankings(), tag=RUN_TAG)
+        files = {str(path.relative_to(self._directory)): f"sha256:{_sha256(path)}" for path in [*self._parts, run]}
+        write_atomically(self._directory / "_SUCCESS", json.dumps(facts | {"files": files}, indent=1) + "\n")
+
+    def _rankings(self) -> Iterator[tuple[str, list[str], np.ndarray]]:
+        """(query_id, docids, logits) best first; a query lies whole in one part."""
+        for part in self._parts:
+            table = pq.read_table(part)
+            query_ids = np.array(table.column("query_id").to_pylist(), dtype=object)
+            docids, logits = table.column("docid").to_pylist(), table.column("logit").to_numpy()
+            starts = [0, *(np.flatnonzero(query_ids[1:] != query_ids[:-1]) + 1).tolist(), len(query_ids)]
+            for start, end in zip(starts, starts[1:], strict=False):
+                yield query_ids[start], docids[start:end], logits[start:end]
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,1 @@
+"""Measurements that can be made again: each prints a table and JSON."""
