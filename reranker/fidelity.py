@@ -92,8 +92,9 @@ def replay(golden: tuple[GoldenPair, ...], encoder: PairEncoder, engine: Engine)
         bound = float(max(HALF_ERROR_FACTOR * own, HALF_ULPS * np.abs(truth).max()))
     if not np.all(errors <= bound):  # also when an error is NaN
         worst = int(np.argmax(np.nan_to_num(errors, nan=np.inf)))
+        dtype = str(engine.dtype).removeprefix("torch.")
         raise FidelityError(
             f"golden pair {worst} scores {logits[worst]:.5g} where Hugging Face gave {truth[worst]:.5g} "
-            f"({str(engine.dtype).removeprefix('torch.')}, bound {bound:.2g}): the weights are not those that were imported"
+            f"({dtype}, bound {bound:.2g}): the weights are not those that were imported"
         )
     return float(errors.max()), bound

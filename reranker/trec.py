@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from reranker.errors import InvalidFile
-from reranker.types import FloatArray, Passage
+from reranker.types import Candidate, FloatArray, Passage
 
 Run = dict[str, list[str]]  # query_id -> docids, best first
 Qrels = dict[str, dict[str, int]]  # query_id -> docid -> grade
@@ -47,6 +47,17 @@ def iter_corpus(path: Path) -> Iterator[tuple[str, Passage]]:
             raise InvalidFile(path, f"passage {docid!r} is there twice", line)
         seen.add(docid)
         yield docid, Passage(_text(path, line, row, "text"), _text(path, line, row, "title", default=""))
+
+
+def iter_documents(path: Path) -> Iterator[Candidate]:
+    """Loose documents: rows with `text`, and optionally `title` and `_id` or `id`. Raises InvalidFile.
+
+    Where a row has no id, its candidate is called `file:row`.
+    """
+    for line, row in _records(path):
+        docid = row.get("_id", row.get("id"))
+        passage = Passage(_text(path, line, row, "text"), _text(path, line, row, "title", default=""))
+        yield Candidate(passage, f"{path}:{line}" if docid is None else str(docid))
 
 
 def read_run(path: Path) -> Run:
@@ -93,7 +104,7 @@ def strictly_decreasing(logits: FloatArray) -> FloatArray:
 
 
 def read_qrels(path: Path) -> Qrels:
-    """Grades from BEIR's tsv (a header, then query-id, corpus-id, score) or TREC's four columns. Raises InvalidFile."""
+    """Grades from BEIR's tsv (a header, then query-id, corpus-id, score) or TREC's qrels. Raises InvalidFile."""
     qrels: Qrels = {}
     for line, text in _lines(path):
         columns = text.split()

@@ -5,18 +5,14 @@ from typing import Annotated
 
 import typer
 
+from cluster.commands.options import Device, Dtype, MaxPairTokens, Model, Revision, Template
+
 
 def batch(
     queries: Annotated[Path, typer.Option(help="Queries: jsonl or parquet with _id and text.")],
     corpus: Annotated[Path, typer.Option(help="Passages: jsonl or parquet with _id, title and text.")],
     run: Annotated[Path, typer.Option(help="First stage: a TREC run.")],
     output: Annotated[Path, typer.Option(help="A directory that is empty or does not exist yet.")],
-    model: Annotated[str, typer.Option(help="'embedded', a checkpoint directory, or a hub id.")] = "embedded",
-    revision: Annotated[str | None, typer.Option(help="Branch, tag or commit of a hub id.")] = None,
-    template: Annotated[str, typer.Option(help="auto, dear or plain.")] = "auto",
-    max_pair_tokens: Annotated[int | None, typer.Option(help="Tokens of query and passage together.")] = None,
-    dtype: Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.")] = "auto",
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
     top_k: Annotated[int | None, typer.Option(help="Candidates kept of each query; all by default.")] = None,
     scorers: Annotated[int, typer.Option(help="Scorer actors, one card each where the device is cuda.")] = 1,
     address: Annotated[
@@ -25,12 +21,18 @@ def batch(
     allow_missing: Annotated[
         bool, typer.Option("--allow-missing", help="Leave out what the run names and no file holds.")
     ] = False,
+    model: Model = "embedded",
+    template: Template = "auto",
+    max_pair_tokens: MaxPairTokens = None,
+    dtype: Dtype = "auto",
+    device: Device = "auto",
+    revision: Revision = None,
 ) -> None:
     """Rerank a whole query log as a Ray Data job.
 
     Writes OUTPUT/parquet/*.parquet (query_id, docid, rank, logit), OUTPUT/run.trec, and last OUTPUT/_SUCCESS.
 
-    Example: reranker batch --queries q.jsonl --corpus c.jsonl --run bm25.trec --output reranked --top-k 100
+    Example: `reranker batch --queries q.jsonl --corpus c.jsonl --run bm25.trec --output reranked --top-k 100`
     """
     from rich.console import Console
 

@@ -6,6 +6,7 @@ are small, and a cluster then needs no shared disk.
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -81,8 +82,9 @@ def _ranked_blocks(candidates: Candidates, settings: BatchSettings) -> Iterator[
     context = DataContext.get_current()
     context.execution_options.preserve_order = True
     context.enable_progress_bars = False
+    context.print_on_execution_start = False
+    logging.getLogger("ray.data").setLevel(logging.ERROR)  # our own bars say how far we are
     dataset: Dataset = ray.data.from_arrow(list(candidates.blocks()))
-    card = {"num_gpus": 1} if settings.checkpoint.device.startswith("cuda") else {}
     encoded = dataset.map_batches(
         EncodeStage,
         fn_constructor_args=(settings.checkpoint,),
@@ -98,7 +100,7 @@ def _ranked_blocks(candidates: Candidates, settings: BatchSettings) -> Iterator[
         batch_format="pyarrow",
         compute=ActorPoolStrategy(size=settings.scorers),
         num_cpus=0.5,
-        **card,
+        num_gpus=1 if settings.checkpoint.device.startswith("cuda") else None,
     )
     return iter(scored.iter_batches(batch_size=None, batch_format="pyarrow"))
 
@@ -109,7 +111,12 @@ def _ray(address: str | None) -> Iterator[None]:
     if ray.is_initialized():
         yield
         return
-    ray.init(address or "local", include_dashboard=False if address is None else None, log_to_driver=False)
+    ray.init(
+        address or "local",
+        include_dashboard=False if address is None else None,
+        log_to_driver=False,
+        logging_level=logging.ERROR,
+    )
     try:
         yield
     finally:

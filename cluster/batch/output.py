@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +55,7 @@ class BatchOutput:
             query_ids = np.array(table.column("query_id").to_pylist(), dtype=object)
             docids, logits = table.column("docid").to_pylist(), table.column("logit").to_numpy()
             starts = [0, *(np.flatnonzero(query_ids[1:] != query_ids[:-1]) + 1).tolist(), len(query_ids)]
-            for start, end in zip(starts, starts[1:], strict=False):
+            for start, end in pairwise(starts):
                 yield query_ids[start], docids[start:end], logits[start:end]
 
 

@@ -5,7 +5,6 @@ Prints nDCG@10 of each road and the largest difference of its logits to the refe
 
 from __future__ import annotations
 
-import json
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,7 +18,8 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from cluster.batch.job import BatchSettings, run_batch
+from cluster.batch.job import run_batch
+from cluster.batch.settings import BatchSettings
 from cluster.local_graph import serving
 from reranker.checkpoint import load_encoder, load_module, load_tokenizer, locate
 from reranker.measures import evaluate
@@ -43,7 +43,9 @@ def compare_roads(collection: Path, checkpoint: CheckpointSettings, console: Con
         "batch": _batch(collection, checkpoint, console),
     }
     reference = roads["Hugging Face loop"]
-    rows = [{"road": "first stage", "ndcg_10": evaluate(qrels, run).aggregate["nDCG@10"], "max_difference": None}]
+    rows: list[dict[str, Any]] = [
+        {"road": "first stage", "ndcg_10": evaluate(qrels, run).aggregate["nDCG@10"], "max_difference": None}
+    ]
     for road, logits in roads.items():
         ranking = {
             query_id: sorted(scores, key=scores.__getitem__, reverse=True) for query_id, scores in logits.items()
@@ -128,11 +130,3 @@ def _batch(collection: Path, checkpoint: CheckpointSettings, console: Console) -
     for row in table.to_pylist():
         logits.setdefault(row["query_id"], {})[row["docid"]] = row["logit"]
     return logits
-
-
-def main(collection: Path, model: str, dtype: str, port: int, json_path: Path | None) -> None:
-    console = Console(stderr=True)
-    checkpoint = CheckpointSettings.model_validate({"model": model, "dtype": dtype})
-    result = compare_roads(collection, checkpoint, console, port=port)
-    if json_path:
-        json_path.write_text(json.dumps(result, indent=1) + "\n")

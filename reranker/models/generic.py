@@ -17,8 +17,8 @@ from reranker.types import EncodedPairs, FloatArray
 # Encoders that are known to honour an attention mask on the right. Any other architecture that is not causal gets
 # batches of one length, which need no padding at all.
 _MASKED_ENCODERS = frozenset(
-    ("albert", "bert", "camembert", "deberta", "deberta-v2", "distilbert", "electra", "ernie", "modernbert", "mpnet")
-    + ("roberta", "xlm-roberta", "xlm-roberta-xl")
+    {"albert", "bert", "camembert", "deberta", "deberta-v2", "distilbert", "electra", "ernie", "modernbert", "mpnet"}
+    | {"roberta", "xlm-roberta", "xlm-roberta-xl"}
 )
 
 

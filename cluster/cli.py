@@ -1,0 +1,75 @@
+"""The `reranker` command: one typer application, one file a command.
+
+Wrong input ends in one line on stderr and exit code 2. Nothing heavy is imported before a command runs.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from importlib.metadata import version
+from typing import Annotated
+
+import click
+import typer
+
+from cluster.batch.command import batch
+from cluster.bench.command import bench
+from cluster.commands.evaluate import evaluate
+from cluster.commands.model import model
+from cluster.commands.rerank import rerank
+from reranker.errors import RerankerError, ServiceError
+
+app = typer.Typer(
+    name="reranker",
+    help="Rerank passages with a cross-encoder: at a terminal, or a whole query log at once.",
+    no_args_is_help=True,
+    rich_markup_mode="markdown",
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command()(rerank)
+app.command()(batch)
+app.command()(evaluate)
+app.add_typer(model, name="model")
+app.add_typer(bench, name="bench")
+
+
+@app.callback(invoke_without_command=True)
+def root(
+    show_version: Annotated[
+        bool, typer.Option("--version", help="Print the version and exit.", is_eager=True)
+    ] = False,
+) -> None:
+    if show_version:
+        print(version("dear-reranker"))
+        raise typer.Exit
+
+
+def main() -> None:
+    """Exit codes: 0 done, 1 our fault or a server's, 2 wrong input, 130 interrupted."""
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # Ray's own files keep the rest
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    try:
+        code = app(standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        code = error.exit_code
+    except (click.exceptions.Abort, KeyboardInterrupt):
+        code = 130
+    except BrokenPipeError:  # the reader of our output has left, as `| head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 0
+    except RerankerError as error:
+        print(f"reranker: {error}", file=sys.stderr)
+        code = 1 if isinstance(error, ServiceError) else 2
+    except ValueError as error:
+        if not hasattr(error, "errors"):  # pydantic's: settings out of bounds
+            raise
+        first = error.errors()[0]
+        field = str(first["loc"][-1] if first["loc"] else "settings").replace("_", "-")
+        print(f"reranker: --{field}: {first['msg']}, got {first['input']!r}", file=sys.stderr)
+        code = 2
+    sys.exit(code)
