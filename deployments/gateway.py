@@ -19,6 +19,7 @@ from ray.serve.handle import DeploymentHandle
 from deployments.http import build_http
 from deployments.settings import AppSettings
 from deployments.sharding import shard
+from reranker.distinct import distinct
 from reranker.errors import (
     DeadlineExceeded,
     EmptyField,
@@ -29,7 +30,7 @@ from reranker.errors import (
     UnknownModel,
 )
 from reranker.ranking import check_not_cut, ranked
-from reranker.types import Candidate, CandidateScores, ModelDescription, RerankOutcome, RerankRequest
+from reranker.types import CandidateScores, ModelDescription, Passage, RerankOutcome, RerankRequest
 
 log = logging.getLogger("ray.serve")
 
@@ -66,17 +67,18 @@ class Gateway:
         request_id = uuid.uuid4().hex
         limit_ms = self._settings.limits.timeout_ms
         timeout_ms = min(request.timeout_ms or limit_ms, limit_ms)
-        slices = shard(request.candidates, self._settings.shards.max_chars)
+        passages, places = distinct([candidate.passage for candidate in request.candidates])
         try:
             async with asyncio.timeout(timeout_ms / 1000), asyncio.TaskGroup() as group:
                 tasks = [
-                    group.create_task(self._score(request, request.candidates[part], request_id)) for part in slices
+                    group.create_task(self._score(request, passages[part], request_id))
+                    for part in shard(passages, self._settings.shards.max_chars)
                 ]
         except TimeoutError:
             raise DeadlineExceeded(timeout_ms) from None
         except ExceptionGroup as failures:
             raise _first_cause(failures) from failures
-        scores = CandidateScores.concat([task.result() for task in tasks])
+        scores = CandidateScores.concat([task.result() for task in tasks]).take(places)
         check_not_cut(scores, request.truncation)
         return RerankOutcome(
             request_id=request_id,
@@ -106,11 +108,8 @@ class Gateway:
         if self._settings.strict_model and request.model not in (None, self.model_name):
             raise UnknownModel(str(request.model), self.model_name)
 
-    async def _score(
-        self, request: RerankRequest, candidates: tuple[Candidate, ...], request_id: str
-    ) -> CandidateScores:
+    async def _score(self, request: RerankRequest, passages: list[Passage], request_id: str) -> CandidateScores:
         """One shard, sent again when a replica is lost: scoring has no side effects."""
-        passages = [candidate.passage for candidate in candidates]
         for attempt in range(self._settings.shards.max_retries + 1):
             # The encoded arrays go from tokenizer to scorer without coming back here.
             pairs = self._tokenizer.encode.remote(request.query, passages, request.truncation)

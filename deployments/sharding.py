@@ -1,20 +1,20 @@
-"""Cut a request's candidates into shards of about equal text: the unit that Serve queues, routes and scales on."""
+"""Cut a request's passages into shards of about equal text: the unit that Serve queues, routes and scales on."""
 
 from collections.abc import Iterator, Sequence
 from itertools import accumulate
 from math import ceil
 
-from reranker.types import Candidate
+from reranker.types import Passage
 
-_CHARS_PER_CANDIDATE = 32  # so that many empty passages still fill a shard
+_CHARS_PER_PASSAGE = 32  # so that many empty passages still fill a shard
 
 
-def shard(candidates: Sequence[Candidate], max_chars: int) -> Iterator[slice]:
-    """Slices in input order that cover every candidate once.
+def shard(passages: Sequence[Passage], max_chars: int) -> Iterator[slice]:
+    """Slices in input order that cover every passage once.
 
-    A shard holds at most `max_chars` characters, or one candidate; shards are no more than that needs, and alike.
+    A shard holds at most `max_chars` characters, or one passage; shards are no more than that needs, and alike.
     """
-    costs = [len(passage.title) + len(passage.text) + _CHARS_PER_CANDIDATE for passage, _ in candidates]
+    costs = [len(passage.title) + len(passage.text) + _CHARS_PER_PASSAGE for passage in passages]
     total = sum(costs)
     target = total / max(1, ceil(total / max_chars))
     start = 0

@@ -27,7 +27,8 @@ MAX_WINDOWS = 64  # of one passage under truncation "max_passage"; what lies bey
 class PairLayout:
     """The special tokens a tokenizer puts around a pair: head, query, middle, passage, tail.
 
-    prefix_type, passage_type: token type ids of everything up to the passage, and from it on.
+    prefix_type, passage_type: token type ids before and after the switch, which lies `middle_passage_typed` tokens
+    before the passage (Llama 3 counts its second BOS to the passage).
     """
 
     head: tuple[int, ...]
@@ -35,6 +36,7 @@ class PairLayout:
     tail: tuple[int, ...]
     prefix_type: int
     passage_type: int
+    middle_passage_typed: int
 
     @property
     def special_tokens(self) -> int:
@@ -51,7 +53,8 @@ class PairLayout:
             raise CheckpointError("its tokenizer does not encode pairs: no text of the pair is left") from None
         query_end = len(owners) - owners[::-1].index(0)
         passage_end = len(owners) - owners[::-1].index(1)
-        if passage < query_end or len(set(types[:passage])) != 1 or len(set(types[passage:])) != 1:
+        switch = next((at for at, kind in enumerate(types) if kind != types[0]), passage)
+        if not query_end <= switch <= passage or len(set(types[switch:])) != 1:
             raise CheckpointError("its tokenizer does not write a pair as query, then passage")
         return cls(
             head=tuple(ids[:query]),
@@ -59,6 +62,7 @@ class PairLayout:
             tail=tuple(ids[passage_end:]),
             prefix_type=types[0],
             passage_type=types[passage],
+            middle_passage_typed=passage - switch,
         )
 
 

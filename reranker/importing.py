@@ -13,9 +13,8 @@ import transformers
 
 from reranker.card import CARD_NAME, CheckpointCard, GoldenPair, write_card
 from reranker.checkpoint import load_encoder, load_module, load_tokenizer, locate
-from reranker.encoding import PairEncoder
 from reranker.errors import CheckpointError
-from reranker.reference import reference_logits
+from reranker.reference import reference_inputs, reference_logits
 from reranker.settings import CheckpointSettings
 from reranker.types import Passage
 
@@ -74,7 +73,11 @@ def import_checkpoint(settings: CheckpointSettings, output: Path) -> CheckpointC
                 query=query,
                 title=passage.title,
                 text=passage.text,
-                input_ids=tuple(_reference_ids(tokenizer, encoder, query, passage)),
+                input_ids=tuple(
+                    reference_inputs(tokenizer, encoder.template, encoder.max_pair_tokens, query, passage)
+                    .input_ids[0]
+                    .tolist()
+                ),
                 logit=float(full),
                 logit_bfloat16=float(half),
             )
@@ -87,15 +90,3 @@ def import_checkpoint(settings: CheckpointSettings, output: Path) -> CheckpointC
     shutil.copytree(files.directory, output, dirs_exist_ok=True, ignore=ignore)
     write_card(output, card)
     return card
-
-
-def _reference_ids(
-    tokenizer: transformers.PreTrainedTokenizerBase, encoder: PairEncoder, query: str, passage: Passage
-) -> list[int]:
-    ids: list[int] = tokenizer(
-        encoder.template.query(query),
-        encoder.template.passage(passage),
-        truncation="longest_first",
-        max_length=encoder.max_pair_tokens,
-    )["input_ids"]
-    return ids

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 import numpy as np
 import torch
-from transformers import PreTrainedTokenizerBase
+from transformers import BatchEncoding, PreTrainedTokenizerBase
 
 from reranker.prompt import PromptTemplate
 from reranker.types import FloatArray, Passage
@@ -25,12 +25,23 @@ def reference_logits(
     device = next(module.parameters()).device
     logits = []
     for query, passage in pairs:
-        inputs = tokenizer(
-            template.query(query),
-            template.passage(passage),
-            truncation="longest_first",
-            max_length=max_pair_tokens,
-            return_tensors="pt",
-        ).to(device)
+        inputs = reference_inputs(tokenizer, template, max_pair_tokens, query, passage).to(device)
         logits.append(module(**inputs).logits.float().flatten().item())
     return np.array(logits, dtype=np.float32)
+
+
+def reference_inputs(
+    tokenizer: PreTrainedTokenizerBase, template: PromptTemplate, max_pair_tokens: int, query: str, passage: Passage
+) -> BatchEncoding:
+    """One pair as Hugging Face tokenizes it, tensors of shape (1, tokens).
+
+    Asked with lists of one, because asked with two strings Hugging Face takes an empty passage for no passage at all
+    and leaves out the special tokens between the two; with lists, as CrossEncoder asks, a pair is always a pair.
+    """
+    return tokenizer(
+        [template.query(query)],
+        [template.passage(passage)],
+        truncation="longest_first",
+        max_length=max_pair_tokens,
+        return_tensors="pt",
+    )

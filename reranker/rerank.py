@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from reranker.distinct import distinct
 from reranker.errors import InvalidField
 from reranker.fidelity import load_verified
 from reranker.ranking import best_first, check_not_cut, ranked
@@ -85,8 +86,9 @@ class Reranker:
     def _scores(self, query: str, candidates: tuple[Candidate, ...], truncation: Truncation) -> CandidateScores:
         if not isinstance(query, str) or not query.strip():
             raise InvalidField("query", "is empty: a query needs at least one character that is not a space")
-        pairs = self._encoder.encode(query, [candidate.passage for candidate in candidates], truncation)
-        scores = pairs.candidate_scores(self._engine.score(pairs))
+        passages, places = distinct([candidate.passage for candidate in candidates])
+        pairs = self._encoder.encode(query, passages, truncation)
+        scores = pairs.candidate_scores(self._engine.score(pairs)).take(places)
         check_not_cut(scores, truncation)
         return scores
 

@@ -115,6 +115,10 @@ class CandidateScores:
     truncated: BoolArray
     tokens: IntArray
 
+    def take(self, candidates: IntArray) -> CandidateScores:
+        """The scores of these candidates, in this order; repetition is allowed."""
+        return CandidateScores(self.logits[candidates], self.truncated[candidates], self.tokens[candidates])
+
     @classmethod
     def concat(cls, parts: Sequence[CandidateScores]) -> CandidateScores:
         return cls(

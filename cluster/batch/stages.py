@@ -9,6 +9,7 @@ import pyarrow as pa
 
 from cluster.batch.columns import from_columns, to_columns
 from reranker.checkpoint import load_encoder
+from reranker.distinct import distinct
 from reranker.fidelity import load_verified
 from reranker.ranking import best_first
 from reranker.settings import CheckpointSettings, EngineSettings
@@ -29,21 +30,19 @@ RANKED_ROWS = pa.schema(
 
 
 class EncodeStage:
-    """CANDIDATE_ROWS -> query_id, docids and the columns of EncodedPairs."""
+    """CANDIDATE_ROWS -> query_id, docids, the columns of EncodedPairs, and each docid's place among them."""
 
     def __init__(self, checkpoint: CheckpointSettings) -> None:
         self._encoder = load_encoder(checkpoint)
 
     def __call__(self, rows: pa.Table) -> pa.Table:
-        encoded = [
-            self._encoder.encode(
-                row["query"],
-                [Passage(text, title) for text, title in zip(row["texts"], row["titles"], strict=True)],
-            )
-            for row in rows.to_pylist()
-        ]
+        encoded, all_places = [], []
+        for row in rows.to_pylist():
+            passages, places = distinct([Passage(*both) for both in zip(row["texts"], row["titles"], strict=True)])
+            encoded.append(self._encoder.encode(row["query"], passages))
+            all_places.append(places)
         kept = {name: rows.column(name).combine_chunks() for name in ("query_id", "docids")}
-        return pa.table(kept | to_columns(encoded))
+        return pa.table(kept | {"places": pa.array(all_places, pa.list_(pa.int32()))} | to_columns(encoded))
 
 
 class ScoreStage:
@@ -58,12 +57,9 @@ class ScoreStage:
         logits = self._engine.score(EncodedPairs.concat(queries))
         ends = np.cumsum([len(pairs) for pairs in queries])
         tables = [
-            self._ranked(query_id, np.array(docids, dtype=object), part)
-            for query_id, docids, part in zip(
-                rows.column("query_id").to_pylist(),
-                rows.column("docids").to_pylist(),
-                np.split(logits, ends[:-1]),
-                strict=True,
+            self._ranked(row["query_id"], np.array(row["docids"], dtype=object), part[row["places"]])
+            for row, part in zip(
+                rows.select(["query_id", "docids", "places"]).to_pylist(), np.split(logits, ends[:-1]), strict=True
             )
         ]
         return pa.concat_tables(tables)

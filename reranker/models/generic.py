@@ -58,7 +58,7 @@ class GenericModel:
             mask = (positions < lengths[:, None]).astype(np.int64)
             inputs["attention_mask"] = torch.from_numpy(mask).to(device)
         if self._has_types:
-            passage = positions >= pairs.prefix_lengths[:, None]
+            passage = positions >= (pairs.prefix_lengths - self._layout.middle_passage_typed)[:, None]
             types = np.where(passage, self._layout.passage_type, self._layout.prefix_type)
             inputs["token_type_ids"] = torch.from_numpy(types).to(device)
         output = self._body(**inputs, **self._extra)

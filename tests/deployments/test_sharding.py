@@ -1,17 +1,17 @@
-"""Sharding: every candidate once, in order, bounded and balanced."""
+"""Sharding: every passage once, in order, bounded and balanced."""
 
 from hypothesis import given
 from hypothesis import strategies as st
 
 from deployments.sharding import shard
-from reranker.types import Candidate, Passage
+from reranker.types import Passage
 
 
 @given(lengths=st.lists(st.integers(0, 300), max_size=200), max_chars=st.integers(1, 2_000))
-def test_shards_cover_every_candidate_once_and_keep_the_bound(lengths: list[int], max_chars: int) -> None:
-    candidates = [Candidate(Passage("x" * length)) for length in lengths]
+def test_shards_cover_every_passage_once_and_keep_the_bound(lengths: list[int], max_chars: int) -> None:
+    passages = [Passage("x" * length) for length in lengths]
 
-    slices = list(shard(candidates, max_chars))
+    slices = list(shard(passages, max_chars))
 
     assert [index for part in slices for index in range(part.start, part.stop)] == list(range(len(lengths)))
     for part in slices:
@@ -20,10 +20,10 @@ def test_shards_cover_every_candidate_once_and_keep_the_bound(lengths: list[int]
 
 
 def test_a_small_request_is_one_shard() -> None:
-    assert list(shard([Candidate(Passage("a passage"))] * 100, 65_536)) == [slice(0, 100)]
+    assert list(shard([Passage("a passage")] * 100, 65_536)) == [slice(0, 100)]
 
 
 def test_shards_are_alike_rather_than_full_and_a_rest() -> None:
-    candidates = [Candidate(Passage("x" * 68))] * 11  # 1,100 characters with their overhead
-    sizes = [part.stop - part.start for part in shard(candidates, 1_000)]
+    passages = [Passage("x" * 68)] * 11  # 1,100 characters with their overhead
+    sizes = [part.stop - part.start for part in shard(passages, 1_000)]
     assert sizes == [6, 5]

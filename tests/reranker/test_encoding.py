@@ -1,0 +1,148 @@
+"""Token ids are those of Hugging Face's own call, for any texts and any length."""
+
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from transformers import PreTrainedTokenizerBase
+
+from reranker.checkpoint import EMBEDDED, load_tokenizer, locate
+from reranker.encoding import MAX_WINDOWS, PairEncoder, longest_first
+from reranker.errors import CheckpointError
+from reranker.prompt import DEAR, PLAIN, PromptTemplate
+from reranker.settings import CheckpointSettings
+from reranker.types import Passage
+
+WORDS = st.sampled_from(
+    [
+        "tide",
+        "bread",
+        "the",
+        "🌊",
+        "مد",
+        "潮汐",
+        "[SEP]",
+        "<|end_of_text|>",
+        "<|begin_of_text|>",
+        "[PAD]",
+        "\x00",
+        "\n",
+    ]
+)
+TEXTS = st.text(max_size=40) | st.lists(WORDS, max_size=120).map(" ".join)
+
+
+@cache
+def tokenizer_of(model: str) -> PreTrainedTokenizerBase:
+    return load_tokenizer(locate(CheckpointSettings(model=model), weights=False))
+
+
+@pytest.fixture(params=["bert", "llama", "embedded"])
+def tokenizer(request: pytest.FixtureRequest) -> PreTrainedTokenizerBase:
+    name = request.param
+    return tokenizer_of(EMBEDDED if name == EMBEDDED else str(request.getfixturevalue(name)))
+
+
+@pytest.mark.parametrize("template", [DEAR, PLAIN], ids=["dear", "plain"])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(query=TEXTS, passages=st.lists(st.tuples(TEXTS, TEXTS), max_size=4), length=st.sampled_from([7, 16, 33, 228]))
+def test_ids_types_and_flags_are_hugging_faces(
+    tokenizer: PreTrainedTokenizerBase,
+    template: PromptTemplate,
+    query: str,
+    passages: list[tuple[str, str]],
+    length: int,
+) -> None:
+    encoder = PairEncoder(tokenizer, template, length)
+    given_passages = [Passage(text, title) for text, title in passages]
+
+    pairs = encoder.encode(query, given_passages)
+
+    assert len(pairs) == len(passages)
+    for number, passage in enumerate(given_passages):
+        texts = ([template.query(query)], [template.passage(passage)])
+        whole = tokenizer(*texts)["input_ids"][0]
+        cut = tokenizer(*texts, truncation="longest_first", max_length=length, return_token_type_ids=True)
+        ids = cut["input_ids"][0]
+        assert pairs.pair_ids(number).tolist() == ids
+        prefix = int(pairs.prefix_lengths[number]) - encoder.layout.middle_passage_typed
+        types = [encoder.layout.prefix_type] * prefix + [encoder.layout.passage_type] * (len(ids) - prefix)
+        assert types == cut["token_type_ids"][0]
+        assert pairs.truncated[number] == (len(whole) > len(ids))
+
+
+@given(query=st.integers(0, 40), passages=st.lists(st.integers(0, 40), max_size=8), budget=st.integers(2, 30))
+def test_longest_first_cuts_token_by_token_from_the_longer_side(query: int, passages: list[int], budget: int) -> None:
+    kept_queries, kept_passages = longest_first(query, np.array(passages, dtype=np.int64), budget)
+    for passage, kept_query, kept_passage in zip(passages, kept_queries, kept_passages, strict=True):
+        assert kept_query + kept_passage == min(query + passage, budget)
+        # What was cut leaves a side no shorter than half: the shorter side is cut only when both are too long.
+        assert kept_query in (query, budget // 2, budget - budget // 2, budget - passage)
+        if min(query, passage) <= budget // 2:
+            assert min(kept_query, kept_passage) == min(query, passage)
+
+
+def test_pairs_of_a_query_share_one_prefix_until_the_query_itself_is_cut(llama: Path) -> None:
+    encoder = PairEncoder(tokenizer_of(str(llama)), DEAR, 40)
+    short = encoder.encode("tide", [Passage("bread " * n) for n in (0, 3, 50)])
+    assert len(short.prefix_offsets) - 1 == 1
+    long = encoder.encode("tide " * 30, [Passage("bread " * n) for n in (0, 3, 50)])
+    assert len(long.prefix_offsets) - 1 > 1
+
+
+def test_an_empty_title_leaves_two_spaces_and_plain_leaves_none() -> None:
+    assert DEAR.passage(Passage("text")) == "document:  text"
+    assert DEAR.passage(Passage("text", "title")) == "document: title text"
+    assert PLAIN.passage(Passage("text")) == "text"
+    assert PLAIN.passage(Passage("text", "title")) == "title text"
+
+
+def test_lone_surrogates_are_read_as_replacement_characters(tokenizer: PreTrainedTokenizerBase) -> None:
+    encoder = PairEncoder(tokenizer, DEAR, 64)
+    broken, mended = (encoder.encode(f"a{c}", [Passage(f"b{c}", c)]) for c in ("\ud800", "\ufffd"))
+    assert broken.pair_ids(0).tolist() == mended.pair_ids(0).tolist()
+
+
+def test_a_budget_without_room_for_text_is_refused(llama: Path) -> None:
+    with pytest.raises(CheckpointError, match="leaves no room"):
+        PairEncoder(tokenizer_of(str(llama)), DEAR, 3)
+
+
+@pytest.fixture
+def windowed(llama: Path) -> Callable[[str, list[Passage]], tuple[list[str], list[int], list[bool]]]:
+    """The texts of each pair after its query, whose they are, and which are flagged, under "max_passage"."""
+    tokenizer = tokenizer_of(str(llama))
+    encoder = PairEncoder(tokenizer, DEAR, 48)
+
+    def encode(query: str, passages: list[Passage]) -> tuple[list[str], list[int], list[bool]]:
+        pairs = encoder.encode(query, passages, "max_passage")
+        assert pairs.lengths.max() <= 48
+        ids = [pairs.passage_ids[pairs.passage_offsets[n] : pairs.passage_offsets[n + 1]] for n in range(len(pairs))]
+        return [tokenizer.decode(part) for part in ids], pairs.candidate_of.tolist(), pairs.truncated.tolist()
+
+    return encode
+
+
+def test_windows_hold_the_whole_passage_each_with_its_title(windowed: Callable[..., tuple[list[str], ...]]) -> None:
+    text = " ".join(f"word{n} of the tide table" for n in range(40))
+
+    texts, owners, cut = windowed("when", [Passage("short", "t"), Passage(text, "Tides"), Passage("end")])
+
+    assert owners[0] == 0
+    assert owners[-1] == 2
+    windows = texts[1:-1]
+    assert len(windows) > 3
+    assert set(owners[1:-1]) == {1}
+    assert all(window.startswith("document: Tides ") for window in windows)
+    assert "".join(window.removeprefix("document: Tides ") for window in windows) == text
+    assert not any(cut)
+
+
+def test_what_lies_beyond_the_last_window_is_flagged(windowed: Callable[..., tuple[list[str], ...]]) -> None:
+    texts, _, cut = windowed("when", [Passage("tide " * 48 * MAX_WINDOWS)])
+    assert len(texts) == MAX_WINDOWS
+    assert all(cut)

@@ -1,0 +1,95 @@
+"""Golden scores: written from Hugging Face, replayed by us, and a mismatch refused with its reason."""
+
+import json
+from pathlib import Path
+
+import pytest
+from safetensors.torch import load_file, save_file
+
+from reranker.card import CheckpointCard, read_card, write_card
+from reranker.errors import CheckpointError, FidelityError
+from reranker.fidelity import load_verified
+from reranker.importing import GOLDEN_TEXTS, import_checkpoint
+from reranker.settings import CheckpointSettings, EngineSettings
+
+
+@pytest.fixture
+def imported(family: Path, tmp_path: Path) -> Path:
+    settings = CheckpointSettings(model=str(family), template="dear", max_pair_tokens=100)
+    import_checkpoint(settings, tmp_path / "imported")
+    return tmp_path / "imported"
+
+
+def fidelity(model: Path | str, **settings: object) -> str:
+    checkpoint = CheckpointSettings.model_validate({"model": str(model), **settings})
+    return load_verified(checkpoint, EngineSettings()).description.fidelity
+
+
+def scale_head(directory: Path, factor: float) -> None:
+    weights = load_file(directory / "model.safetensors")
+    for name in ("score.weight", "classifier.weight"):
+        if name in weights:
+            weights[name] *= factor
+    save_file(weights, directory / "model.safetensors", {"format": "pt"})
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_an_imported_checkpoint_verifies(imported: Path, dtype: str) -> None:
+    card = read_card(imported)
+    assert card is not None
+    assert (card.template, card.max_pair_tokens, len(card.golden)) == ("dear", 100, len(GOLDEN_TEXTS))
+    assert fidelity(imported, dtype=dtype).startswith(f"verified: {len(GOLDEN_TEXTS)} golden scores")
+
+
+def test_an_imported_adapter_verifies(lora: Path, tmp_path: Path) -> None:
+    import_checkpoint(CheckpointSettings(model=str(lora)), tmp_path / "imported")
+    assert fidelity(tmp_path / "imported").startswith("verified")
+
+
+def test_the_embedded_model_verifies() -> None:
+    assert fidelity("embedded").startswith("verified")
+    assert fidelity("embedded", dtype="float32").startswith("verified")
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_other_weights_are_refused(imported: Path, dtype: str) -> None:
+    scale_head(imported, 1.3)
+    with pytest.raises(FidelityError, match=r"golden pair \d+ scores .* where Hugging Face gave"):
+        fidelity(imported, dtype=dtype)
+
+
+def test_weights_that_give_nan_are_refused(imported: Path) -> None:
+    scale_head(imported, float("nan"))
+    with pytest.raises(FidelityError, match="scores nan"):
+        fidelity(imported)
+
+
+def test_another_tokenizer_is_refused(imported: Path) -> None:
+    path = imported / "tokenizer.json"
+    content = json.loads(path.read_text())
+    vocabulary = content["model"]["vocab"]
+    words = sorted(vocabulary, key=vocabulary.__getitem__)[10:]  # special tokens keep their ids
+    vocabulary |= {word: vocabulary[other] for word, other in zip(words, reversed(words), strict=True)}
+    path.write_text(json.dumps(content))
+    with pytest.raises(FidelityError, match="golden pair 0 has other token ids"):
+        fidelity(imported)
+
+
+def test_without_golden_scores_or_with_another_template_it_is_unverified(imported: Path, family: Path) -> None:
+    assert fidelity(family) == "unverified: the checkpoint has no golden scores"
+    assert fidelity(imported, template="plain").startswith("unverified: the golden scores are for template dear")
+    assert fidelity(imported, max_pair_tokens=60).startswith("unverified")
+    write_card(imported, CheckpointCard(template="dear", max_pair_tokens=100))
+    assert fidelity(imported).startswith("unverified")
+
+
+def test_import_writes_only_where_nothing_is(imported: Path, family: Path) -> None:
+    with pytest.raises(CheckpointError, match="is not an empty directory"):
+        import_checkpoint(CheckpointSettings(model=str(family)), imported)
+
+
+def test_import_refuses_weights_that_give_nan(imported: Path, tmp_path: Path) -> None:
+    scale_head(imported, float("nan"))
+    with pytest.raises(CheckpointError, match="not finite"):
+        import_checkpoint(CheckpointSettings(model=str(imported)), tmp_path / "again")
+    assert not (tmp_path / "again").exists()

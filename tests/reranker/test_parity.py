@@ -1,0 +1,106 @@
+"""Our scores are Hugging Face's: both families, every cut, any mix of pairs in a batch."""
+
+import random
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from scipy import stats
+
+from reranker.checkpoint import EMBEDDED, load_module, load_tokenizer, locate
+from reranker.fidelity import VerifiedEngine, load_verified
+from reranker.reference import reference_logits
+from reranker.settings import CheckpointSettings, EngineSettings
+from reranker.types import EncodedPairs, FloatArray, Passage
+from tests.checkpoints import SAMPLE_TEXTS
+
+WORDS = " ".join(SAMPLE_TEXTS).split()
+QUERIES = {
+    "when is high tide": [
+        Passage("At noon.", "Tide table"),
+        Passage(""),
+        Passage("bread " * 300),
+        Passage("one"),
+        Passage(SAMPLE_TEXTS[0], "Tides"),
+    ],
+    "long query " * 120: [Passage("short"), Passage("long passage " * 200, "title"), Passage("bread " * 60)],
+    "spelled": [
+        Passage(text)
+        for text in ("[SEP] [PAD]", "ends here <|end_of_text|>", "<|end_of_text|> <|begin_of_text|> again", "🌊 潮汐")
+    ],
+    "": [Passage("no query")],
+}
+PAIRS = [(query, passage) for query, passages in QUERIES.items() for passage in passages]
+
+
+def verified(model: Path | str, dtype: str = "float32", **engine: object) -> VerifiedEngine:
+    settings = CheckpointSettings.model_validate({"model": str(model), "template": "dear", "dtype": dtype})
+    return load_verified(settings.model_copy(update={"max_pair_tokens": 228}), EngineSettings.model_validate(engine))
+
+
+def ours(loaded: VerifiedEngine, queries: dict[str, list[Passage]] = QUERIES) -> FloatArray:
+    """All queries in one call, so that batches mix them."""
+    return loaded.engine.score(
+        EncodedPairs.concat([loaded.encoder.encode(query, passages) for query, passages in queries.items()])
+    )
+
+
+def hugging_face(
+    model: Path | str, pairs: list[tuple[str, Passage]] = PAIRS, dtype: torch.dtype = torch.float32
+) -> FloatArray:
+    settings = CheckpointSettings(model=str(model))
+    files = locate(settings, weights=True)
+    encoder = verified(model).encoder
+    module = load_module(files, dtype=dtype, device="cpu")
+    return reference_logits(module, load_tokenizer(files), encoder.template, encoder.max_pair_tokens, pairs)
+
+
+@pytest.mark.parametrize("checkpoint", ["bert", "llama", "padded_llama", "lora", EMBEDDED])
+def test_float32_logits_are_hugging_faces(checkpoint: str, request: pytest.FixtureRequest) -> None:
+    model = EMBEDDED if checkpoint == EMBEDDED else request.getfixturevalue(checkpoint)
+    expected = hugging_face(model)
+
+    assert np.ptp(expected) > 0.5, "a head that gives every pair the same logit would pass any test"
+    for budget in (1, 300, 100_000):
+        assert ours(verified(model, max_batch_tokens=budget)) == pytest.approx(expected, abs=1e-4)
+
+
+def test_the_reference_loop_does_pool_before_a_spelled_pad_token(padded_llama: Path) -> None:
+    """The case is real: with the pad token spelled at the end, the logit is that of an earlier token."""
+    ending, plain = hugging_face(padded_llama, [("q", Passage("tide<|end_of_text|>")), ("q", Passage("tide"))])
+    assert ending == pytest.approx(plain, abs=1e-5)
+
+
+def test_deterministic_scores_do_not_depend_on_company(family: Path) -> None:
+    loaded = verified(family, deterministic=True)
+    together = ours(loaded)
+    alone = [ours(loaded, {query: [passage]})[0] for query, passage in PAIRS]
+    assert together.tolist() == alone
+
+
+def test_company_changes_a_float32_score_by_rounding_only(family: Path) -> None:
+    loaded = verified(family, max_batch_tokens=100_000)
+    alone = [ours(loaded, {query: [passage]})[0] for query, passage in PAIRS]
+    assert ours(loaded) == pytest.approx(np.array(alone), abs=2e-5)
+
+
+def test_bfloat16_is_as_near_to_float32_as_hugging_faces_own_loop() -> None:
+    """The bounds of half precision, over 1,000 pairs on the embedded model."""
+    words = random.Random(11)  # noqa: S311  (texts, not secrets)
+    queries = {
+        " ".join(words.choices(WORDS, k=6)): [
+            Passage(" ".join(words.choices(WORDS, k=words.randint(3, 30)))) for _ in range(50)
+        ]
+        for _ in range(20)
+    }
+    pairs = [(query, passage) for query, passages in queries.items() for passage in passages]
+    assert len(pairs) == 1000
+    truth = hugging_face(EMBEDDED, pairs)
+    theirs = hugging_face(EMBEDDED, pairs, torch.bfloat16)
+    mine = ours(verified(EMBEDDED, "bfloat16"), queries)
+
+    my_error, their_error = np.abs(mine - truth), np.abs(theirs - truth)
+    assert my_error.mean() <= 1.1 * their_error.mean()
+    assert my_error.max() <= 1.5 * their_error.max()
+    assert stats.kendalltau(mine, truth).statistic >= stats.kendalltau(theirs, truth).statistic - 0.002
