@@ -38,10 +38,11 @@ def reference_inputs(
     Asked with lists of one, because asked with two strings Hugging Face takes an empty passage for no passage at all
     and leaves out the special tokens between the two; with lists, as CrossEncoder asks, a pair is always a pair.
     """
-    return tokenizer(
+    inputs: BatchEncoding = tokenizer(
         [template.query(query)],
         [template.passage(passage)],
         truncation="longest_first",
         max_length=max_pair_tokens,
         return_tensors="pt",
     )
+    return inputs

@@ -1,0 +1,43 @@
+"""A service behind the HTTP face that needs no model: it scores a document by what its text says."""
+
+import numpy as np
+
+from reranker.errors import RerankerError
+from reranker.ranking import ranked
+from reranker.types import CandidateScores, ModelDescription, RerankOutcome, RerankRequest
+
+DESCRIPTION = ModelDescription("fake", None, "dear", 1, 228, False, "float32", "cpu", "verified: by being a fake")
+
+
+class FakeService:
+    """Meets RerankService. A text that is a number is its own logit; any other scores -1. `failure` is raised."""
+
+    model_name = "fake"
+
+    def __init__(self, failure: Exception | None = None) -> None:
+        self.failure = failure
+        self.requests: list[RerankRequest] = []
+
+    async def rerank(self, request: RerankRequest) -> RerankOutcome:
+        self.requests.append(request)
+        if self.failure:
+            raise self.failure
+        logits = [_number(candidate.passage.text) for candidate in request.candidates]
+        count = len(logits)
+        scores = CandidateScores(
+            np.array(logits, dtype=np.float32), np.zeros(count, dtype=bool), np.full(count, 7, dtype=np.int32)
+        )
+        ranking = ranked(request.candidates, scores, request.top_n)
+        return RerankOutcome("request-1", self.model_name, ranking, 7 * count)
+
+    async def describe(self) -> ModelDescription:
+        if isinstance(self.failure, RerankerError):
+            raise self.failure
+        return DESCRIPTION
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return -1.0
