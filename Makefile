@@ -22,7 +22,9 @@ help:
 	$(PYTHON) -m venv .venv
 ifeq ($(TORCH),cpu)
 	$(BIN)/pip install --quiet uv
-	$(BIN)/uv pip install --quiet --python $(BIN)/python --torch-backend cpu "$(TORCH_RANGE)"
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --torch-backend cpu "$(TORCH_RANGE)" || { \
+		echo "torch's own index of CPU builds cannot be reached: taking what pip finds"; \
+		$(BIN)/pip install --quiet "$(TORCH_RANGE)"; }
 else
 	$(BIN)/pip install --quiet "$(TORCH_RANGE)"
 endif

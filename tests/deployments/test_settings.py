@@ -1,0 +1,88 @@
+"""The shipped config files are what Ray and our own strict settings accept, and say what they promise."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from pydantic import ValidationError
+from ray.serve.schema import ServeDeploySchema
+
+from deployments.settings import AppSettings
+
+ROOT = Path(__file__).parents[2]
+FILES = ["serve_config.yaml", "serve_config.laptop.yaml"]
+
+
+def parsed(name: str) -> ServeDeploySchema:
+    return ServeDeploySchema.model_validate(yaml.safe_load((ROOT / name).read_text()))
+
+
+def keys_unknown_to_ray(given: Any, understood: Any, path: str = "") -> list[str]:
+    """Ray ignores a key it does not know: what was written must be found again in what Ray understood."""
+    if not isinstance(given, dict):
+        return []
+    return [
+        unknown
+        for key, value in given.items()
+        for unknown in (
+            keys_unknown_to_ray(value, understood[key], f"{path}{key}.") if key in understood else [f"{path}{key}"]
+        )
+    ]
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_ray_understands_every_key_and_the_endpoint_stays_on_loopback(name: str) -> None:
+    written = yaml.safe_load((ROOT / name).read_text())
+    understood = parsed(name).model_dump(exclude_unset=True)
+    assert keys_unknown_to_ray(written, understood) == []
+    for given, found in zip(written["applications"], understood["applications"], strict=True):
+        assert keys_unknown_to_ray(given, found) == []
+        for one, other in zip(given.get("deployments", []), found.get("deployments", []), strict=True):
+            assert keys_unknown_to_ray(one, other) == []
+    assert parsed(name).http_options.host == "127.0.0.1"
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_our_settings_take_the_args(name: str) -> None:
+    (application,) = parsed(name).applications
+    settings = AppSettings.model_validate(application.args)
+    assert settings.model_dump(exclude_unset=True) == application.args
+
+
+def test_production_is_the_8b_in_bfloat16_one_replica_a_card() -> None:
+    (application,) = parsed("serve_config.yaml").applications
+    settings = AppSettings.model_validate(application.args)
+    assert (settings.model_name, settings.dtype) == ("abdoelsayed/dear-8b-reranker-ranknet-v1", "bfloat16")
+    assert (settings.template, settings.max_pair_tokens) == ("dear", 228)
+    by_name = {deployment.name: deployment for deployment in application.deployments}
+    scorer = by_name["Scorer"]
+    assert scorer.ray_actor_options.num_gpus == 1
+    assert scorer.ray_actor_options.resources == {"gpu_24gb": 1}
+    for deployment in by_name.values():
+        assert deployment.autoscaling_config["max_replicas"] > deployment.autoscaling_config["min_replicas"] >= 1
+    assert set(by_name) == {"Gateway", "Tokenizer", "Scorer"}
+
+
+@pytest.mark.parametrize(
+    ("args", "field"),
+    [
+        ({"modle": "embedded"}, "modle"),
+        ({"engine": {"max_batch_token": 1}}, "max_batch_token"),
+        ({"engine": {"max_batch_tokens": 0}}, "max_batch_tokens"),
+        ({"template": "deer"}, "template"),
+        ({"device": "gpu"}, "device"),
+        ({"limits": {"max_documents": -1}}, "max_documents"),
+        ({"model": ""}, "model"),
+    ],
+)
+def test_a_misspelt_or_impossible_setting_is_an_error(args: dict[str, Any], field: str) -> None:
+    with pytest.raises(ValidationError, match=field):
+        AppSettings.model_validate(args)
+
+
+def test_settings_come_as_text_from_the_command_line_and_do_not_change_afterwards() -> None:
+    settings = AppSettings.model_validate({"model": "embedded", "max_pair_tokens": "100", "strict_model": "true"})
+    assert (settings.checkpoint.max_pair_tokens, settings.strict_model) == (100, True)
+    with pytest.raises(ValidationError, match="frozen"):
+        settings.model = "other"  # type: ignore[misc]
