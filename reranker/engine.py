@@ -10,11 +10,11 @@ import os
 import numpy as np
 import torch
 
-from reranker.checkpoint import CheckpointFiles, load_config, load_module
-from reranker.encoding import PairLayout
+from reranker.checkpoint import CheckpointFiles, load_config
+from reranker.encoding import PairEncoder
 from reranker.errors import CheckpointError
 from reranker.models import ScoringModel
-from reranker.models.generic import GenericModel
+from reranker.models.loading import load_model
 from reranker.packing import pack
 from reranker.settings import CheckpointSettings, EngineSettings
 from reranker.types import EncodedPairs, FloatArray
@@ -51,15 +51,23 @@ class Engine:
 
 
 def load_engine(
-    files: CheckpointFiles, layout: PairLayout, checkpoint: CheckpointSettings, settings: EngineSettings
+    files: CheckpointFiles, encoder: PairEncoder, checkpoint: CheckpointSettings, settings: EngineSettings
 ) -> Engine:
     """Put a checkpoint's weights on a device. Sets this process's torch threads. Raises CheckpointError."""
     torch.set_num_threads(settings.threads or len(os.sched_getaffinity(0)))
     device = choose_device(checkpoint.device)
     config = load_config(files, trust_remote_code=checkpoint.trust_remote_code)
     dtype = choose_dtype(checkpoint.dtype, config.dtype, device)
-    module = load_module(files, dtype=dtype, device=device, trust_remote_code=checkpoint.trust_remote_code)
-    return Engine(GenericModel(module, layout), settings, dtype=dtype, device=device)
+    model = load_model(
+        files,
+        config,
+        encoder,
+        dtype=dtype,
+        device=device,
+        plain=settings.forward == "plain",
+        trust_remote_code=checkpoint.trust_remote_code,
+    )
+    return Engine(model, settings, dtype=dtype, device=device)
 
 
 def choose_device(wanted: str) -> str:

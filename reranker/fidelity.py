@@ -45,7 +45,7 @@ def load_verified(checkpoint: CheckpointSettings, settings: EngineSettings) -> V
     """
     files = locate(checkpoint, weights=True)
     encoder = load_encoder(checkpoint, files)
-    engine = load_engine(files, encoder.layout, checkpoint, settings)
+    engine = load_engine(files, encoder, checkpoint, settings)
     fidelity = _fidelity(files.card, encoder, engine)
     log.info("%s on %s in %s: %s", files.name, engine.device, engine.dtype, fidelity)
     return VerifiedEngine(

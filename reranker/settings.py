@@ -51,6 +51,9 @@ class EngineSettings(Settings):
     max_batch_tokens: PositiveInt = Field(
         2048, description="Tokens of one forward pass, padding included: caches like it small, cards large."
     )
+    forward: Literal["auto", "plain"] = Field(
+        "auto", description="'auto' runs our own fast forward where the architecture has one; 'plain' Hugging Face's."
+    )
     threads: PositiveInt | None = Field(
         None, description="CPU threads of a forward pass; None takes every core this process may use."
     )

@@ -1,0 +1,239 @@
+"""Causal decoders with one logit: Llama 2 and 3, Mistral, Qwen2 and Qwen3, over a checkpoint's weights.
+
+What it leaves out, and why the logits stay the same:
+- padding: linear layers see tokens end to end, and attention pads only to the longest neighbour;
+- the query prefix of all candidates but the first: attention is causal, so keys and values of the prefix do not
+  depend on what follows;
+- in the last layer, all but keys and values for every token but the pooled one: nothing reads them;
+- tokens behind the pooled one (a passage may end in spelled pad tokens): nothing looks back at them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+from transformers import PretrainedConfig
+from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding
+
+from reranker.models.attention import Heads, KeysValues, attention_over
+from reranker.models.linear import LayerReader, Linear
+from reranker.models.packed import Sequences
+from reranker.models.prefixes import Layers, PrefixCache
+from reranker.types import EncodedPairs, FloatArray, IntArray
+from reranker.weights import Weights
+
+FAMILIES = frozenset({"llama", "mistral", "qwen2", "qwen3"})
+_FIXED_ROPES = frozenset({"default", "linear", "llama3", "yarn"})  # others change with the length of the input
+_PREFIX_CACHE_TOKENS = 4096
+
+
+def unsupported(config: PretrainedConfig, max_pair_tokens: int) -> str | None:
+    """Why this forward cannot run a checkpoint, None where it can."""
+    if config.model_type not in FAMILIES:
+        return f"its architecture is {config.model_type}"
+    if getattr(config, "hidden_act", "silu") != "silu":
+        return f"its activation is {config.hidden_act}"
+    window = getattr(config, "sliding_window", None)
+    if getattr(config, "use_sliding_window", window is not None) and window and window < max_pair_tokens:
+        return f"its attention window of {window} is shorter than a pair"
+    rope = config.rope_parameters.get("rope_type", "default")
+    if rope not in _FIXED_ROPES:
+        return f"its rope type is {rope}"
+    return None
+
+
+@dataclass(frozen=True, slots=True)
+class _Layer:
+    """qkv: queries, keys and values in one product. query_norm, key_norm: Qwen3's."""
+
+    input_norm: Tensor
+    qkv: Linear
+    query_norm: Tensor | None
+    key_norm: Tensor | None
+    out: Linear
+    mlp_norm: Tensor
+    gate: Linear
+    up: Linear
+    down: Linear
+
+
+class LlamaModel:
+    """See ScoringModel. Not thread-safe: one forward pass at a time."""
+
+    pads = False
+
+    def __init__(
+        self, weights: Weights, config: PretrainedConfig, max_pair_tokens: int, *, dtype: torch.dtype, device: str
+    ) -> None:
+        """Raises CheckpointError when the weights do not match the config."""
+        size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+        self._heads = Heads(config.num_attention_heads, config.num_key_value_heads, size)
+        self._epsilon: float = config.rms_norm_eps
+        self._pad_token_id: int | None = config.pad_token_id
+        reader = LayerReader(weights, dtype, device)
+        width = config.hidden_size
+        self._embedding = reader.tensor("model.embed_tokens.weight", config.vocab_size, width)
+        self._layers = [_read_layer(reader, config, self._heads, n) for n in range(config.num_hidden_layers)]
+        self._norm = reader.tensor("model.norm.weight", width)
+        self._head = reader.linear("score", width=width, out=1)
+        self._cos, self._sin = _rotations(config, max_pair_tokens, like=self._embedding)
+        self._prefixes = PrefixCache(_PREFIX_CACHE_TOKENS)
+
+    @torch.inference_mode()
+    def __call__(self, pairs: EncodedPairs) -> FloatArray:
+        sequences, prefix_ids = self._split(pairs)
+        known = self._known_prefixes(prefix_ids)
+        hidden, _ = self._run(sequences, known, keep=False)
+        logits = np.empty(len(pairs), dtype=np.float32)
+        logits[sequences.origin] = self._head(self._normed(hidden, self._norm))[:, 0].float().cpu().numpy()
+        return logits
+
+    def _split(self, pairs: EncodedPairs) -> tuple[Sequences, list[IntArray]]:
+        """What each pair computes itself, and the prefixes that are computed once, by slot.
+
+        A pair whose logit is read inside its prefix (an empty passage, or one of pad tokens) has no prefix to share.
+        """
+        slots: dict[int, int] = {}
+        parts, slot, before = [], [], []
+        prefix_ids: list[IntArray] = []
+        for pair in range(len(pairs)):
+            prefix = int(pairs.prefix_of[pair])
+            start, end = pairs.prefix_offsets[prefix : prefix + 2]
+            own = pairs.passage_ids[pairs.passage_offsets[pair] : pairs.passage_offsets[pair + 1]]
+            pooled = self._pooled(own)
+            if pooled < 0:
+                whole = pairs.pair_ids(pair)
+                parts.append(whole[: max(0, self._pooled(whole)) + 1])
+                slot.append(-1)
+                before.append(0)
+                continue
+            if prefix not in slots:
+                slots[prefix] = len(prefix_ids)
+                prefix_ids.append(pairs.prefix_ids[start:end])
+            parts.append(own[: pooled + 1])
+            slot.append(slots[prefix])
+            before.append(int(end - start))
+        return Sequences.lay(parts, np.array(slot, dtype=np.int32), np.array(before, dtype=np.int32)), prefix_ids
+
+    def _pooled(self, ids: IntArray) -> int:
+        """Where Hugging Face reads the logit: the last token that is not the pad token; -1 where there is none."""
+        if self._pad_token_id is None:
+            return len(ids) - 1
+        text = np.flatnonzero(ids != self._pad_token_id)
+        return int(text[-1]) if len(text) else -1
+
+    def _known_prefixes(self, prefix_ids: list[IntArray]) -> list[Layers]:
+        """Keys and values by slot, then layer; those not in the cache are computed in one pass."""
+        found = [self._prefixes.get(ids) for ids in prefix_ids]
+        missing = [slot for slot, layers in enumerate(found) if layers is None]
+        if missing:
+            sequences = Sequences.lay([prefix_ids[slot] for slot in missing])
+            _, computed = self._run(sequences, [], keep=True)
+            for place, origin in enumerate(sequences.origin):
+                start, end = sequences.starts[place : place + 2]
+                # Copies, because a view would keep alive what the whole pass computed.
+                layers = [
+                    KeysValues(layer.keys[:, start:end].clone(), layer.values[:, start:end].clone())
+                    for layer in computed
+                ]
+                found[missing[origin]] = layers
+                self._prefixes.put(prefix_ids[missing[origin]], layers)
+        return [layers for layers in found if layers is not None]
+
+    def _run(self, sequences: Sequences, prefixes: list[Layers], *, keep: bool) -> tuple[Tensor, Layers]:
+        """Hidden states before the final norm, (sequences, width): those of each sequence's last token.
+
+        prefixes: by slot. keep: return keys and values of all tokens, by layer, instead of hidden states of use.
+        """
+        device = self._embedding.device
+        attention = attention_over(sequences, self._heads, causal=True, like=self._embedding)
+        positions = torch.from_numpy(sequences.positions).to(device)
+        last = torch.from_numpy(sequences.starts[1:] - 1).to(device)
+        cos, sin = self._cos.index_select(0, positions), self._sin.index_select(0, positions)
+        x = functional.embedding(torch.from_numpy(sequences.ids).to(device), self._embedding)
+        query, key, _ = self._heads
+        kept: Layers = []
+        for number, layer in enumerate(self._layers):
+            of_layer = [layers[number] for layers in prefixes]
+            normed = self._normed(x, layer.input_norm)
+            if number < len(self._layers) - 1:
+                qkv = self._project(layer, normed, cos, sin, query, key)
+                kv = qkv[:, query:]
+                attended = attention.all_tokens(qkv, of_layer)
+            else:
+                kv = self._project(layer, normed, cos, sin, 0, key)
+                q = self._project(layer, normed[last], cos[last], sin[last], query, 0)
+                attended, x = attention.one_token(q, kv, of_layer), x[last]
+            if keep:
+                kept.append(KeysValues(kv[:, :key].transpose(0, 1), kv[:, key:].transpose(0, 1)))
+            x = layer.out.plus(attended, x)
+            normed = self._normed(x, layer.mlp_norm)
+            x = layer.down.plus(layer.up.times(normed, layer.gate.activated(normed, "silu")), x)
+        return x, kept
+
+    def _project(self, layer: _Layer, x: Tensor, cos: Tensor, sin: Tensor, query: int, key: int) -> Tensor:
+        """Rotated queries, rotated keys, and values: (tokens, heads, head size).
+
+        query, key: heads wanted of each; without keys there are no values either.
+        """
+        size = self._heads.size
+        first = 0 if query else self._heads.query * size
+        last = None if key else self._heads.query * size
+        out = layer.qkv.rows(first, last)(x).view(len(x), -1, size)
+        if layer.query_norm is not None and query:
+            out[:, :query] = self._normed(out[:, :query], layer.query_norm)
+        if layer.key_norm is not None and key:
+            out[:, query : query + key] = self._normed(out[:, query : query + key], layer.key_norm)
+        _rotate_(out[:, : query + key], cos, sin)
+        return out
+
+    def _normed(self, x: Tensor, weight: Tensor) -> Tensor:
+        """Root mean square norm over the last dimension, in float32 inside."""
+        if x.is_cuda:
+            return functional.rms_norm(x, weight.shape, weight, self._epsilon)
+        # On CPUs this is ten times faster than rms_norm (torch 2.13), which is not one kernel there.
+        norm = torch.linalg.vector_norm(x, dim=-1, keepdim=True, dtype=torch.float32)
+        scale = norm.square_().div_(x.shape[-1]).add_(self._epsilon).rsqrt_()
+        normed: Tensor = (x.float() * scale).to(x.dtype).mul_(weight)
+        return normed
+
+
+def _rotate_(x: Tensor, cos: Tensor, sin: Tensor) -> None:
+    """Turn pairs of dimensions in place. x: (tokens, heads, size); cos, sin: (tokens, 1, size / 2)."""
+    left, right = x.chunk(2, -1)
+    turned = (left * cos).addcmul_(right, sin, value=-1)
+    right.mul_(cos).addcmul_(left, sin)
+    left.copy_(turned)
+
+
+def _rotations(config: PretrainedConfig, positions: int, *, like: Tensor) -> tuple[Tensor, Tensor]:
+    """Cosines and sines by position, each (positions, 1, head size / 2), rounded as Hugging Face rounds them."""
+    rotary = LlamaRotaryEmbedding(config).to(like.device)  # type: ignore[arg-type]
+    both = rotary(like, torch.arange(positions, device=like.device)[None])
+    cos, sin = (table[0, :, None, : table.shape[-1] // 2].contiguous() for table in both)
+    return cos, sin
+
+
+def _read_layer(reader: LayerReader, config: PretrainedConfig, heads: Heads, number: int) -> _Layer:
+    name = f"model.layers.{number}"
+    width, inner = config.hidden_size, config.intermediate_size
+    attention, mlp = f"{name}.self_attn", f"{name}.mlp"
+    return _Layer(
+        input_norm=reader.tensor(f"{name}.input_layernorm.weight", width),
+        qkv=reader.linear(
+            *(f"{attention}.{part}_proj" for part in "qkv"),
+            width=width,
+            out=(heads.query + 2 * heads.key) * heads.size,
+        ),
+        query_norm=reader.optional(f"{attention}.q_norm.weight", heads.size),
+        key_norm=reader.optional(f"{attention}.k_norm.weight", heads.size),
+        out=reader.linear(f"{attention}.o_proj", width=heads.query * heads.size, out=width),
+        mlp_norm=reader.tensor(f"{name}.post_attention_layernorm.weight", width),
+        gate=reader.linear(f"{mlp}.gate_proj", width=width, out=inner),
+        up=reader.linear(f"{mlp}.up_proj", width=width, out=inner),
+        down=reader.linear(f"{mlp}.down_proj", width=inner, out=width),
+    )

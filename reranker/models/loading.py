@@ -1,0 +1,62 @@
+"""Which forward runs a checkpoint: a fast one where its architecture has one, else the plain one, and said so."""
+
+from __future__ import annotations
+
+import logging
+
+import torch
+from transformers import PretrainedConfig, PreTrainedModel
+
+from reranker.checkpoint import CheckpointFiles, load_module
+from reranker.encoding import PairEncoder
+from reranker.models import ScoringModel
+from reranker.models import bert as bert_family
+from reranker.models import llama as llama_family
+from reranker.models.bert import BertModel
+from reranker.models.generic import GenericModel
+from reranker.models.llama import LlamaModel
+from reranker.weights import MissingWeights, ModuleWeights, SafetensorsWeights, Weights
+
+log = logging.getLogger(__name__)
+
+
+def load_model(
+    files: CheckpointFiles,
+    config: PretrainedConfig,
+    encoder: PairEncoder,
+    *,
+    dtype: torch.dtype,
+    device: str,
+    plain: bool = False,
+    trust_remote_code: bool = False,
+) -> ScoringModel:
+    """Weights on the device, behind the forward for them. plain: never a fast one. Raises CheckpointError."""
+
+    def module() -> PreTrainedModel:
+        return load_module(files, dtype=dtype, device=device, trust_remote_code=trust_remote_code)
+
+    problem = why_plain(config, encoder.max_pair_tokens)
+    if plain or problem is not None:
+        if problem is not None:
+            log.warning("%s has no fast forward here, the plain one runs it: %s", files.name, problem)
+        return GenericModel(module(), encoder.layout)
+
+    def fast(weights: Weights) -> ScoringModel:
+        if config.model_type in llama_family.FAMILIES:
+            return LlamaModel(weights, config, encoder.max_pair_tokens, dtype=dtype, device=device)
+        return BertModel(weights, config, encoder.layout, dtype=dtype, device=device)
+
+    if files.base is None:
+        try:
+            return fast(SafetensorsWeights(files.directory))
+        except MissingWeights as error:
+            # An adapter, another file format, or old tensor names: Hugging Face knows what to make of those.
+            log.info("%s is loaded through Hugging Face: %s", files.name, error)
+    return fast(ModuleWeights(files.name, module().state_dict()))
+
+
+def why_plain(config: PretrainedConfig, max_pair_tokens: int) -> str | None:
+    """Why a checkpoint has no fast forward, None where it has one."""
+    if config.model_type in llama_family.FAMILIES:
+        return llama_family.unsupported(config, max_pair_tokens)
+    return bert_family.unsupported(config)
