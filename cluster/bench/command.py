@@ -1,11 +1,17 @@
 """`reranker bench`: measurements that can be made again."""
 
+from __future__ import annotations
+
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cluster.commands.options import Dtype, Model
+from cluster.commands.options import Device, Dtype, Model
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 bench = typer.Typer(help="Measurements that can be made again; each prints a table, and JSON where asked.")
 
@@ -48,13 +54,68 @@ def latency(
     _report(lambda console: measure_latency(collection, model, passages, rounds, console, port=port), json_path)
 
 
-def _report(measure, json_path: Path | None) -> None:  # type: ignore[no-untyped-def]
+@bench.command()
+def engine(
+    model: Annotated[
+        str | None,
+        typer.Option("--model", "-m", help="As for other commands; by default random weights, 12 layers 576 wide."),
+    ] = None,
+    peers: Annotated[
+        str, typer.Option(help="Any of loop, crossencoder, infinity and vllm, with commas.")
+    ] = "loop,crossencoder,infinity,vllm",
+    collection: Annotated[
+        Path | None,
+        typer.Option(
+            help="queries.jsonl, corpus.jsonl and run.trec; by default bundled texts, as long as MS MARCO's."
+        ),
+    ] = None,
+    documents: Annotated[int, typer.Option(min=1, help="Passages a query.")] = 100,
+    rounds: Annotated[int, typer.Option(min=1, help="Queries, each with passages of its own.")] = 7,
+    dtype: Dtype = "auto",
+    device: Device = "auto",
+    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads of each contender; all by default.")] = None,
+    one_at_a_time: Annotated[
+        bool, typer.Option("--one-at-a-time", help="Never two contenders in memory; rounds are not interleaved then.")
+    ] = False,
+    seed: Annotated[int, typer.Option(min=0, help="Of texts and order.")] = 0,
+    json_path: Json = None,
+) -> None:
+    """How fast is the engine beside its peers, and how near to the machine's own limit?
+
+    Peers live in environments of their own, .peers/NAME here or $RERANKER_PEERS/NAME; those that are missing are
+    named with the command that installs them. `loop`, Hugging Face's own, needs nothing.
+
+    Example: `reranker bench engine --peers loop,vllm --json engine.json`
+    """
+    from cluster.bench.contender import RERANKER, peers_named
+    from cluster.bench.engine import EngineBenchSettings, measure_engine
+
+    chosen = peers_named(peers)
+    settings = EngineBenchSettings(
+        model=model,
+        dtype=dtype,
+        device=device,
+        collection=collection,
+        documents=documents,
+        rounds=rounds,
+        threads=threads,
+        one_at_a_time=one_at_a_time,
+        seed=seed,
+    )
+    result = _report(lambda console: measure_engine(settings, chosen, console), json_path)
+    if any(row["name"] == RERANKER.name for row in result["failed"]):
+        raise typer.Exit(1)
+
+
+def _report(measure: Callable[[Console], dict[str, Any]], json_path: Path | None) -> dict[str, Any]:
     import json
 
     from rich.console import Console
 
-    text = json.dumps(measure(Console(stderr=True)), indent=1)
+    result = measure(Console(stderr=True))
+    text = json.dumps(result, indent=1)
     if json_path == Path("-"):
         print(text)
     elif json_path is not None:
         json_path.write_text(text + "\n")
+    return result

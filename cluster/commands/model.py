@@ -47,3 +47,26 @@ def import_model(
         f"{output}: template {card.template}, {card.max_pair_tokens} tokens a pair, {len(card.golden)} golden scores "
         f"({card.made_with})"
     )
+
+
+@model.command()
+def synth(
+    output: Annotated[Path, typer.Option(help="A directory that is empty or does not exist yet.")],
+    shape: Annotated[str, typer.Option(help="12x576, llama-3.1-8b or rankllama-13b.")] = "12x576",
+    seed: Annotated[int, typer.Option(help="Another seed, other weights.")] = 0,
+    dtype: Annotated[str, typer.Option(help="bfloat16, float16 or float32.")] = "bfloat16",
+) -> None:
+    """Write a checkpoint of random weights in the shape of a real one, for benchmarks.
+
+    Its scores mean nothing, its speed is that of the real one. Written shard by shard: the 15 GB of llama-3.1-8b
+    need the disk, and memory for one shard of 1 GB.
+
+    Example: `reranker model synth --shape llama-3.1-8b --output synth-8b`
+    """
+    from rich.console import Console
+
+    from cluster.bench.synthetic import write_synthetic
+
+    console = Console(stderr=True)
+    weights_bytes = write_synthetic(shape, output, console, seed=seed, dtype=dtype)
+    console.print(f"{output}: {weights_bytes / 1e9:.2f} GB of random weights, shape {shape}, seed {seed}")
