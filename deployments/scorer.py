@@ -1,5 +1,7 @@
 """The scorer deployment: one accelerator, one engine, one queue."""
 
+import ray
+
 from deployments.scoring_loop import ScoringLoop
 from reranker.fidelity import load_verified
 from reranker.settings import CheckpointSettings, EngineSettings
@@ -10,9 +12,9 @@ class Scorer:
     """Construction loads the weights and replays the golden scores; it raises rather than serve a wrong model."""
 
     def __init__(self, checkpoint: CheckpointSettings, engine: EngineSettings) -> None:
-        loaded = load_verified(checkpoint, engine)
+        loaded = load_verified(checkpoint, engine.model_copy(update={"threads": engine.threads or _own_cores()}))
         self._description = loaded.description
-        self._loop = ScoringLoop(loaded.engine.score, engine.max_batch_tokens)
+        self._loop = ScoringLoop(loaded.engine.score, loaded.engine.max_batch_tokens)
 
     async def score(self, pairs: EncodedPairs, owner: str) -> CandidateScores:
         """One shard's scores. owner: the request's id; the queue is fair between owners."""
@@ -23,3 +25,8 @@ class Scorer:
 
     def check_health(self) -> None:
         self._loop.check()
+
+
+def _own_cores() -> int | None:
+    """The whole cores Ray gave this replica. None for a fraction, which reserves nothing: all of the machine's then."""
+    return int(ray.get_runtime_context().get_assigned_resources().get("CPU", 0)) or None

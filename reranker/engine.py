@@ -9,13 +9,16 @@ import os
 
 import numpy as np
 import torch
+from transformers import PretrainedConfig
 
 from reranker.checkpoint import CheckpointFiles, load_config
 from reranker.encoding import PairEncoder
 from reranker.errors import CheckpointError
+from reranker.memory import CARD_BATCH_TOKENS, CPU_BATCH_TOKENS, MemoryPlan
 from reranker.models import ScoringModel
 from reranker.models.loading import load_model
 from reranker.packing import pack
+from reranker.roofline import ModelShape
 from reranker.settings import CheckpointSettings, EngineSettings
 from reranker.types import EncodedPairs, FloatArray
 
@@ -23,18 +26,23 @@ HALF_PRECISION = (torch.bfloat16, torch.float16)
 
 
 class Engine:
-    """Runs one model over any number of pairs, in batches of bounded size. Not thread-safe."""
+    """Runs one model over any number of pairs, in batches of bounded size. Not thread-safe.
+
+    max_batch_tokens: of one forward pass. deterministic: one pair a pass, so that company cannot change a score.
+    """
 
     def __init__(
         self,
         model: ScoringModel,
-        settings: EngineSettings,
+        max_batch_tokens: int,
         *,
+        deterministic: bool = False,
         dtype: torch.dtype = torch.float32,
         device: str = "cpu",
     ) -> None:
         self._model = model
-        self._settings = settings
+        self.max_batch_tokens = max_batch_tokens
+        self._deterministic = deterministic
         self.dtype = dtype
         self.device = device
 
@@ -43,10 +51,13 @@ class Engine:
 
         Which pairs share a forward pass is a pure function of their lengths.
         """
-        budget = 1 if self._settings.deterministic else self._settings.max_batch_tokens
+        budget = 1 if self._deterministic else self.max_batch_tokens
+        batches = pack(pairs.lengths, budget, padded=self._model.pads)
+        # All are launched before any is read, so that a device computes one while the next is prepared.
+        launched = [self._model(pairs.take(batch)) for batch in batches]
         logits = np.empty(len(pairs), dtype=np.float32)
-        for batch in pack(pairs.lengths, budget, padded=self._model.pads):
-            logits[batch] = self._model(pairs.take(batch))
+        for batch, scores in zip(batches, launched, strict=True):
+            logits[batch] = scores.cpu().numpy()
         return logits
 
 
@@ -58,6 +69,7 @@ def load_engine(
     device = choose_device(checkpoint.device)
     config = load_config(files, trust_remote_code=checkpoint.trust_remote_code)
     dtype = choose_dtype(checkpoint.dtype, config.dtype, device)
+    max_batch_tokens = choose_batch_tokens(settings, config, encoder.max_pair_tokens, dtype, device)
     model = load_model(
         files,
         config,
@@ -67,7 +79,7 @@ def load_engine(
         plain=settings.forward == "plain",
         trust_remote_code=checkpoint.trust_remote_code,
     )
-    return Engine(model, settings, dtype=dtype, device=device)
+    return Engine(model, max_batch_tokens, deterministic=settings.deterministic, dtype=dtype, device=device)
 
 
 def choose_device(wanted: str) -> str:
@@ -92,6 +104,36 @@ def choose_dtype(wanted: str, saved: torch.dtype | str | None, device: str) -> t
     if dtype is torch.bfloat16 and device.startswith("cuda") and not torch.cuda.is_bf16_supported():
         raise CheckpointError("this card has no bfloat16: use float16 or float32")
     return dtype
+
+
+def choose_batch_tokens(
+    settings: EngineSettings, config: PretrainedConfig, max_pair_tokens: int, dtype: torch.dtype, device: str
+) -> int:
+    """Tokens of a forward pass: what the settings say, else what suits the device; never more than it can hold.
+
+    Raises CheckpointError when one pair would not fit the settings or the device.
+    """
+    if settings.max_batch_tokens is not None and settings.max_batch_tokens < max_pair_tokens:
+        raise CheckpointError(
+            f"max_batch_tokens {settings.max_batch_tokens} does not hold one pair of {max_pair_tokens} tokens: "
+            "allow more, or set a smaller max_pair_tokens"
+        )
+    on_cpu = device == "cpu"
+    wanted = settings.max_batch_tokens or (CPU_BATCH_TOKENS if on_cpu else CARD_BATCH_TOKENS)
+    wanted = max(wanted, max_pair_tokens)
+    try:
+        shape = ModelShape.of(config)
+    except CheckpointError:
+        return wanted  # an architecture that nobody has counted
+    plan = MemoryPlan.of(shape, dtype.itemsize, card=not on_cpu)
+    return plan.batch_tokens(wanted, _device_bytes(device), max_pair_tokens)
+
+
+def _device_bytes(device: str) -> int:
+    """Free bytes of a card; all of this machine's where the device shares its memory."""
+    if device.startswith("cuda"):
+        return int(torch.cuda.mem_get_info(device)[0])
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 def _is_fast(dtype: torch.dtype, device: str) -> bool:

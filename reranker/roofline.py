@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from transformers import PretrainedConfig
 
 # Architectures whose layers are counted here: causal decoders with a gated MLP, and encoders with a plain one.
-DECODERS = frozenset({"llama", "mistral"})
+DECODERS = frozenset({"llama", "mistral", "qwen2", "qwen3"})
 ENCODERS = frozenset({"bert", "camembert", "roberta", "xlm-roberta"})
 
 

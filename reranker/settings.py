@@ -48,8 +48,8 @@ class CheckpointSettings(Settings):
 class EngineSettings(Settings):
     """How forward passes run."""
 
-    max_batch_tokens: PositiveInt = Field(
-        2048, description="Tokens of one forward pass, padding included: caches like it small, cards large."
+    max_batch_tokens: PositiveInt | None = Field(
+        None, description="Tokens of one forward pass; None takes what suits the device and fits its memory."
     )
     forward: Literal["auto", "plain"] = Field(
         "auto", description="'auto' runs our own fast forward where the architecture has one; 'plain' Hugging Face's."

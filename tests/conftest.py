@@ -3,6 +3,9 @@
 import os
 from pathlib import Path
 
+# Threads that wait must not spin: tests run beside others, and their matrices are tiny. Read when torch is loaded.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
 import pytest
 import torch
 from hypothesis import settings

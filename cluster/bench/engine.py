@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from pydantic import Field, PositiveInt
 from rich.console import Console
 from rich.progress import Progress
@@ -24,7 +25,7 @@ from cluster.bench.synthetic import kept_synthetic
 from cluster.bench.workload import Request, collection_requests, sample_requests
 from reranker.checkpoint import load_config, load_encoder, locate
 from reranker.encoding import PairEncoder
-from reranker.engine import choose_device, choose_dtype
+from reranker.engine import choose_batch_tokens, choose_device, choose_dtype
 from reranker.errors import CheckpointError
 from reranker.roofline import ModelShape, needed_work
 from reranker.settings import CheckpointSettings, EngineSettings, Settings
@@ -79,7 +80,9 @@ def measure_engine(settings: EngineBenchSettings, peers: list[Contender], consol
         told |= {
             "linears": [(linear.inputs, linear.outputs) for linear in shape.linears],
             "layers": shape.layers,
-            "rows": EngineSettings().max_batch_tokens,
+            "rows": choose_batch_tokens(
+                EngineSettings(), config, encoder.max_pair_tokens, getattr(torch, dtype), device
+            ),
         }
     count = WARM_UP_ROUNDS + settings.rounds
     requests = (

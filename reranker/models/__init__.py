@@ -2,7 +2,9 @@
 
 from typing import Protocol
 
-from reranker.types import EncodedPairs, FloatArray
+from torch import Tensor
+
+from reranker.types import EncodedPairs
 
 
 class ScoringModel(Protocol):
@@ -11,6 +13,9 @@ class ScoringModel(Protocol):
     pads: bool
     """Whether a batch costs its longest pair times its size, rather than the sum of its lengths."""
 
-    def __call__(self, pairs: EncodedPairs) -> FloatArray:
-        """Logits of at least one pair, float32 (pairs,), in the order of the pairs."""
+    def __call__(self, pairs: EncodedPairs) -> Tensor:
+        """Logits of at least one pair, float32 (pairs,), in the order of the pairs.
+
+        They are on the device and may still be in the making: reading them waits, launching the next pass does not.
+        """
         ...

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from reranker.models.packed import Block, Sequences, blocks
+from reranker.models.transfer import on_device
 
 # Attention scores of a block, all heads: 2 MB of float32, which a core's cache holds.
 _BLOCK_SCORES = 2**19
@@ -133,10 +134,10 @@ class _DeviceBlock:
         self._start, self._end = block.start, block.end
         self._rows = self._kept = self.padding = None
         if block.rows is not None and block.kept is not None:
-            self._rows = torch.from_numpy(block.rows).to(device)
-            self._kept = torch.from_numpy(block.kept).to(device)
+            self._rows = on_device(block.rows, device)
+            self._kept = on_device(block.kept, device)
             absent = np.arange(block.before + block.longest) >= block.before + lengths[:, None]
-            self.padding = torch.from_numpy(np.where(absent, -np.inf, 0).astype(np.float32)).to(device)[:, None, None]
+            self.padding = on_device(np.where(absent, -np.inf, 0).astype(np.float32), device)[:, None, None]
 
     def padded(self, rows: Tensor) -> Tensor:
         """(tokens, heads, size) -> (sequences, longest, heads, size)"""

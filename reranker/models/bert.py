@@ -19,7 +19,8 @@ from reranker.encoding import PairLayout
 from reranker.models.attention import Heads, attention_over
 from reranker.models.linear import LayerReader, Linear
 from reranker.models.packed import Sequences
-from reranker.types import EncodedPairs, FloatArray, OffsetArray
+from reranker.models.transfer import in_order, on_device
+from reranker.types import EncodedPairs, OffsetArray
 from reranker.weights import Weights
 
 _ROOTS = {"bert": "bert", "roberta": "roberta", "xlm-roberta": "roberta"}  # what tensor names start with
@@ -90,27 +91,21 @@ class BertModel:
         self._head = reader.linear(head, width=width, out=1)
 
     @torch.inference_mode()
-    def __call__(self, pairs: EncodedPairs) -> FloatArray:
+    def __call__(self, pairs: EncodedPairs) -> Tensor:
         sequences = Sequences.lay([pairs.pair_ids(pair) for pair in range(len(pairs))])
         types = self._token_types(sequences, pairs)
         first = self._run(sequences, types)
-        scores = self._head(torch.tanh(self._pooler(first)))
-        logits = np.empty(len(pairs), dtype=np.float32)
-        logits[sequences.origin] = scores[:, 0].float().cpu().numpy()
-        return logits
+        return in_order(self._head(torch.tanh(self._pooler(first))), sequences)
 
     def _run(self, sequences: Sequences, types: np.ndarray) -> Tensor:
         """Hidden state of each sequence's first token, (sequences, width)."""
         attention = attention_over(sequences, self._heads, causal=False, like=self._words)
-
-        def on_device(array: np.ndarray) -> Tensor:
-            return torch.from_numpy(array).to(self._words.device)
-
-        x = functional.embedding(on_device(sequences.ids), self._words)
-        x += functional.embedding(on_device(types), self._types)
-        x += functional.embedding(on_device(self._positions(sequences)), self._places)
+        device = self._words.device
+        x = functional.embedding(on_device(sequences.ids, device), self._words)
+        x += functional.embedding(on_device(types, device), self._types)
+        x += functional.embedding(on_device(self._positions(sequences), device), self._places)
         x = self._norm(x)
-        first = on_device(sequences.starts[:-1])
+        first = on_device(sequences.starts[:-1], device)
         query, _, size = self._heads
         for number, layer in enumerate(self._layers):
             if number < len(self._layers) - 1:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from reranker.encoding import PairLayout
-from reranker.types import EncodedPairs, FloatArray
+from reranker.types import EncodedPairs
 
 # Encoders that are known to honour an attention mask on the right. Any other architecture that is not causal gets
 # batches of one length, which need no padding at all.
@@ -40,13 +40,13 @@ class GenericModel:
         self._extra = {"use_cache": False} if "use_cache" in accepted else {}
 
     @torch.inference_mode()
-    def __call__(self, pairs: EncodedPairs) -> FloatArray:
+    def __call__(self, pairs: EncodedPairs) -> Tensor:
         lengths = pairs.lengths
         if not self._maskable and len(set(lengths.tolist())) > 1:
-            logits = np.empty(len(pairs), dtype=np.float32)
+            logits = torch.empty(len(pairs))
             for length in np.unique(lengths):
                 same = np.flatnonzero(lengths == length)
-                logits[same] = self(pairs.take(same))
+                logits[torch.from_numpy(same)] = self(pairs.take(same)).cpu()
             return logits
         device = next(self._module.parameters()).device
         ids = np.full((len(pairs), int(lengths.max())), self._pad_token_id or 0, dtype=np.int64)
@@ -80,5 +80,5 @@ class GenericModel:
         return np.where(inside.any(axis=1), last, 0)
 
 
-def _column(logits: Tensor) -> FloatArray:
-    return logits[:, 0].float().cpu().numpy()
+def _column(logits: Tensor) -> Tensor:
+    return logits[:, 0].float()

@@ -19,16 +19,17 @@ from torch.nn import functional
 from transformers import PretrainedConfig
 from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding
 
+from reranker.memory import PREFIX_CACHE_TOKENS
 from reranker.models.attention import Heads, KeysValues, attention_over
 from reranker.models.linear import LayerReader, Linear
 from reranker.models.packed import Sequences
 from reranker.models.prefixes import Layers, PrefixCache
-from reranker.types import EncodedPairs, FloatArray, IntArray
+from reranker.models.transfer import in_order, on_device
+from reranker.types import EncodedPairs, IntArray
 from reranker.weights import Weights
 
 FAMILIES = frozenset({"llama", "mistral", "qwen2", "qwen3"})
 _FIXED_ROPES = frozenset({"default", "linear", "llama3", "yarn"})  # others change with the length of the input
-_PREFIX_CACHE_TOKENS = 4096
 
 
 def unsupported(config: PretrainedConfig, max_pair_tokens: int) -> str | None:
@@ -81,16 +82,14 @@ class LlamaModel:
         self._norm = reader.tensor("model.norm.weight", width)
         self._head = reader.linear("score", width=width, out=1)
         self._cos, self._sin = _rotations(config, max_pair_tokens, like=self._embedding)
-        self._prefixes = PrefixCache(_PREFIX_CACHE_TOKENS)
+        self._prefixes = PrefixCache(PREFIX_CACHE_TOKENS)
 
     @torch.inference_mode()
-    def __call__(self, pairs: EncodedPairs) -> FloatArray:
+    def __call__(self, pairs: EncodedPairs) -> Tensor:
         sequences, prefix_ids = self._split(pairs)
         known = self._known_prefixes(prefix_ids)
         hidden, _ = self._run(sequences, known, keep=False)
-        logits = np.empty(len(pairs), dtype=np.float32)
-        logits[sequences.origin] = self._head(self._normed(hidden, self._norm))[:, 0].float().cpu().numpy()
-        return logits
+        return in_order(self._head(self._normed(hidden, self._norm)), sequences)
 
     def _split(self, pairs: EncodedPairs) -> tuple[Sequences, list[IntArray]]:
         """What each pair computes itself, and the prefixes that are computed once, by slot.
@@ -151,10 +150,10 @@ class LlamaModel:
         """
         device = self._embedding.device
         attention = attention_over(sequences, self._heads, causal=True, like=self._embedding)
-        positions = torch.from_numpy(sequences.positions).to(device)
-        last = torch.from_numpy(sequences.starts[1:] - 1).to(device)
+        positions = on_device(sequences.positions, device)
+        last = on_device(sequences.starts[1:] - 1, device)
         cos, sin = self._cos.index_select(0, positions), self._sin.index_select(0, positions)
-        x = functional.embedding(torch.from_numpy(sequences.ids).to(device), self._embedding)
+        x = functional.embedding(on_device(sequences.ids, device), self._embedding)
         query, key, _ = self._heads
         kept: Layers = []
         for number, layer in enumerate(self._layers):

@@ -17,6 +17,7 @@ from torch.nn.attention.varlen import varlen_attn
 
 from reranker.models.attention import Heads, KeysValues
 from reranker.models.packed import Sequences
+from reranker.models.transfer import on_device
 from reranker.types import offsets
 
 _PARAMETERS = inspect.signature(varlen_attn).parameters
@@ -33,10 +34,10 @@ class VarlenAttention:
         lengths = sequences.lengths
         keys = lengths + sequences.before
         self._longest, self._most_keys = int(lengths.max()), int(keys.max())
-        self._starts = torch.from_numpy(sequences.starts.astype(np.int32)).to(device)
-        self._key_starts = torch.from_numpy(offsets(keys).astype(np.int32)).to(device)
+        self._starts = on_device(sequences.starts.astype(np.int32), device)
+        self._key_starts = on_device(offsets(keys).astype(np.int32), device)
         self._one_each = torch.arange(len(sequences) + 1, dtype=torch.int32, device=device)
-        self._source = torch.from_numpy(key_rows(sequences)).to(device) if sequences.before.any() else None
+        self._source = on_device(key_rows(sequences), device) if sequences.before.any() else None
 
     def all_tokens(self, qkv: Tensor, prefixes: Sequence[KeysValues]) -> Tensor:
         query = self._heads.query

@@ -62,7 +62,7 @@ def test_float32_logits_are_hugging_faces(checkpoint: str, request: pytest.Fixtu
     expected = hugging_face(model)
 
     assert np.ptp(expected) > 0.5, "a head that gives every pair the same logit would pass any test"
-    for budget in (1, 300, 100_000):
+    for budget in (228, 300, 100_000):
         assert ours(verified(model, max_batch_tokens=budget)) == pytest.approx(expected, abs=1e-4)
 
 
