@@ -5,12 +5,12 @@ Wrong input ends in one line on stderr and exit code 2. Nothing heavy is importe
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from importlib.metadata import version
 from typing import Annotated
 
-import click
 import typer
 
 from cluster.batch.command import batch
@@ -47,21 +47,18 @@ def root(
         raise typer.Exit
 
 
-def main() -> None:
+def main(args: list[str] | None = None) -> None:
     """Exit codes: 0 done, 1 our fault or a server's, 2 wrong input, 130 interrupted."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # Ray's own files keep the rest
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # what this terminal cannot show is no reason to fail
+    code: str | int | None = 0
     try:
-        code = app(standalone_mode=False)
-    except click.ClickException as error:
-        error.show()
-        code = error.exit_code
-    except (click.exceptions.Abort, KeyboardInterrupt):
-        code = 130
-    except BrokenPipeError:  # the reader of our output has left, as `| head` does
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        code = 0
+        app(args)
+    except SystemExit as end:  # typer's: done, wrong usage (2) or interrupted (130)
+        code = 0 if isinstance(end.__context__, BrokenPipeError) else end.code
     except RerankerError as error:
         print(f"reranker: {error}", file=sys.stderr)
         code = 1 if isinstance(error, ServiceError) else 2
@@ -72,4 +69,8 @@ def main() -> None:
         field = str(first["loc"][-1] if first["loc"] else "settings").replace("_", "-")
         print(f"reranker: --{field}: {first['msg']}, got {first['input']!r}", file=sys.stderr)
         code = 2
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:  # the reader of our output has left, as `| head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     sys.exit(code)

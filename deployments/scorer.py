@@ -28,5 +28,5 @@ class Scorer:
 
 
 def _own_cores() -> int | None:
-    """The whole cores Ray gave this replica. None for a fraction, which reserves nothing: all of the machine's then."""
+    """The whole cores Ray gave this replica; None for a fraction of one, which then means all of the machine."""
     return int(ray.get_runtime_context().get_assigned_resources().get("CPU", 0)) or None

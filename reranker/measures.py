@@ -28,7 +28,10 @@ class Evaluation:
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """A run against another by one measure: difference of means, and the p-value of a paired two-sided t-test."""
+    """A run against another by one measure: difference of means, and the p-value of a paired two-sided t-test.
+
+    p_value: NaN where every query differs by the same amount, or there is one query only: there is no t to test.
+    """
 
     mean: float
     p_value: float
@@ -56,6 +59,6 @@ def differences(base: Evaluation, others: Sequence[Evaluation]) -> list[dict[str
 
 def _difference(base: Mapping[str, float], other: Mapping[str, float]) -> Difference:
     deltas = np.array([other[query_id] - base[query_id] for query_id in base])
-    if len(deltas) < 2 or np.ptp(deltas) == 0:  # the t statistic is 0/0, or infinite
+    if len(deltas) < 2 or np.ptp(deltas) < 1e-9:  # the t statistic is 0/0, or infinite but for rounding
         return Difference(float(deltas.mean()), 1.0 if not deltas.any() else float("nan"))
     return Difference(float(deltas.mean()), float(stats.ttest_1samp(deltas, 0.0).pvalue))

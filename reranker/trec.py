@@ -10,6 +10,7 @@ import json
 import math
 import os
 import tempfile
+import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -19,10 +20,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from reranker.errors import InvalidFile
+from reranker.prompt import well_formed
 from reranker.types import Candidate, FloatArray, Passage
 
 Run = dict[str, list[str]]  # query_id -> docids, best first
 Qrels = dict[str, dict[str, int]]  # query_id -> docid -> grade
+
+_FIELDS = ("_id", "id", "title", "text")
+_LOWEST_SCORE = np.float32(-1e38)
 
 
 def read_queries(path: Path) -> dict[str, str]:
@@ -94,9 +99,9 @@ def write_run(path: Path, rankings: Iterable[tuple[str, Iterable[str], FloatArra
 def strictly_decreasing(logits: FloatArray) -> FloatArray:
     """Scores that fall strictly, even in float32 (trec_eval keeps no more), as near to the logits as can be.
 
-    logits: float32 (n,), finite and not increasing.
+    logits: float32 (n,), finite and not increasing. What lies below -1e38 is raised to it, so that ties have room.
     """
-    scores = logits.astype(np.float32) + np.float32(0)  # -0.0 + 0 is 0: the two would print apart but compare equal
+    scores = np.maximum(logits.astype(np.float32), _LOWEST_SCORE)
     for rank in range(1, len(scores)):
         if scores[rank] >= scores[rank - 1]:
             scores[rank] = np.nextafter(scores[rank - 1], np.float32(-np.inf))
@@ -146,7 +151,7 @@ def _records(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     for line, text in _lines(path):
         try:
             record = json.loads(text)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise InvalidFile(path, f"is not JSON: {error}", line) from None
         if not isinstance(record, dict):
             raise InvalidFile(path, "must be one JSON object a line", line)
@@ -157,14 +162,15 @@ def _parquet_records(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     row = 0
     try:
         with pq.ParquetFile(path) as file:
-            for batch in file.iter_batches(batch_size=4096):
+            names = [name for name in _FIELDS if name in file.schema_arrow.names]
+            for batch in file.iter_batches(batch_size=4096, columns=names):
                 for record in batch.to_pylist():
                     row += 1
                     yield row, record
     except FileNotFoundError:
         raise InvalidFile(path, "no such file") from None
-    except (pa.ArrowException, OSError) as error:
-        raise InvalidFile(path, f"is not parquet: {' '.join(str(error).split())[:200]}") from None
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+        raise InvalidFile(path, f"cannot be read as parquet: {' '.join(str(error).split())[:200]}") from None
     if not row:
         raise InvalidFile(path, "is empty")
 
@@ -176,7 +182,7 @@ def _lines(path: Path) -> Iterator[tuple[int, str]]:
     try:
         with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
             for number, raw in enumerate(file, 1):
-                text = raw.decode("utf-8").strip()
+                text = raw.decode("utf-8-sig" if number == 1 else "utf-8").strip()
                 if text:
                     empty = False
                     yield number, text
@@ -184,8 +190,9 @@ def _lines(path: Path) -> Iterator[tuple[int, str]]:
         raise InvalidFile(path, "no such file") from None
     except UnicodeDecodeError:
         raise InvalidFile(path, "is not UTF-8", number) from None
-    except (OSError, EOFError) as error:
-        raise InvalidFile(path, f"cannot be read: {error}") from None
+    except (OSError, EOFError, zlib.error) as error:
+        reason = (error.strerror if isinstance(error, OSError) else None) or error
+        raise InvalidFile(path, f"cannot be read: {reason}") from None
     if empty:
         raise InvalidFile(path, "is empty")
 
@@ -212,7 +219,7 @@ def _id(path: Path, line: int, row: dict[str, Any]) -> str:
     value = row.get("_id")
     if isinstance(value, bool) or not isinstance(value, str | int) or value == "":
         raise InvalidFile(path, f"`_id` must be a string that is not empty, got {value!r}", line)
-    if len(str(value).split()) != 1:
+    if str(value).split() != [str(value)]:
         raise InvalidFile(path, f"`_id` {value!r} has spaces in it, which no TREC run can carry", line)
     return str(value)
 
@@ -223,4 +230,4 @@ def _text(path: Path, line: int, row: dict[str, Any], field: str, default: str |
         value = default
     if not isinstance(value, str):
         raise InvalidFile(path, f"`{field}` must be a string, got {value!r}"[:200], line)
-    return value
+    return well_formed(value)

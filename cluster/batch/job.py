@@ -7,25 +7,27 @@ are small, and a cluster then needs no shared disk.
 from __future__ import annotations
 
 import logging
+import re
+import socket
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
-from typing import Any
+from typing import Any, cast
 
 import ray
 from ray.data import ActorPoolStrategy, DataContext, Dataset
-from ray.exceptions import RayTaskError
+from ray.exceptions import RayError
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from cluster.batch.output import BatchOutput
+from cluster.batch.output import BatchOutput, refuse_used
 from cluster.batch.rows import QUERIES_PER_BLOCK, Candidates, read_candidates
 from cluster.batch.settings import BatchSettings
 from cluster.batch.stages import EncodeStage, ScoreStage
+from reranker import errors
 from reranker.checkpoint import load_encoder
-from reranker.errors import RerankerError
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,9 +49,10 @@ def run_batch(settings: BatchSettings, console: Console) -> BatchReport:
     Raises InvalidFile for wrong input (before anything is written), CheckpointError for a wrong checkpoint, and
     ServiceError when scoring fails.
     """
+    refuse_used(settings.output)
     with console.status("reading queries, corpus and run …"):
         candidates = read_candidates(settings)
-    load_encoder(settings.checkpoint)  # refuse a wrong checkpoint here, in one line, rather than in an actor
+    load_encoder(settings.checkpoint)  # refuse a wrong checkpoint before Ray starts
     output = BatchOutput(settings.output)
     started = time.monotonic()
     rows = 0
@@ -61,8 +64,11 @@ def run_batch(settings: BatchSettings, console: Console) -> BatchReport:
                 finished = ranked.column("query_id").unique().to_pylist()
                 queries_done(len(finished))
                 pairs_done(sum(len(candidates.run[query_id]) for query_id in finished))
-    except RayTaskError as error:
-        raise _root(error) from error
+    except RayError as error:
+        ours = _ours(error)
+        if ours is None:
+            raise
+        raise ours from error
     seconds = time.monotonic() - started
     report = BatchReport(
         queries=len(candidates.run),
@@ -83,7 +89,7 @@ def _ranked_blocks(candidates: Candidates, settings: BatchSettings) -> Iterator[
     context.execution_options.preserve_order = True
     context.enable_progress_bars = False
     context.print_on_execution_start = False
-    logging.getLogger("ray.data").setLevel(logging.ERROR)  # our own bars say how far we are
+    logging.getLogger("ray.data").setLevel(logging.CRITICAL)  # our own bars say how far we are; errors are raised
     dataset: Dataset = ray.data.from_arrow(list(candidates.blocks()))
     encoded = dataset.map_batches(
         EncodeStage,
@@ -107,20 +113,36 @@ def _ranked_blocks(candidates: Candidates, settings: BatchSettings) -> Iterator[
 
 @contextmanager
 def _ray(address: str | None) -> Iterator[None]:
-    """A Ray of our own, or the running cluster; one that the caller has started is used and left alone."""
+    """A Ray of our own, or the running cluster; one that the caller has started is used and left alone.
+
+    Raises Unavailable when no cluster answers.
+    """
     if ray.is_initialized():
         yield
         return
-    ray.init(
-        address or "local",
-        include_dashboard=False if address is None else None,
-        log_to_driver=False,
-        logging_level=logging.ERROR,
-    )
+    try:
+        _knock(address)
+        ray.init(
+            address or "local",
+            include_dashboard=False if address is None else None,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+        )
+    except OSError as error:
+        if address is None:
+            raise
+        raise errors.Unavailable(f"no Ray cluster answers at --address {address}: {error}") from None
     try:
         yield
     finally:
         ray.shutdown()
+
+
+def _knock(address: str | None) -> None:
+    """Raises OSError when nothing listens at host:port; Ray itself would try for a quarter of an hour."""
+    host, _, port = (address or "").removeprefix("ray://").rpartition(":")
+    if port.isdecimal():
+        socket.create_connection((host, int(port)), timeout=5).close()
 
 
 @contextmanager
@@ -139,13 +161,15 @@ def _progress(candidates: Candidates, console: Console) -> Iterator[tuple[Any, A
         yield lambda n: progress.advance(queries, n), lambda n: progress.advance(pairs, n)
 
 
-def _root(error: BaseException) -> BaseException:
-    """Our own error inside what Ray wrapped around it; else the innermost one."""
-    while isinstance(error, RayTaskError) and isinstance(error.cause, BaseException):
-        error = error.cause
-        if isinstance(error, RerankerError):
-            return error
-    return error
+def _ours(error: RayError) -> errors.RerankerError | None:
+    """Our own error inside what Ray wrapped around it, of which it keeps the text only."""
+    lines = re.findall(rf"^{errors.__name__}\.(\w+): (.+)$", str(error), re.MULTILINE)
+    if not lines:
+        return None
+    name, message = lines[-1]
+    # The nearest class that is made from a message alone: CheckpointError itself, ServiceError for NonFiniteLogit.
+    kind = next(kind for kind in getattr(errors, name).__mro__ if "__init__" not in vars(kind))
+    return cast(errors.RerankerError, kind(message))
 
 
 def _plain(settings: BatchSettings) -> dict[str, Any]:

@@ -22,21 +22,37 @@ from reranker.trec import write_atomically, write_run
 RUN_TAG = "dear-reranker"
 
 
+def refuse_used(directory: Path) -> None:
+    """Raises InvalidFile unless a job may write there: nothing, or an empty directory."""
+    if not directory.exists():
+        return
+    if not directory.is_dir():
+        problem = "is not a directory"
+    elif (directory / "_SUCCESS").is_file():
+        problem = "holds the result of an earlier job"
+    elif any(directory.iterdir()):
+        problem = "is not empty, and no job finished there"
+    else:
+        return
+    raise InvalidFile(directory, f"{problem}: choose another --output, or remove it")
+
+
 class BatchOutput:
-    """Writes into a fresh directory. Raises InvalidFile when it is not."""
+    """Writes into a fresh directory. Raises InvalidFile when it is not, or cannot be made."""
 
     def __init__(self, directory: Path) -> None:
-        if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
-            done = (directory / "_SUCCESS").is_file()
-            problem = "holds the result of an earlier job" if done else "is not empty, and no job finished there"
-            raise InvalidFile(directory, f"{problem}: choose another --output, or remove it")
+        refuse_used(directory)
         self._directory = directory
         self._parquet = directory / "parquet"
-        self._parquet.mkdir(parents=True, exist_ok=True)
+        try:
+            directory.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise InvalidFile(directory, f"cannot be made: {error.strerror}") from None
         self._parts: list[Path] = []
 
     def add(self, ranked: pa.Table) -> None:
         """Write whole queries (RANKED_ROWS) as the next part."""
+        self._parquet.mkdir(exist_ok=True)
         part = self._parquet / f"part-{len(self._parts):06d}.parquet"
         pq.write_table(ranked, part)
         self._parts.append(part)

@@ -9,13 +9,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from reranker.errors import InvalidFile
+
 if TYPE_CHECKING:
     from reranker.measures import Difference, Evaluation
 
 
 def evaluate(
     qrels: Annotated[Path, typer.Option(help="Judgements: BEIR's tsv or TREC's four columns.")],
-    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="TREC runs; the first one is the base.")],
+    runs: Annotated[list[Path], typer.Argument(metavar="RUNS", help="TREC runs; the first one is the base.")],
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, with the values of every query.")] = False,
 ) -> None:
     """Measure runs by nDCG@10, nDCG@20, AP and RR.
@@ -30,7 +32,11 @@ def evaluate(
     from reranker.trec import read_qrels, read_run
 
     judgements = read_qrels(qrels)
-    evaluations = [measure(judgements, read_run(run)) for run in runs]
+    rankings = [read_run(run) for run in runs]
+    for path, ranking in zip(runs, rankings, strict=True):
+        if not ranking.keys() & judgements.keys():
+            raise InvalidFile(path, f"has none of the {len(judgements)} queries that {qrels} judges")
+    evaluations = [measure(judgements, ranking) for ranking in rankings]
     against_first = differences(evaluations[0], evaluations[1:])
     names = _names(runs)
     if as_json:
@@ -62,15 +68,19 @@ def _print_table(
     queries: int, names: list[str], evaluations: list[Evaluation], against: list[dict[str, Difference]]
 ) -> None:
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
 
-    table = Table("run", *evaluations[0].aggregate, title=f"{queries} judged queries", title_justify="left")
+    table = Table(title=f"{queries} judged queries", title_justify="left")
+    for heading in ("run", *evaluations[0].aggregate):
+        table.add_column(heading, overflow="fold")
+    names = [escape(name) for name in names]
     table.add_row(names[0], *(f"{value:.4f}" for value in evaluations[0].aggregate.values()))
     for name, evaluation, difference in zip(names[1:], evaluations[1:], against, strict=True):
         table.add_row(
             name,
             *(
-                f"{value:.4f}\n{difference[measure].mean:+.4f} (p={difference[measure].p_value:.3g})"
+                f"{value:.4f}\n{difference[measure].mean:+.4f}\np={difference[measure].p_value:.2g}"
                 for measure, value in evaluation.aggregate.items()
             ),
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import json
 import sys
 from collections.abc import Iterator
@@ -25,7 +26,7 @@ def rerank(
     files: Annotated[
         list[Path] | None,
         typer.Argument(
-            metavar="[FILES|-]...",
+            metavar="FILES",
             help="Text (one passage a line), .jsonl or .parquet (text, and optionally title and id); '-' is stdin.",
         ),
     ] = None,
@@ -44,11 +45,11 @@ def rerank(
 
     Example: `grep -ri tide notes/ | reranker rerank -q "when is high tide" -n 5`
     """
-    candidates = [candidate for path in files or [STDIN] for candidate in _read(path)]
     if not query.strip():
         raise EmptyField("--query", "is empty: a query needs at least one character that is not a space")
+    candidates = [candidate for path in files or [STDIN] for candidate in _read(path)]
     if not candidates:
-        raise EmptyField("FILES", "hold no passages: give files, or pipe one passage a line")
+        raise EmptyField("FILES", "no passages in them: give others, or pipe one passage a line")
 
     from rich.console import Console
 
@@ -85,7 +86,7 @@ def _read(path: Path) -> Iterator[Candidate]:
 
 
 def _lines(raw: bytes, name: str) -> Iterator[Candidate]:
-    for number, line in enumerate(raw.split(b"\n"), 1):
+    for number, line in enumerate(raw.removeprefix(codecs.BOM_UTF8).split(b"\n"), 1):
         try:
             text = line.decode("utf-8").strip()
         except UnicodeDecodeError:
