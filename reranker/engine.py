@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from transformers import PretrainedConfig
 
+from reranker.allocator import keep_freed_memory
 from reranker.checkpoint import CheckpointFiles, load_config
 from reranker.encoding import PairEncoder
 from reranker.errors import CheckpointError
@@ -67,6 +68,8 @@ def load_engine(
     """Put a checkpoint's weights on a device. Sets this process's torch threads. Raises CheckpointError."""
     torch.set_num_threads(settings.threads or len(os.sched_getaffinity(0)))
     device = choose_device(checkpoint.device)
+    if device == "cpu":
+        keep_freed_memory()
     config = load_config(files, trust_remote_code=checkpoint.trust_remote_code)
     dtype = choose_dtype(checkpoint.dtype, config.dtype, device)
     max_batch_tokens = choose_batch_tokens(settings, config, encoder.max_pair_tokens, dtype, device)

@@ -52,9 +52,11 @@ class _Norm:
 
 @dataclass(frozen=True, slots=True)
 class _Layer:
-    """qkv: queries, keys and values in one product."""
+    """projections: to queries, keys and values at once; in the last layer to queries, and to keys and values, apart,
+    because there only the first token needs queries.
+    """
 
-    qkv: Linear
+    projections: tuple[Linear, ...]
     out: Linear
     attention_norm: _Norm
     inner: Linear
@@ -84,7 +86,8 @@ class BertModel:
         self._types = reader.tensor(f"{name}.token_type_embeddings.weight", config.type_vocab_size, width)
         self._norm = _read_norm(reader, f"{name}.LayerNorm", config)
         self._layers = [
-            _read_layer(reader, f"{root}.encoder.layer.{n}", config) for n in range(config.num_hidden_layers)
+            _read_layer(reader, f"{root}.encoder.layer.{n}", config, last=n == config.num_hidden_layers - 1)
+            for n in range(config.num_hidden_layers)
         ]
         pooler, head = _HEADS[root]
         self._pooler = reader.linear(pooler, width=width, out=width)
@@ -109,11 +112,11 @@ class BertModel:
         query, _, size = self._heads
         for number, layer in enumerate(self._layers):
             if number < len(self._layers) - 1:
-                attended = attention.all_tokens(layer.qkv(x).view(len(x), -1, size), [])
+                attended = attention.all_tokens(layer.projections[0](x).view(len(x), -1, size), [])
             else:
-                kv = layer.qkv.rows(query * size, None)(x).view(len(x), -1, size)
+                kv = layer.projections[1](x).view(len(x), -1, size)
                 x = x[first]
-                q = layer.qkv.rows(0, query * size)(x).view(len(x), query, size)
+                q = layer.projections[0](x).view(len(x), query, size)
                 attended = attention.one_token(q, kv, [])
             x = layer.attention_norm(layer.out.plus(attended, x))
             x = layer.output_norm(layer.outer.plus(layer.inner.activated(x, self._activation), x))
@@ -138,11 +141,14 @@ class BertModel:
         return positions
 
 
-def _read_layer(reader: LayerReader, name: str, config: PretrainedConfig) -> _Layer:
+def _read_layer(reader: LayerReader, name: str, config: PretrainedConfig, *, last: bool) -> _Layer:
     width, inner = config.hidden_size, config.intermediate_size
-    parts = (f"{name}.attention.self.{part}" for part in ("query", "key", "value"))
+    parts = [f"{name}.attention.self.{part}" for part in ("query", "key", "value")]
     return _Layer(
-        qkv=reader.linear(*parts, width=width, out=3 * width),
+        projections=tuple(
+            reader.linear(*group, width=width, out=len(group) * width)
+            for group in ((parts[:1], parts[1:]) if last else (parts,))
+        ),
         out=reader.linear(f"{name}.attention.output.dense", width=width, out=width),
         attention_norm=_read_norm(reader, f"{name}.attention.output.LayerNorm", config),
         inner=reader.linear(f"{name}.intermediate.dense", width=width, out=inner),

@@ -18,6 +18,8 @@ from reranker.weights import Weights
 
 Activation = Literal["silu", "gelu", "relu"]
 
+_USUAL_ROWS = 2048  # for which oneDNN chooses its blocks; any number of rows works
+
 _ONEDNN = {"silu": ("swish", ""), "gelu": ("gelu", "none"), "relu": ("relu", "")}
 _TORCH: dict[str, Callable[[Tensor], Tensor]] = {
     "silu": functional.silu,
@@ -30,35 +32,35 @@ class Linear:
     """weight: (out, in). bias: (out,) or None. Inputs are (tokens, in), outputs (tokens, out), contiguous."""
 
     def __init__(self, weight: Tensor, bias: Tensor | None = None) -> None:
-        self.weight = weight
-        self.bias = bias
         self._fused = fuses(weight.dtype, weight.device)
+        # oneDNN keeps weights in blocks of its own; reordered once, they are not reordered in every pass.
+        self._weight = torch.ops.mkldnn._reorder_linear_weight(weight, _USUAL_ROWS) if self._fused else weight
+        self._bias = bias
 
     def __call__(self, x: Tensor) -> Tensor:
-        return functional.linear(x, self.weight, self.bias)
+        """x W^T + b"""
+        if self._fused:  # torch's own way adds the bias in a pass before
+            return _pointwise(x, self._weight, self._bias, "none", "")
+        return functional.linear(x, self._weight, self._bias)
 
     def activated(self, x: Tensor, activation: Activation) -> Tensor:
         """activation(x W^T + b)"""
         if self._fused:
             name, algorithm = _ONEDNN[activation]
-            return _pointwise(x, self.weight, self.bias, name, algorithm)
+            return _pointwise(x, self._weight, self._bias, name, algorithm)
         return _TORCH[activation](self(x))
 
     def times(self, x: Tensor, factor: Tensor) -> Tensor:
         """(x W^T + b) * factor, factor: (tokens, out)"""
         if self._fused:
-            return _pointwise_binary(x, factor, self.weight, self.bias, "mul")
+            return _pointwise_binary(x, factor, self._weight, self._bias, "mul")
         return self(x).mul_(factor)
 
     def plus(self, x: Tensor, residual: Tensor) -> Tensor:
         """(x W^T + b) + residual, residual: (tokens, out)"""
         if self._fused:
-            return _pointwise_binary(x, residual, self.weight, self.bias, "add")
+            return _pointwise_binary(x, residual, self._weight, self._bias, "add")
         return self(x).add_(residual)
-
-    def rows(self, start: int, end: int | None) -> Linear:
-        """The layer that gives outputs start..end alone (to the last one where None); shares the weights."""
-        return Linear(self.weight[start:end], None if self.bias is None else self.bias[start:end])
 
 
 class LayerReader:

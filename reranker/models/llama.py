@@ -49,10 +49,12 @@ def unsupported(config: PretrainedConfig, max_pair_tokens: int) -> str | None:
 
 @dataclass(frozen=True, slots=True)
 class _Layer:
-    """qkv: queries, keys and values in one product. query_norm, key_norm: Qwen3's."""
+    """projections: to queries, keys and values at once; in the last layer to queries, and to keys and values, apart,
+    because there only few tokens need queries. query_norm, key_norm: Qwen3's.
+    """
 
     input_norm: Tensor
-    qkv: Linear
+    projections: tuple[Linear, ...]
     query_norm: Tensor | None
     key_norm: Tensor | None
     out: Linear
@@ -160,12 +162,12 @@ class LlamaModel:
             of_layer = [layers[number] for layers in prefixes]
             normed = self._normed(x, layer.input_norm)
             if number < len(self._layers) - 1:
-                qkv = self._project(layer, normed, cos, sin, query, key)
+                qkv = self._project(layer, 0, normed, cos, sin, query, key)
                 kv = qkv[:, query:]
                 attended = attention.all_tokens(qkv, of_layer)
             else:
-                kv = self._project(layer, normed, cos, sin, 0, key)
-                q = self._project(layer, normed[last], cos[last], sin[last], query, 0)
+                q = self._project(layer, 0, normed[last], cos[last], sin[last], query, 0)
+                kv = self._project(layer, 1, normed, cos, sin, 0, key)
                 attended, x = attention.one_token(q, kv, of_layer), x[last]
             if keep:
                 kept.append(KeysValues(kv[:, :key].transpose(0, 1), kv[:, key:].transpose(0, 1)))
@@ -174,15 +176,14 @@ class LlamaModel:
             x = layer.down.plus(layer.up.times(normed, layer.gate.activated(normed, "silu")), x)
         return x, kept
 
-    def _project(self, layer: _Layer, x: Tensor, cos: Tensor, sin: Tensor, query: int, key: int) -> Tensor:
+    def _project(
+        self, layer: _Layer, which: int, x: Tensor, cos: Tensor, sin: Tensor, query: int, key: int
+    ) -> Tensor:
         """Rotated queries, rotated keys, and values: (tokens, heads, head size).
 
-        query, key: heads wanted of each; without keys there are no values either.
+        query, key: heads of each that the projection gives; without keys there are no values either.
         """
-        size = self._heads.size
-        first = 0 if query else self._heads.query * size
-        last = None if key else self._heads.query * size
-        out = layer.qkv.rows(first, last)(x).view(len(x), -1, size)
+        out = layer.projections[which](x).view(len(x), -1, self._heads.size)
         if layer.query_norm is not None and query:
             out[:, :query] = self._normed(out[:, :query], layer.query_norm)
         if layer.key_norm is not None and key:
@@ -223,10 +224,13 @@ def _read_layer(reader: LayerReader, config: PretrainedConfig, heads: Heads, num
     attention, mlp = f"{name}.self_attn", f"{name}.mlp"
     return _Layer(
         input_norm=reader.tensor(f"{name}.input_layernorm.weight", width),
-        qkv=reader.linear(
-            *(f"{attention}.{part}_proj" for part in "qkv"),
-            width=width,
-            out=(heads.query + 2 * heads.key) * heads.size,
+        projections=tuple(
+            reader.linear(
+                *(f"{attention}.{part}_proj" for part in parts),
+                width=width,
+                out=sum(heads.query if part == "q" else heads.key for part in parts) * heads.size,
+            )
+            for parts in (("q", "kv") if number == config.num_hidden_layers - 1 else ("qkv",))
         ),
         query_norm=reader.optional(f"{attention}.q_norm.weight", heads.size),
         key_norm=reader.optional(f"{attention}.k_norm.weight", heads.size),

@@ -1,0 +1,21 @@
+"""The C allocator of this process, told not to give memory back between forward passes.
+
+By default glibc returns large tensors to the system when they are freed, and the next pass pays for every page again.
+What is kept is bounded by what a pass takes at its peak.
+"""
+
+import ctypes
+import sys
+
+_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # malloc.h: M_TRIM_THRESHOLD, M_MMAP_THRESHOLD
+_KEPT_BYTES = 2**30
+
+
+def keep_freed_memory() -> bool:
+    """For the rest of the process; False where there is no glibc."""
+    if not sys.platform.startswith("linux"):
+        return False
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is None:
+        return False
+    return bool(mallopt(_MMAP_THRESHOLD, _KEPT_BYTES)) and bool(mallopt(_TRIM_THRESHOLD, _KEPT_BYTES))
