@@ -1,0 +1,176 @@
+"""One CUDA card: Hugging Face's scores, and the 8B's shape within 24 GB.
+
+    python -m pytest -c tests/gpu/pytest.ini --noconftest tests/gpu -s
+
+Needs torch, transformers, pydantic and pytest; neither Ray nor a model hub.
+"""
+
+import time
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+import torch
+from transformers import AutoModelForSequenceClassification, BertConfig, LlamaConfig, PretrainedConfig
+
+from reranker.encoding import PairLayout
+from reranker.engine import Engine, choose_batch_tokens
+from reranker.memory import MemoryPlan
+from reranker.models import ScoringModel
+from reranker.models.bert import BertModel
+from reranker.models.generic import GenericModel
+from reranker.models.llama import LlamaModel
+from reranker.roofline import ModelShape, needed_work
+from reranker.settings import EngineSettings
+from reranker.types import EncodedPairs, offsets
+from reranker.weights import ModuleWeights
+
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="needs one CUDA card"),
+]
+
+LAYOUT = PairLayout(head=(2,), middle=(3,), tail=(3,), prefix_type=0, passage_type=1, middle_passage_typed=0)
+SIZES = {"vocab_size": 1000, "hidden_size": 256, "num_hidden_layers": 4, "num_labels": 1, "initializer_range": 0.1}
+LLAMA = LlamaConfig(
+    **SIZES, intermediate_size=512, num_attention_heads=8, num_key_value_heads=2, head_dim=64, pad_token_id=None
+)
+BERT = BertConfig(**SIZES, intermediate_size=512, num_attention_heads=8)
+LLAMA_8B = LlamaConfig(
+    vocab_size=128_256,
+    hidden_size=4096,
+    intermediate_size=14_336,
+    num_hidden_layers=32,
+    num_attention_heads=32,
+    num_key_value_heads=8,
+    num_labels=1,
+    pad_token_id=None,
+    rope_parameters={
+        "rope_type": "llama3",
+        "rope_theta": 500_000.0,
+        "factor": 8.0,
+        "low_freq_factor": 1.0,
+        "high_freq_factor": 4.0,
+        "original_max_position_embeddings": 8192,
+    },
+)
+
+
+def pairs_of(queries: int, passages: int, vocabulary: int, seed: int = 0) -> EncodedPairs:
+    """`passages` of each query, as long as MS MARCO's are: 20 to 200 tokens behind a prefix of 8 to 16."""
+    random = np.random.default_rng(seed)
+    prefixes = random.integers(8, 17, queries)
+    lengths = random.integers(20, 201, queries * passages)
+    return EncodedPairs(
+        prefix_ids=random.integers(5, vocabulary, prefixes.sum(), dtype=np.int32),
+        prefix_offsets=offsets(prefixes),
+        prefix_of=np.repeat(np.arange(queries, dtype=np.int32), passages),
+        passage_ids=random.integers(5, vocabulary, lengths.sum(), dtype=np.int32),
+        passage_offsets=offsets(lengths),
+        candidate_of=np.arange(queries * passages, dtype=np.int32),
+        truncated=np.zeros(queries * passages, dtype=bool),
+    )
+
+
+def fast(config: PretrainedConfig, module: torch.nn.Module, dtype: torch.dtype) -> ScoringModel:
+    weights = ModuleWeights("random", module.state_dict())
+    if isinstance(config, BertConfig):
+        return BertModel(weights, config, LAYOUT, dtype=dtype, device="cuda")
+    return LlamaModel(weights, config, 256, dtype=dtype, device="cuda")
+
+
+@pytest.fixture
+def exact_matmul() -> Iterator[None]:
+    """No TF32 in the float32 reference."""
+    before = torch.backends.cuda.matmul.allow_tf32
+    torch.backends.cuda.matmul.allow_tf32 = False
+    yield
+    torch.backends.cuda.matmul.allow_tf32 = before
+
+
+@pytest.mark.parametrize("config", [LLAMA, BERT], ids=["llama", "bert"])
+def test_logits_are_hugging_faces(config: PretrainedConfig, exact_matmul: None) -> None:
+    torch.manual_seed(0)
+    module = AutoModelForSequenceClassification.from_config(config).eval().cuda()
+    pairs = pairs_of(4, 60, config.vocab_size)
+    one_by_one = [pairs.take(np.array([pair])) for pair in range(len(pairs))]
+
+    def plain() -> np.ndarray:
+        model = GenericModel(module, LAYOUT)
+        return np.concatenate([model(pair).cpu().numpy() for pair in one_by_one])
+
+    truth = plain()
+    ours = {
+        dtype: Engine(fast(config, module, dtype), 4096).score(pairs) for dtype in (torch.float32, torch.bfloat16)
+    }
+    module.bfloat16()
+    theirs = plain()
+
+    assert np.ptp(truth) > 0.1
+    assert np.abs(ours[torch.float32] - truth).max() <= 1e-4
+    my_error, their_error = np.abs(ours[torch.bfloat16] - truth), np.abs(theirs - truth)
+    assert my_error.mean() <= 1.1 * their_error.mean()
+    assert my_error.max() <= 1.5 * their_error.max()
+
+
+class RandomWeights:
+    """Any tensor a config asks for, made on the device."""
+
+    def __contains__(self, name: str) -> bool:
+        return not name.endswith(("bias", "q_norm.weight", "k_norm.weight"))
+
+    def read(self, *names: str, shape: tuple[int, ...], dtype: torch.dtype, device: str) -> torch.Tensor:
+        if len(shape) == 1:
+            return torch.ones(shape, dtype=dtype, device=device)
+        return torch.randn(shape, dtype=dtype, device=device).mul_(shape[1] ** -0.5)
+
+
+def test_the_8b_runs_within_24_gb_and_as_planned() -> None:
+    free, total = torch.cuda.mem_get_info()
+    if free < 24e9:
+        pytest.skip(f"{free / 1e9:.0f} GB are free on the card")
+    torch.cuda.set_per_process_memory_fraction(24e9 / total)
+    torch.cuda.reset_peak_memory_stats()
+    budget = choose_batch_tokens(EngineSettings(), LLAMA_8B, 228, torch.bfloat16, "cuda")
+    engine = Engine(
+        LlamaModel(RandomWeights(), LLAMA_8B, 228, dtype=torch.bfloat16, device="cuda"),
+        budget,
+        dtype=torch.bfloat16,
+        device="cuda",
+    )
+    shape = ModelShape.of(LLAMA_8B)
+    engine.score(pairs_of(1, 200, 128_256, seed=1))
+    pairs = pairs_of(8, 200, 128_256, seed=2)
+    started = time.perf_counter()
+    logits = engine.score(pairs)
+    seconds = time.perf_counter() - started
+
+    work = needed_work(
+        shape,
+        np.diff(pairs.prefix_offsets).astype(np.int32),
+        pairs.prefix_of,
+        np.diff(pairs.passage_offsets).astype(np.int32),
+    )
+    peak_flops = _gemm_flops()
+    print(
+        f"\n{torch.cuda.get_device_name()}: {len(pairs) / seconds:.0f} docs/s, "
+        f"{work.flops / seconds / 1e12:.0f} TFLOP/s, {work.flops / seconds / peak_flops:.0%} of the "
+        f"{peak_flops / 1e12:.0f} of plain matrix products, "
+        f"peak {torch.cuda.max_memory_allocated() / 1e9:.1f} GB at {budget} tokens a pass"
+    )
+    assert np.isfinite(logits).all()
+    assert torch.cuda.max_memory_allocated() <= MemoryPlan.of(shape, 2, card=True).bytes_for(budget)
+
+
+def _gemm_flops() -> float:
+    """FLOP/s of bf16 matrix products of the MLP's size."""
+    x = torch.randn(16_384, 4096, dtype=torch.bfloat16, device="cuda")
+    weight = torch.randn(14_336, 4096, dtype=torch.bfloat16, device="cuda")
+    for _ in range(3):
+        x @ weight.T
+    torch.cuda.synchronize()
+    started = time.perf_counter()
+    for _ in range(20):
+        x @ weight.T
+    torch.cuda.synchronize()
+    return 20 * 2 * 16_384 * 4096 * 14_336 / (time.perf_counter() - started)
