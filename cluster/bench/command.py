@@ -13,7 +13,9 @@ from cluster.commands.options import Device, Dtype, Model
 if TYPE_CHECKING:
     from rich.console import Console
 
-bench = typer.Typer(help="Measurements that can be made again; each prints a table, and JSON where asked.")
+bench = typer.Typer(
+    help="Measurements that can be made again; each prints a table, and JSON where asked.", no_args_is_help=True
+)
 
 Collection = Annotated[
     Path, typer.Option(help="A directory with queries.jsonl, corpus.jsonl, run.trec and qrels.tsv.")

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import (
     AutoModelForSequenceClassification,
@@ -108,6 +108,7 @@ def ids(max_size: int) -> st.SearchStrategy[list[int]]:
 
 
 @pytest.mark.parametrize("name", CONFIGS)
+@settings(max_examples=25)
 @given(pairs=any_pairs())
 def test_logits_are_the_plain_forwards(name: str, pairs: EncodedPairs) -> None:
     fast, plain = both(name)
