@@ -1,4 +1,4 @@
-"""The tokenizer deployment: a CPU shell around PairEncoder. It holds no weights and does not import torch."""
+"""The tokenizer deployment: a CPU shell around PairEncoder. It holds no weights."""
 
 import asyncio
 from collections.abc import Sequence
