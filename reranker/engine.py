@@ -68,8 +68,6 @@ def load_engine(
     """Put a checkpoint's weights on a device. Sets this process's torch threads. Raises CheckpointError."""
     torch.set_num_threads(settings.threads or len(os.sched_getaffinity(0)))
     device = choose_device(checkpoint.device)
-    if device == "cpu":
-        keep_freed_memory()
     config = load_config(files, trust_remote_code=checkpoint.trust_remote_code)
     dtype = choose_dtype(checkpoint.dtype, config.dtype, device)
     max_batch_tokens = choose_batch_tokens(settings, config, encoder.max_pair_tokens, dtype, device)
@@ -82,6 +80,8 @@ def load_engine(
         plain=settings.forward == "plain",
         trust_remote_code=checkpoint.trust_remote_code,
     )
+    if device == "cpu":
+        keep_freed_memory()  # after loading, which frees as much as it keeps
     return Engine(model, max_batch_tokens, deterministic=settings.deterministic, dtype=dtype, device=device)
 
 
