@@ -130,7 +130,8 @@ class Gateway:
                     log.exception("a shard failed")
                     raise Unavailable(f"scoring failed: {type(cause).__name__}") from error
                 log.warning("a replica was lost (%s): attempt %d", type(cause).__name__, attempt + 1)
-            await asyncio.sleep(_RETRY_PAUSE_S * 2**attempt)
+            if attempt < self._settings.shards.max_retries:
+                await asyncio.sleep(_RETRY_PAUSE_S * 2**attempt)
         raise Unavailable("replicas were lost again and again: try later")
 
 

@@ -35,6 +35,8 @@ DEAR_PAIR_TOKENS = 228
 LONGEST_PLAIN_PAIR_TOKENS = 512
 _TEXT_FILES = ["*.json", "*.txt", "*.model", "*.jinja"]
 _ADAPTER = "adapter_config.json"
+# These count positions from behind their pad token's id, and so have fewer than their table.
+_POSITIONS_AFTER_PAD = frozenset({"roberta", "xlm-roberta", "xlm-roberta-xl", "camembert"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +93,8 @@ def load_encoder(settings: CheckpointSettings, files: CheckpointFiles | None = N
     tokenizer = load_tokenizer(files, trust_remote_code=settings.trust_remote_code)
     config = load_config(files, trust_remote_code=settings.trust_remote_code)
     positions = getattr(config.get_text_config(), "max_position_embeddings", None) or tokenizer.model_max_length
+    if config.model_type in _POSITIONS_AFTER_PAD:
+        positions -= config.pad_token_id + 1
     longest = min(positions, tokenizer.model_max_length)
     if files.card is not None:
         template, max_pair_tokens = files.card.template, files.card.max_pair_tokens

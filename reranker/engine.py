@@ -104,7 +104,7 @@ def choose_dtype(wanted: str, saved: torch.dtype | str | None, device: str) -> t
     if wanted == "auto":
         return saved if saved in HALF_PRECISION and _is_fast(saved, device) else torch.float32
     dtype: torch.dtype = getattr(torch, wanted)
-    if dtype is torch.bfloat16 and device.startswith("cuda") and not torch.cuda.is_bf16_supported():
+    if dtype is torch.bfloat16 and device.startswith("cuda") and not _card_has_bfloat16():
         raise CheckpointError("this card has no bfloat16: use float16 or float32")
     return dtype
 
@@ -142,4 +142,8 @@ def _device_bytes(device: str) -> int:
 def _is_fast(dtype: torch.dtype, device: str) -> bool:
     if device == "cpu":
         return dtype is torch.bfloat16 and torch.ops.mkldnn._is_mkldnn_bf16_supported()
-    return dtype is torch.float16 or not device.startswith("cuda") or torch.cuda.is_bf16_supported()
+    return dtype is torch.float16 or not device.startswith("cuda") or _card_has_bfloat16()
+
+
+def _card_has_bfloat16() -> bool:
+    return bool(torch.cuda.is_bf16_supported(including_emulation=False))

@@ -16,6 +16,8 @@ CPU_BATCH_TOKENS = 2_048
 CARD_BATCH_TOKENS = 16_384
 # Keys and values of queries kept from batch to batch.
 PREFIX_CACHE_TOKENS = 4_096
+# Prefixes that are not there yet are computed this many tokens at a time.
+PREFIX_PASS_TOKENS = 2_048
 # What a card's driver, its matrix library's workspaces and the allocator's gaps take.
 CARD_RESERVE_BYTES = 900 * 2**20
 

@@ -62,7 +62,10 @@ class SafetensorsWeights:
 
     def _mapped(self, name: str) -> Tensor:
         with _opened(self._file_of[name]) as file:
-            tensor: Tensor = file.get_tensor(name)
+            try:
+                tensor: Tensor = file.get_tensor(name)
+            except SafetensorError:
+                raise MissingWeights(f"{self._file_of[name]} lacks {name}, which the index puts there") from None
             return tensor
 
 

@@ -18,8 +18,8 @@ from torch import Tensor
 from reranker.models.packed import Block, Sequences, blocks
 from reranker.models.transfer import on_device
 
-# Attention scores of a block, all heads: 2 MB of float32, which a core's cache holds.
-_BLOCK_SCORES = 2**19
+# Attention scores of a block, all heads: 2 MB of float32, which a core's cache holds; a card wants large blocks.
+_CPU_BLOCK_SCORES, _CARD_BLOCK_SCORES = 2**19, 2**26
 
 
 class Heads(NamedTuple):
@@ -55,11 +55,22 @@ class Attention(Protocol):
 
 def attention_over(sequences: Sequences, heads: Heads, *, causal: bool, like: Tensor) -> Attention:
     """The fastest way for the device and dtype of `like`."""
-    if like.is_cuda and like.dtype in (torch.bfloat16, torch.float16):
+    if _has_varlen(like, heads):
         from reranker.models.varlen import VarlenAttention
 
         return VarlenAttention(sequences, heads, causal=causal, device=like.device)
     return BlockAttention(sequences, heads, causal=causal, device=like.device)
+
+
+def _has_varlen(like: Tensor, heads: Heads) -> bool:
+    """The kernel wants a card from Ampere on, half precision, and heads of a size it was built for."""
+    return (
+        like.is_cuda
+        and like.dtype in (torch.bfloat16, torch.float16)
+        and torch.cuda.get_device_capability(like.device) >= (8, 0)
+        and heads.size % 8 == 0
+        and heads.size <= 256
+    )
 
 
 class BlockAttention:
@@ -69,9 +80,10 @@ class BlockAttention:
         self._heads = heads
         self._causal = causal
         self._scale = 1 / math.sqrt(heads.size)
+        scores = _CPU_BLOCK_SCORES if device.type == "cpu" else _CARD_BLOCK_SCORES
         self._blocks = [
             _DeviceBlock(block, sequences.lengths[block.first : block.last], device)
-            for block in blocks(sequences, _BLOCK_SCORES // heads.query)
+            for block in blocks(sequences, scores // heads.query)
         ]
         keys = max(block.before + block.longest for block in self._blocks)
         self._future = torch.full((keys, keys), -math.inf, device=device).triu_(1) if causal else None

@@ -74,15 +74,10 @@ class LayerReader:
     def tensor(self, name: str, *shape: int) -> Tensor:
         return self._read([name], shape)
 
-    def optional(self, name: str, *shape: int) -> Tensor | None:
-        return self.tensor(name, *shape) if name in self._weights else None
-
-    def linear(self, *names: str, width: int, out: int) -> Linear:
-        """The named layers as one, their outputs (out in all) side by side. Either all have a bias or none has."""
-        weights = [f"{name}.weight" for name in names]
-        biases = [f"{name}.bias" for name in names]
-        has_bias = any(bias in self._weights for bias in biases)
-        return Linear(self._read(weights, (out, width)), self._read(biases, (out,)) if has_bias else None)
+    def linear(self, *names: str, width: int, out: int, bias: bool = True) -> Linear:
+        """The named layers as one, their outputs (out in all) side by side. bias: all have one, or none has."""
+        weight = self._read([f"{name}.weight" for name in names], (out, width))
+        return Linear(weight, self._read([f"{name}.bias" for name in names], (out,)) if bias else None)
 
     def _read(self, names: list[str], shape: tuple[int, ...]) -> Tensor:
         return self._weights.read(*names, shape=shape, dtype=self._dtype, device=self._device)

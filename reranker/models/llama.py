@@ -19,12 +19,13 @@ from torch.nn import functional
 from transformers import PretrainedConfig
 from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding
 
-from reranker.memory import PREFIX_CACHE_TOKENS
+from reranker.memory import PREFIX_CACHE_TOKENS, PREFIX_PASS_TOKENS
 from reranker.models.attention import Heads, KeysValues, attention_over
 from reranker.models.linear import LayerReader, Linear
 from reranker.models.packed import Sequences
 from reranker.models.prefixes import Layers, PrefixCache
 from reranker.models.transfer import in_order, on_device
+from reranker.packing import pack
 from reranker.types import EncodedPairs, IntArray
 from reranker.weights import Weights
 
@@ -82,7 +83,7 @@ class LlamaModel:
         self._embedding = reader.tensor("model.embed_tokens.weight", config.vocab_size, width)
         self._layers = [_read_layer(reader, config, self._heads, n) for n in range(config.num_hidden_layers)]
         self._norm = reader.tensor("model.norm.weight", width)
-        self._head = reader.linear("score", width=width, out=1)
+        self._head = reader.linear("score", width=width, out=1, bias=False)
         self._cos, self._sin = _rotations(config, max_pair_tokens, like=self._embedding)
         self._prefixes = PrefixCache(PREFIX_CACHE_TOKENS)
 
@@ -98,7 +99,7 @@ class LlamaModel:
 
         A pair whose logit is read inside its prefix (an empty passage, or one of pad tokens) has no prefix to share.
         """
-        slots: dict[int, int] = {}
+        slots: dict[bytes, int] = {}  # by token ids: shards of one request bring the same prefix again
         parts, slot, before = [], [], []
         prefix_ids: list[IntArray] = []
         for pair in range(len(pairs)):
@@ -112,11 +113,12 @@ class LlamaModel:
                 slot.append(-1)
                 before.append(0)
                 continue
-            if prefix not in slots:
-                slots[prefix] = len(prefix_ids)
-                prefix_ids.append(pairs.prefix_ids[start:end])
+            shared = pairs.prefix_ids[start:end]
+            place = slots.setdefault(shared.tobytes(), len(prefix_ids))
+            if place == len(prefix_ids):
+                prefix_ids.append(shared)
             parts.append(own[: pooled + 1])
-            slot.append(slots[prefix])
+            slot.append(place)
             before.append(int(end - start))
         return Sequences.lay(parts, np.array(slot, dtype=np.int32), np.array(before, dtype=np.int32)), prefix_ids
 
@@ -128,11 +130,13 @@ class LlamaModel:
         return int(text[-1]) if len(text) else -1
 
     def _known_prefixes(self, prefix_ids: list[IntArray]) -> list[Layers]:
-        """Keys and values by slot, then layer; those not in the cache are computed in one pass."""
+        """Keys and values by slot, then layer; those not in the cache are computed, in passes of bounded size."""
         found = [self._prefixes.get(ids) for ids in prefix_ids]
-        missing = [slot for slot, layers in enumerate(found) if layers is None]
-        if missing:
-            sequences = Sequences.lay([prefix_ids[slot] for slot in missing])
+        missing = np.array([slot for slot, layers in enumerate(found) if layers is None], dtype=np.intp)
+        lengths = np.array([len(prefix_ids[slot]) for slot in missing], dtype=np.int64)
+        for batch in pack(lengths, PREFIX_PASS_TOKENS, padded=False):
+            slots = missing[batch]
+            sequences = Sequences.lay([prefix_ids[slot] for slot in slots])
             _, computed = self._run(sequences, [], keep=True)
             for place, origin in enumerate(sequences.origin):
                 start, end = sequences.starts[place : place + 2]
@@ -141,8 +145,8 @@ class LlamaModel:
                     KeysValues(layer.keys[:, start:end].clone(), layer.values[:, start:end].clone())
                     for layer in computed
                 ]
-                found[missing[origin]] = layers
-                self._prefixes.put(prefix_ids[missing[origin]], layers)
+                found[slots[origin]] = layers
+                self._prefixes.put(prefix_ids[slots[origin]], layers)
         return [layers for layers in found if layers is not None]
 
     def _run(self, sequences: Sequences, prefixes: list[Layers], *, keep: bool) -> tuple[Tensor, Layers]:
@@ -165,13 +169,17 @@ class LlamaModel:
                 qkv = self._project(layer, 0, normed, cos, sin, query, key)
                 kv = qkv[:, query:]
                 attended = attention.all_tokens(qkv, of_layer)
+                del qkv
             else:
                 q = self._project(layer, 0, normed[last], cos[last], sin[last], query, 0)
                 kv = self._project(layer, 1, normed, cos, sin, 0, key)
                 attended, x = attention.one_token(q, kv, of_layer), x[last]
             if keep:
-                kept.append(KeysValues(kv[:, :key].transpose(0, 1), kv[:, key:].transpose(0, 1)))
+                kept.append(
+                    KeysValues(kv[:, :key].transpose(0, 1).contiguous(), kv[:, key:].transpose(0, 1).contiguous())
+                )
             x = layer.out.plus(attended, x)
+            del kv, attended  # the memory plan counts on it
             normed = self._normed(x, layer.mlp_norm)
             x = layer.down.plus(layer.up.times(normed, layer.gate.activated(normed, "silu")), x)
         return x, kept
@@ -222,6 +230,10 @@ def _read_layer(reader: LayerReader, config: PretrainedConfig, heads: Heads, num
     name = f"model.layers.{number}"
     width, inner = config.hidden_size, config.intermediate_size
     attention, mlp = f"{name}.self_attn", f"{name}.mlp"
+    # Which biases there are is the architecture's to say, not the file's.
+    out_bias = bool(getattr(config, "attention_bias", False)) and config.model_type in ("llama", "qwen3")
+    mlp_bias = bool(getattr(config, "mlp_bias", False)) and config.model_type == "llama"
+    qwen3 = config.model_type == "qwen3"
     return _Layer(
         input_norm=reader.tensor(f"{name}.input_layernorm.weight", width),
         projections=tuple(
@@ -229,14 +241,15 @@ def _read_layer(reader: LayerReader, config: PretrainedConfig, heads: Heads, num
                 *(f"{attention}.{part}_proj" for part in parts),
                 width=width,
                 out=sum(heads.query if part == "q" else heads.key for part in parts) * heads.size,
+                bias=out_bias or config.model_type == "qwen2",
             )
             for parts in (("q", "kv") if number == config.num_hidden_layers - 1 else ("qkv",))
         ),
-        query_norm=reader.optional(f"{attention}.q_norm.weight", heads.size),
-        key_norm=reader.optional(f"{attention}.k_norm.weight", heads.size),
-        out=reader.linear(f"{attention}.o_proj", width=heads.query * heads.size, out=width),
+        query_norm=reader.tensor(f"{attention}.q_norm.weight", heads.size) if qwen3 else None,
+        key_norm=reader.tensor(f"{attention}.k_norm.weight", heads.size) if qwen3 else None,
+        out=reader.linear(f"{attention}.o_proj", width=heads.query * heads.size, out=width, bias=out_bias),
         mlp_norm=reader.tensor(f"{name}.post_attention_layernorm.weight", width),
-        gate=reader.linear(f"{mlp}.gate_proj", width=width, out=inner),
-        up=reader.linear(f"{mlp}.up_proj", width=width, out=inner),
-        down=reader.linear(f"{mlp}.down_proj", width=inner, out=width),
+        gate=reader.linear(f"{mlp}.gate_proj", width=width, out=inner, bias=mlp_bias),
+        up=reader.linear(f"{mlp}.up_proj", width=width, out=inner, bias=mlp_bias),
+        down=reader.linear(f"{mlp}.down_proj", width=inner, out=width, bias=mlp_bias),
     )

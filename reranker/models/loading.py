@@ -32,14 +32,14 @@ def load_model(
 ) -> ScoringModel:
     """Weights on the device, behind the forward for them. plain: never a fast one. Raises CheckpointError."""
 
-    def module() -> PreTrainedModel:
+    def module(device: str) -> PreTrainedModel:
         return load_module(files, dtype=dtype, device=device, trust_remote_code=trust_remote_code)
 
     problem = why_plain(config, encoder.max_pair_tokens)
     if plain or problem is not None:
         if problem is not None:
             log.warning("%s has no fast forward here, the plain one runs it: %s", files.name, problem)
-        return GenericModel(module(), encoder.layout)
+        return GenericModel(module(device), encoder.layout)
 
     def fast(weights: Weights) -> ScoringModel:
         if config.model_type in llama_family.FAMILIES:
@@ -52,11 +52,13 @@ def load_model(
         except MissingWeights as error:
             # An adapter, another file format, or old tensor names: Hugging Face knows what to make of those.
             log.info("%s is loaded through Hugging Face: %s", files.name, error)
-    return fast(ModuleWeights(files.name, module().state_dict()))
+    return fast(ModuleWeights(files.name, module("cpu").state_dict()))  # the card has room for the weights once
 
 
 def why_plain(config: PretrainedConfig, max_pair_tokens: int) -> str | None:
     """Why a checkpoint has no fast forward, None where it has one."""
+    if getattr(config, "quantization_config", None) is not None:
+        return "its weights are quantized"
     if config.model_type in llama_family.FAMILIES:
         return llama_family.unsupported(config, max_pair_tokens)
     return bert_family.unsupported(config)

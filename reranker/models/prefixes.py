@@ -29,7 +29,9 @@ class PrefixCache:
         return self._kept.get(key)
 
     def put(self, ids: IntArray, layers: Layers) -> None:
-        """ids: int32 (tokens,), not in the cache yet."""
+        """ids: int32 (tokens,). A prefix that is there already stays as it is."""
+        if self.get(ids) is not None:
+            return
         self._kept[ids.tobytes()] = layers
         self._tokens += len(ids)
         while self._tokens > self._max_tokens and len(self._kept) > 1:

@@ -117,6 +117,27 @@ def test_logits_are_the_plain_forwards(name: str, pairs: EncodedPairs) -> None:
     assert fast(pairs).numpy() == pytest.approx(expected, abs=1e-4)  # with every prefix in the cache
 
 
+def test_prefixes_beyond_one_pass_and_shards_with_the_same_query_are_scored_alike() -> None:
+    fast, plain = both("llama 3")
+    random = np.random.default_rng(0)
+
+    def shard(prefixes: np.ndarray) -> EncodedPairs:
+        count, tokens = prefixes.shape
+        return EncodedPairs(
+            prefix_ids=prefixes.reshape(-1),
+            prefix_offsets=offsets(np.full(count, tokens)),
+            prefix_of=np.arange(count, dtype=np.int32),
+            passage_ids=random.integers(0, 60, 5 * count, dtype=np.int32),
+            passage_offsets=offsets(np.full(count, 5)),
+            candidate_of=np.arange(count, dtype=np.int32),
+            truncated=np.zeros(count, dtype=bool),
+        )
+
+    prefixes = random.integers(0, 60, (60, 70), dtype=np.int32)  # 4,200 tokens: two passes, and more than is kept
+    pairs = EncodedPairs.concat([shard(prefixes), shard(prefixes)])
+    assert fast(pairs).numpy() == pytest.approx(plain(pairs).numpy(), abs=1e-4)
+
+
 @pytest.mark.parametrize("name", ["llama 3", "bert"])
 def test_the_weights_of_the_test_do_tell_pairs_apart(name: str) -> None:
     fast, _ = both(name)
@@ -133,6 +154,12 @@ def test_the_weights_of_the_test_do_tell_pairs_apart(name: str) -> None:
     assert np.ptp(fast(pairs).numpy()) > 0.1
 
 
+def quantized() -> PretrainedConfig:
+    config = LlamaConfig()
+    config.quantization_config = {"quant_method": "bitsandbytes", "load_in_8bit": True}
+    return config
+
+
 @pytest.mark.parametrize(
     ("config", "reason"),
     [
@@ -144,6 +171,7 @@ def test_the_weights_of_the_test_do_tell_pairs_apart(name: str) -> None:
             "rope type is dynamic",
         ),
         (PretrainedConfig(), "architecture is"),
+        (quantized(), "weights are quantized"),
     ],
 )
 def test_what_the_fast_forwards_cannot_run_is_said(config: PretrainedConfig, reason: str) -> None:

@@ -35,6 +35,15 @@ def test_the_one_used_longest_ago_leaves_when_tokens_run_out() -> None:
     assert cache.get(prefix(100, 5)) is None
 
 
+def test_a_prefix_put_twice_counts_once() -> None:
+    cache = PrefixCache(10)
+    for _ in range(5):
+        cache.put(prefix(0, 5), layers())
+    cache.put(prefix(100, 5), layers())
+    assert cache.get(prefix(0, 5)) is not None
+    assert cache.get(prefix(100, 5)) is not None
+
+
 def test_a_prefix_longer_than_the_cache_is_kept_until_the_next() -> None:
     cache = PrefixCache(10)
     cache.put(prefix(0, 20), layers())
