@@ -11,7 +11,8 @@
     │   └── BodyTooLarge
     ├── InvalidFile               a file of queries, passages, runs or qrels
     ├── CheckpointError           this checkpoint cannot be served
-    │   └── FidelityError         its scores are not those of Hugging Face
+    │   ├── FidelityError         its scores are not those of Hugging Face
+    │   └── MissingWeights        its files lack tensors that its config asks for
     └── ServiceError              ours to mend, or wait
         ├── Overloaded
         ├── Unavailable
@@ -117,6 +118,10 @@ class CheckpointError(RerankerError):
 
 class FidelityError(CheckpointError):
     """A checkpoint's golden scores were not reproduced."""
+
+
+class MissingWeights(CheckpointError):
+    """A checkpoint's files lack tensors that its config asks for, or it has no such file."""
 
 
 class ServiceError(RerankerError):

@@ -15,13 +15,9 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from reranker.errors import CheckpointError
+from reranker.errors import CheckpointError, MissingWeights
 
 _INDEX, _SINGLE = "model.safetensors.index.json", "model.safetensors"
-
-
-class MissingWeights(CheckpointError):
-    """The file lacks tensors that the config asks for, or there is no such file."""
 
 
 class Weights(Protocol):

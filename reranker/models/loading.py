@@ -9,13 +9,14 @@ from transformers import PretrainedConfig, PreTrainedModel
 
 from reranker.checkpoint import CheckpointFiles, load_module
 from reranker.encoding import PairEncoder
+from reranker.errors import MissingWeights
 from reranker.models import ScoringModel
 from reranker.models import bert as bert_family
 from reranker.models import llama as llama_family
 from reranker.models.bert import BertModel
 from reranker.models.generic import GenericModel
 from reranker.models.llama import LlamaModel
-from reranker.weights import MissingWeights, ModuleWeights, SafetensorsWeights, Weights
+from reranker.weights import ModuleWeights, SafetensorsWeights, Weights
 
 log = logging.getLogger(__name__)
 

@@ -28,6 +28,7 @@ EXAMPLES: dict[type[RerankerError], RerankerError] = {
     errors.InvalidFile: errors.InvalidFile("a.jsonl", "is empty", 3),
     errors.CheckpointError: errors.CheckpointError("two logits"),
     errors.FidelityError: errors.FidelityError("golden pair 3 differs"),
+    errors.MissingWeights: errors.MissingWeights("model lacks score.weight"),
     errors.Overloaded: errors.Overloaded(1.4),
     errors.Unavailable: errors.Unavailable("no replica"),
     errors.DeadlineExceeded: errors.DeadlineExceeded(50),
