@@ -78,7 +78,6 @@ class BlockAttention:
 
     def __init__(self, sequences: Sequences, heads: Heads, *, causal: bool, device: torch.device) -> None:
         self._heads = heads
-        self._causal = causal
         self._scale = 1 / math.sqrt(heads.size)
         scores = _CPU_BLOCK_SCORES if device.type == "cpu" else _CARD_BLOCK_SCORES
         self._blocks = [
