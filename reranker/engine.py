@@ -18,6 +18,7 @@ from reranker.errors import CheckpointError
 from reranker.memory import CARD_BATCH_TOKENS, CPU_BATCH_TOKENS, MemoryPlan
 from reranker.models import ScoringModel
 from reranker.models.loading import load_model
+from reranker.models.simulated import SimulatedModel
 from reranker.packing import pack
 from reranker.roofline import ModelShape
 from reranker.settings import CheckpointSettings, EngineSettings
@@ -47,6 +48,15 @@ class Engine:
         self.dtype = dtype
         self.device = device
 
+    @property
+    def pads(self) -> bool:
+        """Whether shorter pairs of a batch cost as much as its longest."""
+        return self._model.pads
+
+    def forget(self) -> None:
+        """Keep nothing of earlier calls: the next one's logits are a pure function of its pairs."""
+        self._model.forget()
+
     def score(self, pairs: EncodedPairs) -> FloatArray:
         """Logits, float32 (pairs,), in input order. A logit may be NaN where the weights are at fault.
 
@@ -66,6 +76,8 @@ def load_engine(
     files: CheckpointFiles, encoder: PairEncoder, checkpoint: CheckpointSettings, settings: EngineSettings
 ) -> Engine:
     """Put a checkpoint's weights on a device. Sets this process's torch threads. Raises CheckpointError."""
+    if settings.simulated_tokens_per_s is not None:
+        return Engine(SimulatedModel(settings.simulated_tokens_per_s), settings.max_batch_tokens or CPU_BATCH_TOKENS)
     torch.set_num_threads(settings.threads or len(os.sched_getaffinity(0)))
     device = choose_device(checkpoint.device)
     config = load_config(files, trust_remote_code=checkpoint.trust_remote_code)

@@ -10,6 +10,8 @@
     │   ├── UnknownModel
     │   └── BodyTooLarge
     ├── InvalidFile               a file of queries, passages, runs or qrels
+    │   └── TooManyBadRows        more of its rows are bad than the caller allows
+    ├── JobRefused                its output belongs to another job, or to one that is still at work
     ├── CheckpointError           this checkpoint cannot be served
     │   ├── FidelityError         its scores are not those of Hugging Face
     │   └── MissingWeights        its files lack tensors that its config asks for
@@ -17,6 +19,7 @@
         ├── Overloaded
         ├── Unavailable
         ├── DeadlineExceeded
+        ├── CannotWrite           a result has no place to go: a full disk, say
         └── NonFiniteLogit
 
 Knows nothing of HTTP or exit codes: the shells map a class to a status. Arguments are positional and kept in
@@ -112,6 +115,22 @@ class InvalidFile(RerankerError):
         return f"{where}: {self.problem}"
 
 
+class TooManyBadRows(InvalidFile):
+    """More rows are bad than the caller allows; the message tells of the one that was too many."""
+
+    def __init__(self, path: str | Path, problem: str, line: int | None, got: int, limit: int) -> None:
+        super().__init__(path, problem, line)
+        self.args = (str(path), problem, line, got, limit)
+        self.got, self.limit = got, limit
+
+    def __str__(self) -> str:
+        return f"{super().__str__()} ({self.got} bad so far, --max-bad-rows allows {self.limit})"
+
+
+class JobRefused(RerankerError):
+    """A job may not write there, or may not go on with what another one has begun."""
+
+
 class CheckpointError(RerankerError):
     """This checkpoint cannot be served; the message says why and what would do."""
 
@@ -152,6 +171,10 @@ class DeadlineExceeded(ServiceError):
 
     def __str__(self) -> str:
         return f"no answer within {self.timeout_ms} ms: allow more time or send fewer documents"
+
+
+class CannotWrite(ServiceError):
+    """A result cannot be written; what was written before is kept."""
 
 
 class NonFiniteLogit(ServiceError):

@@ -6,7 +6,7 @@ Each part gets its own slice, never a root; the shells compose these into theirs
 from pathlib import PurePath
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt
+from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt
 
 Dtype = Literal["auto", "float32", "bfloat16", "float16"]
 
@@ -59,6 +59,9 @@ class EngineSettings(Settings):
     )
     deterministic: bool = Field(
         False, description="Score each pair alone, so that its score cannot depend on the batch. Slow."
+    )
+    simulated_tokens_per_s: PositiveFloat | None = Field(
+        None, description="For benchmarks: load no weights, take this long instead, and make scores up."
     )
 
 

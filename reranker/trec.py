@@ -1,83 +1,124 @@
 """Files of the field: queries, corpora, runs and qrels. Reading is strict, and every complaint names file and line.
 
-Ids are `str`; a column of integers is read as their decimal text. jsonl may be gzipped, parquet streams in batches.
+Ids are `str`; a column of integers is read as their decimal text. Rows may be jsonl, tsv (MS MARCO's collection and
+queries as they are) or parquet: see records.py.
 """
 
 from __future__ import annotations
 
-import gzip
-import json
 import math
 import os
 import tempfile
-import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from reranker.errors import InvalidFile
 from reranker.prompt import well_formed
+from reranker.records import Location, OnBad, Record, iter_lines, iter_records, refuse, shown
 from reranker.types import Candidate, FloatArray, Passage
 
 Run = dict[str, list[str]]  # query_id -> docids, best first
 Qrels = dict[str, dict[str, int]]  # query_id -> docid -> grade
 
-_FIELDS = ("_id", "id", "title", "text")
+_QUERY_TSV = {2: ("_id", "text")}
+_PASSAGE_TSV = {2: ("_id", "text"), 3: ("_id", "title", "text")}
+_RUN_FORM = "qid Q0 docid rank score tag"
 _LOWEST_SCORE = np.float32(-1e38)
 
 
-def read_queries(path: Path) -> dict[str, str]:
-    """query_id -> query, from rows with `_id` and `text`. Raises InvalidFile."""
+class RunLine(NamedTuple):
+    """A candidate as a first stage names it, and the line it stands on."""
+
+    line: int
+    query_id: str
+    docid: str
+    score: float
+
+
+def iter_queries(location: Location, on_bad: OnBad = refuse) -> Iterator[tuple[int, str, str]]:
+    """(line, query_id, query) in file order, from rows with `_id` and `text`. Raises InvalidFile."""
+    for line, row in iter_records(location, ("_id", "text"), on_bad, tsv=_QUERY_TSV):
+        try:
+            query_id, query = id_of(location, line, row), query_of(location, line, row)
+        except InvalidFile as error:
+            on_bad(error, row)
+        else:
+            yield line, query_id, query
+
+
+def iter_passages(location: Location, on_bad: OnBad = refuse) -> Iterator[tuple[int, str, Passage]]:
+    """(line, docid, passage) in file order, from rows with `_id`, `text` and optionally `title`. Raises InvalidFile.
+
+    Memory does not grow with the file: whether a docid comes twice is for the caller to see.
+    """
+    for line, row in iter_records(location, ("_id", "title", "text"), on_bad, tsv=_PASSAGE_TSV):
+        try:
+            docid, passage = id_of(location, line, row), passage_of(location, line, row)
+        except InvalidFile as error:
+            on_bad(error, row)
+        else:
+            yield line, docid, passage
+
+
+def iter_run(location: Location, on_bad: OnBad = refuse) -> Iterator[RunLine]:
+    """The lines of a TREC run (`qid Q0 docid rank score tag`) in file order. Raises InvalidFile."""
+    for line, text in iter_lines(location, on_bad):
+        columns = text.split()
+        try:
+            if len(columns) != 6:
+                raise InvalidFile(shown(location), f"has {len(columns)} columns, expected 6: {_RUN_FORM}", line)
+            score = _number(location, line, columns[4], "score")
+        except InvalidFile as error:
+            on_bad(error, text)
+        else:
+            yield RunLine(line, columns[0], columns[2], score)
+
+
+def read_queries(path: Location) -> dict[str, str]:
+    """query_id -> query. Raises InvalidFile."""
     queries: dict[str, str] = {}
-    for line, row in _records(path):
-        query_id, text = _id(path, line, row), _text(path, line, row, "text")
+    for line, query_id, query in iter_queries(path):
         if query_id in queries:
-            raise InvalidFile(path, f"query {query_id!r} is there twice", line)
-        if not text.strip():
-            raise InvalidFile(path, f"query {query_id!r} is empty", line)
-        queries[query_id] = text
+            raise InvalidFile(shown(path), f"query {query_id!r} is there twice", line)
+        queries[query_id] = query
     return queries
 
 
-def iter_corpus(path: Path) -> Iterator[tuple[str, Passage]]:
-    """(docid, passage) in file order, from rows with `_id`, `text` and optionally `title`. Raises InvalidFile."""
+def iter_corpus(path: Location) -> Iterator[tuple[str, Passage]]:
+    """(docid, passage) in file order; no docid comes twice. Raises InvalidFile."""
     seen: set[str] = set()
-    for line, row in _records(path):
-        docid = _id(path, line, row)
+    for line, docid, passage in iter_passages(path):
         if docid in seen:
-            raise InvalidFile(path, f"passage {docid!r} is there twice", line)
+            raise InvalidFile(shown(path), f"passage {docid!r} is there twice", line)
         seen.add(docid)
-        yield docid, Passage(_text(path, line, row, "text"), _text(path, line, row, "title", default=""))
+        yield docid, passage
 
 
-def iter_documents(path: Path) -> Iterator[Candidate]:
+def iter_documents(path: Location) -> Iterator[Candidate]:
     """Loose documents: rows with `text`, and optionally `title` and `_id` or `id`. Raises InvalidFile.
 
     Where a row has no id, its candidate is called `file:row`.
     """
-    for line, row in _records(path):
+    for line, row in iter_records(path, ("_id", "id", "title", "text"), tsv=_PASSAGE_TSV):
         docid = row.get("_id", row.get("id"))
-        passage = Passage(_text(path, line, row, "text"), _text(path, line, row, "title", default=""))
-        yield Candidate(passage, f"{path}:{line}" if docid is None else str(docid))
+        yield Candidate(passage_of(path, line, row), f"{shown(path)}:{line}" if docid is None else str(docid))
 
 
-def read_run(path: Path) -> Run:
-    """A TREC run (`qid Q0 docid rank score tag`), queries in file order.
+def read_run(path: Location) -> Run:
+    """A TREC run, queries in file order.
 
     Candidates are ordered by score, as TREC tools order them; the rank column is ignored, and ties keep file order.
     Raises InvalidFile.
     """
     scores: dict[str, dict[str, float]] = {}
-    for line, columns in _columns(path, 6, "qid Q0 docid rank score tag"):
-        query_id, _, docid, _, score, _ = columns
+    for line, query_id, docid, score in iter_run(path):
         of_query = scores.setdefault(query_id, {})
         if docid in of_query:
-            raise InvalidFile(path, f"passage {docid!r} is there twice for query {query_id!r}", line)
-        of_query[docid] = _number(path, line, score, "score")
+            raise InvalidFile(shown(path), f"passage {docid!r} is there twice for query {query_id!r}", line)
+        of_query[docid] = score
     return {query_id: sorted(of_query, key=lambda docid: -of_query[docid]) for query_id, of_query in scores.items()}
 
 
@@ -108,23 +149,23 @@ def strictly_decreasing(logits: FloatArray) -> FloatArray:
     return scores
 
 
-def read_qrels(path: Path) -> Qrels:
+def read_qrels(path: Location) -> Qrels:
     """Grades from BEIR's tsv (a header, then query-id, corpus-id, score) or TREC's qrels. Raises InvalidFile."""
     qrels: Qrels = {}
-    for line, text in _lines(path):
+    for line, text in iter_lines(path):
         columns = text.split()
         if line == 1 and columns[-1] == "score":
             continue
         if len(columns) not in (3, 4):
-            raise InvalidFile(path, "expected `query-id corpus-id score` or `qid 0 docid grade`", line)
+            raise InvalidFile(shown(path), "expected `query-id corpus-id score` or `qid 0 docid grade`", line)
         query_id, docid, grade = columns[0], columns[-2], _number(path, line, columns[-1], "grade")
         if docid in qrels.setdefault(query_id, {}):
-            raise InvalidFile(path, f"passage {docid!r} is there twice for query {query_id!r}", line)
+            raise InvalidFile(shown(path), f"passage {docid!r} is there twice for query {query_id!r}", line)
         if grade != int(grade):
-            raise InvalidFile(path, f"grade {columns[-1]} is not a whole number", line)
+            raise InvalidFile(shown(path), f"grade {columns[-1]} is not a whole number", line)
         qrels[query_id][docid] = int(grade)
     if not qrels:
-        raise InvalidFile(path, "holds no judgements")
+        raise InvalidFile(shown(path), "holds no judgements")
     return qrels
 
 
@@ -143,91 +184,45 @@ def write_atomically(path: Path, content: str | Iterable[str]) -> None:
         raise
 
 
-def _records(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    """(line or row number from 1, record) of a jsonl or parquet file."""
-    if path.suffix == ".parquet":
-        yield from _parquet_records(path)
-        return
-    for line, text in _lines(path):
-        try:
-            record = json.loads(text)
-        except (ValueError, RecursionError) as error:
-            raise InvalidFile(path, f"is not JSON: {error}", line) from None
-        if not isinstance(record, dict):
-            raise InvalidFile(path, "must be one JSON object a line", line)
-        yield line, record
+def id_of(path: Location, line: int, row: Record, field: str = "_id") -> str:
+    """A row's id as text; whole numbers count. Raises InvalidFile."""
+    value = row.get(field)
+    if isinstance(value, bool) or not isinstance(value, str | int) or value == "":
+        raise InvalidFile(shown(path), f"`{field}` must be a string that is not empty, got {value!r}"[:200], line)
+    if str(value).split() != [str(value)]:
+        raise InvalidFile(shown(path), f"`{field}` {value!r} has spaces in it, which no TREC run can carry", line)
+    return str(value)
 
 
-def _parquet_records(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    row = 0
-    try:
-        with pq.ParquetFile(path) as file:
-            names = [name for name in _FIELDS if name in file.schema_arrow.names]
-            for batch in file.iter_batches(batch_size=4096, columns=names):
-                for record in batch.to_pylist():
-                    row += 1
-                    yield row, record
-    except FileNotFoundError:
-        raise InvalidFile(path, "no such file") from None
-    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
-        raise InvalidFile(path, f"cannot be read as parquet: {' '.join(str(error).split())[:200]}") from None
-    if not row:
-        raise InvalidFile(path, "is empty")
+def query_of(path: Location, line: int, row: Record, field: str = "text") -> str:
+    """A row's query, which holds more than spaces. Raises InvalidFile."""
+    query = text_of(path, line, row, field)
+    if not query.strip():
+        query_id = row.get("query_id", row.get("_id"))
+        raise InvalidFile(shown(path), f"query {str(query_id)!r} is empty", line)
+    return query
 
 
-def _lines(path: Path) -> Iterator[tuple[int, str]]:
-    """(line number from 1, text) of every line that is not blank. Raises InvalidFile also for an empty file."""
-    number = 0
-    empty = True
-    try:
-        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
-            for number, raw in enumerate(file, 1):
-                text = raw.decode("utf-8-sig" if number == 1 else "utf-8").strip()
-                if text:
-                    empty = False
-                    yield number, text
-    except FileNotFoundError:
-        raise InvalidFile(path, "no such file") from None
-    except UnicodeDecodeError:
-        raise InvalidFile(path, "is not UTF-8", number) from None
-    except (OSError, EOFError, zlib.error) as error:
-        reason = (error.strerror if isinstance(error, OSError) else None) or error
-        raise InvalidFile(path, f"cannot be read: {reason}") from None
-    if empty:
-        raise InvalidFile(path, "is empty")
+def passage_of(path: Location, line: int, row: Record) -> Passage:
+    """A row's `text`, which may be empty, and its `title` where it has one. Raises InvalidFile."""
+    return Passage(text_of(path, line, row, "text"), text_of(path, line, row, "title", default=""))
 
 
-def _columns(path: Path, count: int, form: str) -> Iterator[tuple[int, list[str]]]:
-    for line, text in _lines(path):
-        columns = text.split()
-        if len(columns) != count:
-            raise InvalidFile(path, f"has {len(columns)} columns, expected {count}: {form}", line)
-        yield line, columns
+def text_of(path: Location, line: int, row: Record, field: str, default: str | None = None) -> str:
+    """A row's text, whole characters only. Raises InvalidFile."""
+    value = row.get(field, default)
+    if value is None:
+        value = default
+    if not isinstance(value, str):
+        raise InvalidFile(shown(path), f"`{field}` must be a string, got {value!r}"[:200], line)
+    return well_formed(value)
 
 
-def _number(path: Path, line: int, text: str, name: str) -> float:
+def _number(path: Location, line: int, text: str, name: str) -> float:
     try:
         number = float(text)
     except ValueError:
         number = math.nan
     if not math.isfinite(number):
-        raise InvalidFile(path, f"{name} {text!r} is not a finite number", line)
+        raise InvalidFile(shown(path), f"{name} {text!r} is not a finite number", line)
     return number
-
-
-def _id(path: Path, line: int, row: dict[str, Any]) -> str:
-    value = row.get("_id")
-    if isinstance(value, bool) or not isinstance(value, str | int) or value == "":
-        raise InvalidFile(path, f"`_id` must be a string that is not empty, got {value!r}", line)
-    if str(value).split() != [str(value)]:
-        raise InvalidFile(path, f"`_id` {value!r} has spaces in it, which no TREC run can carry", line)
-    return str(value)
-
-
-def _text(path: Path, line: int, row: dict[str, Any], field: str, default: str | None = None) -> str:
-    value = row.get(field, default)
-    if value is None:
-        value = default
-    if not isinstance(value, str):
-        raise InvalidFile(path, f"`{field}` must be a string, got {value!r}"[:200], line)
-    return well_formed(value)

@@ -22,11 +22,11 @@ LAYERS = (
     {"__init__"},
     {"rerank"},
     {"fidelity", "importing"},
-    {"engine"},
+    {"engine", "fingerprint"},
     {"models"},
     {"checkpoint", "measures"},
     {"encoding", "memory", "reference", "synth", "trec", "weights"},
-    {"prompt", "card", "ranking", "packing", "scheduler", "distinct", "roofline"},
+    {"prompt", "card", "ranking", "packing", "records", "scheduler", "distinct", "roofline"},
     {"types", "settings", "errors", "embedded", "allocator"},
 )
 ROW = {name: row for row, names in enumerate(LAYERS) for name in names}
@@ -91,7 +91,7 @@ def test_inside_the_core_imports_go_downward() -> None:
     ("program", "unwanted"),
     [
         ("import reranker, reranker.settings, reranker.trec, reranker.types", {"torch", "transformers", "ray"}),
-        ("import cluster.cli", {"torch", "transformers", "ray", "scipy"}),
+        ("import cluster.cli", {"torch", "transformers", "ray", "scipy", "matplotlib"}),
     ],
 )
 def test_what_needs_no_torch_does_not_wait_for_it(program: str, unwanted: set[str]) -> None:

@@ -8,7 +8,7 @@ import pyarrow as pa
 
 from reranker.types import EncodedPairs
 
-_TYPES = {
+COLUMNS = {
     "prefix_ids": pa.int32(),
     "prefix_offsets": pa.int64(),
     "prefix_of": pa.int32(),
@@ -17,19 +17,20 @@ _TYPES = {
     "candidate_of": pa.int32(),
     "truncated": pa.bool_(),
 }
-assert list(_TYPES) == [field.name for field in fields(EncodedPairs)]  # noqa: S101  (a field without a column)
+assert list(COLUMNS) == [field.name for field in fields(EncodedPairs)]  # noqa: S101  (a field without a column)
 
 
 def to_columns(rows: Sequence[EncodedPairs]) -> dict[str, pa.Array]:
     """One list column a field; row i holds rows[i]."""
     return {
-        name: pa.array([getattr(pairs, name) for pairs in rows], type=pa.list_(kind)) for name, kind in _TYPES.items()
+        name: pa.array([getattr(pairs, name) for pairs in rows], type=pa.list_(kind))
+        for name, kind in COLUMNS.items()
     }
 
 
 def from_columns(table: pa.Table) -> list[EncodedPairs]:
     """The rows' EncodedPairs, as `to_columns` was given them."""
-    columns = {name: table.column(name).combine_chunks() for name in _TYPES}
+    columns = {name: table.column(name).combine_chunks() for name in COLUMNS}
     return [
         EncodedPairs(**{name: _array(column, row) for name, column in columns.items()})
         for row in range(table.num_rows)

@@ -1,77 +1,229 @@
-"""What a batch job leaves behind: parquet parts, a TREC run, and last of all `_SUCCESS`.
+"""What a batch job leaves behind: a parquet part a unit, then a TREC run, and last of all `_SUCCESS`.
 
-A directory without `_SUCCESS` is of a job that did not finish.
+A part appears whole or not at all, and says itself which unit it is: parts are the only record of what is done. A
+directory without `_SUCCESS` is of a job that did not finish.
 """
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
+import os
+import shutil
 from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 import pyarrow.parquet as pq
 
-from reranker.errors import InvalidFile
+from cluster.batch.bad_rows import append_bad_rows
+from cluster.batch.scored import Counts, Scale, ScoredUnit
+from reranker.errors import CannotWrite, InvalidFile, JobRefused
 from reranker.trec import write_atomically, write_run
 
 RUN_TAG = "dear-reranker"
-
-
-def refuse_used(directory: Path) -> None:
-    """Raises InvalidFile unless a job may write there: nothing, or an empty directory."""
-    if not directory.exists():
-        return
-    if not directory.is_dir():
-        problem = "is not a directory"
-    elif (directory / "_SUCCESS").is_file():
-        problem = "holds the result of an earlier job"
-    elif any(directory.iterdir()):
-        problem = "is not empty, and no job finished there"
-    else:
-        return
-    raise InvalidFile(directory, f"{problem}: choose another --output, or remove it")
+_OURS = "reranker"  # key of our facts in a part's metadata
 
 
 class BatchOutput:
-    """Writes into a fresh directory. Raises InvalidFile when it is not, or cannot be made."""
+    """One job's directory, which no other process may write to meanwhile. Open it with `opened`."""
 
     def __init__(self, directory: Path) -> None:
-        refuse_used(directory)
-        self._directory = directory
-        self._parquet = directory / "parquet"
+        self.directory = directory
+        self.plan = directory / "work"
+        self.counts = Counts()
+        self.scale: Scale | None = None
+        self._parts: dict[int, Path] = {}
+        self._bad_rows: dict[int, Path] = {}
+        self.rows = self.bad_rows = 0
+
+    @classmethod
+    @contextmanager
+    def opened(cls, directory: Path, *, resume: bool) -> Iterator[BatchOutput]:
+        """Make the directory, or take up what is there. Raises InvalidFile, JobRefused, CannotWrite."""
+        refuse_used(directory, resume=resume)
+        made = not directory.exists()
         try:
             directory.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise InvalidFile(directory, f"cannot be made: {error.strerror}") from None
-        self._parts: list[Path] = []
+        try:
+            with _locked(directory / ".lock"):
+                output = cls(directory)
+                output._take_up()
+                yield output
+        finally:
+            if made and not any(directory.iterdir()):
+                directory.rmdir()
 
-    def add(self, ranked: pa.Table) -> None:
-        """Write whole queries (RANKED_ROWS) as the next part."""
-        self._parquet.mkdir(exist_ok=True)
-        part = self._parquet / f"part-{len(self._parts):06d}.parquet"
-        pq.write_table(ranked, part)
-        self._parts.append(part)
+    @property
+    def begun(self) -> dict[str, Any] | None:
+        """The identity of the job that began here, None where none did."""
+        for name in ("_SUCCESS", "job.json"):
+            if (self.directory / name).is_file():
+                contents: dict[str, Any] = json.loads((self.directory / name).read_bytes())
+                return contents["job"] if name == "_SUCCESS" else contents
+        return None
 
-    def finish(self, facts: dict[str, Any]) -> None:
-        """Write the TREC run from the parts, then the manifest: facts, and a checksum of every file."""
-        run = self._directory / "run.trec"
-        write_run(run, self._rankings(), tag=RUN_TAG)
-        files = {str(path.relative_to(self._directory)): f"sha256:{_sha256(path)}" for path in [*self._parts, run]}
-        write_atomically(self._directory / "_SUCCESS", json.dumps(facts | {"files": files}, indent=1) + "\n")
+    @property
+    def is_finished(self) -> bool:
+        return (self.directory / "_SUCCESS").is_file()
 
-    def _rankings(self) -> Iterator[tuple[str, list[str], np.ndarray]]:
-        """(query_id, docids, logits) best first; a query lies whole in one part."""
-        for part in self._parts:
-            table = pq.read_table(part)
-            query_ids = np.array(table.column("query_id").to_pylist(), dtype=object)
-            docids, logits = table.column("docid").to_pylist(), table.column("logit").to_numpy()
-            starts = [0, *(np.flatnonzero(query_ids[1:] != query_ids[:-1]) + 1).tolist(), len(query_ids)]
-            for start, end in pairwise(starts):
+    @property
+    def units(self) -> set[int]:
+        """Those that are done."""
+        return set(self._parts)
+
+    def begin(self, identity: dict[str, Any]) -> None:
+        with _explained(self.directory):
+            write_atomically(self.directory / "job.json", json.dumps(identity, indent=1) + "\n")
+
+    def forget(self) -> None:
+        """Nothing was scored: leave no trace."""
+        if not self._parts:
+            shutil.rmtree(self.plan, ignore_errors=True)
+            (self.directory / "job.json").unlink(missing_ok=True)
+
+    def agree(self, scale: Scale) -> None:
+        """Raises JobRefused when these scores do not compare with those that are there already."""
+        if self.scale is None:
+            self.scale = scale
+        if scale != self.scale:
+            before, now = asdict(self.scale), asdict(scale)
+            changed = [f"{name} {before[name]} (now {now[name]})" for name in now if before[name] != now[name]]
+            raise JobRefused(
+                f"{self.directory}: a scorer computes otherwise than those before it: {', '.join(changed)}. Give "
+                "every node the same checkpoint, and set a --dtype and --device that all of them have"
+            )
+
+    def commit(self, scored: ScoredUnit) -> None:
+        """Write a unit: its bad rows, then its part. Raises JobRefused, CannotWrite; then it is not done."""
+        self.agree(scored.scale)
+        facts = {"unit": scored.unit, "scale": asdict(scored.scale), "counts": asdict(scored.counts)}
+        facts["bad_rows"] = len(scored.bad)
+        part = self.directory / "parquet" / f"part-{scored.unit:06d}.parquet"
+        with _explained(part):
+            part.parent.mkdir(exist_ok=True)
+            dead_letters = self._dead_letters(scored.unit)
+            dead_letters.unlink(missing_ok=True)
+            append_bad_rows(dead_letters, scored.bad)
+            table = scored.ranked.replace_schema_metadata({_OURS: json.dumps(facts)})
+            temporary = part.with_name(f".{part.name}")
+            with temporary.open("wb") as file:
+                pq.write_table(table, file)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(part)
+        self._count(part, facts, scored.ranked.num_rows)
+
+    def finish(self, plan_dead_letters: Path, job: dict[str, Any], settings: dict[str, Any]) -> None:
+        """Write the run and the dead letters from the parts, then the manifest with a checksum of every file.
+
+        Of equal jobs all files are equal, byte for byte. Raises CannotWrite.
+        """
+        with _explained(self.directory):
+            parts = [path for _, path in sorted(self._parts.items())]
+            run = self.directory / "run.trec"
+            write_run(run, _rankings(parts), tag=RUN_TAG)
+            files = [*parts, run]
+            letters = [plan_dead_letters, *(path for _, path in sorted(self._bad_rows.items()))]
+            if any(path.is_file() for path in letters):
+                files.append(self.directory / "bad_rows.jsonl")
+                write_atomically(files[-1], (path.read_text("utf-8") for path in letters if path.is_file()))
+            checksums = {str(path.relative_to(self.directory)): f"sha256:{_sha256(path)}" for path in files}
+            manifest = {
+                "counts": asdict(self.counts) | {"rows": self.rows, "bad_rows": self.bad_rows},
+                "scale": None if self.scale is None else asdict(self.scale),
+                "settings": settings,
+                "job": job,
+                "files": checksums,
+            }
+            write_atomically(self.directory / "_SUCCESS", json.dumps(manifest, indent=1) + "\n")
+        self.tidy()
+
+    def tidy(self) -> None:
+        """Remove what a finished job needs no more."""
+        shutil.rmtree(self.plan, ignore_errors=True)
+        (self.directory / "job.json").unlink(missing_ok=True)
+
+    def _take_up(self) -> None:
+        """Learn from the parts what is done."""
+        for part in sorted((self.directory / "parquet").glob("part-*.parquet")):
+            metadata = pq.read_metadata(part)
+            self._count(part, json.loads(metadata.metadata[_OURS.encode()]), metadata.num_rows)
+        for half in (self.directory / "parquet").glob(".part-*"):
+            half.unlink()
+
+    def _count(self, part: Path, facts: dict[str, Any], rows: int) -> None:
+        self.scale = self.scale or Scale(**facts["scale"])
+        self.counts += Counts(**facts["counts"])
+        self.rows += rows
+        self.bad_rows += facts["bad_rows"]
+        self._parts[facts["unit"]] = part
+        if facts["bad_rows"]:
+            self._bad_rows[facts["unit"]] = self._dead_letters(facts["unit"])
+
+    def _dead_letters(self, unit: int) -> Path:
+        return self.plan / f"bad_rows-{unit:06d}.jsonl"
+
+
+def refuse_used(directory: Path, *, resume: bool) -> None:
+    """Raises JobRefused unless a job may write there: nothing, an empty directory, or what it may go on with."""
+    if not directory.exists():
+        return
+    if not directory.is_dir():
+        raise InvalidFile(directory, "is not a directory: choose another --output, or remove it")
+    names = {path.name for path in directory.iterdir()} - {".lock"}
+    if "_SUCCESS" in names:
+        problem = "" if resume else "holds the result of an earlier job: choose another --output, or remove it"
+    elif "job.json" in names:
+        problem = "" if resume else "holds an unfinished job: go on with it by --resume, or choose another --output"
+    else:
+        problem = "is not empty, and no job began there: choose another --output" if names else ""
+    if problem:
+        raise JobRefused(f"{directory} {problem}")
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """The operating system lets go of the lock when its process dies, however that happens."""
+    with _explained(path):
+        file = path.open("w")
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise JobRefused(f"{path.parent} is being written by another process: wait for it, or end it") from None
+        try:
+            yield
+        finally:
+            path.unlink()
+
+
+@contextmanager
+def _explained(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise CannotWrite(
+            f"{path} cannot be written: {error.strerror or error}. What is done is kept: mend it, then --resume"
+        ) from error
+
+
+def _rankings(parts: list[Path]) -> Iterator[tuple[str, list[str], np.ndarray]]:
+    """(query_id, docids, logits) best first; a query lies whole in one part."""
+    for part in parts:
+        table = pq.read_table(part)
+        query_ids = np.array(table.column("query_id").to_pylist(), dtype=object)
+        docids, logits = table.column("docid").to_pylist(), table.column("logit").to_numpy()
+        starts = [0, *(np.flatnonzero(query_ids[1:] != query_ids[:-1]) + 1).tolist(), len(query_ids)]
+        for start, end in pairwise(starts):
+            if end > start:
                 yield query_ids[start], docids[start:end], logits[start:end]
 
 

@@ -1,74 +1,94 @@
-"""Queries, corpus and run become candidate rows: one row a query, its candidates as list columns.
-
-The first-stage run decides which passages are needed; only those are held in memory while the corpus streams by.
-"""
+"""Tables that hold candidates with their texts: a row a candidate, or a row a query with its candidates as lists."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from typing import Any, NamedTuple
 
-import pyarrow as pa
-
-from cluster.batch.settings import BatchSettings
-from cluster.batch.stages import CANDIDATE_ROWS
 from reranker.errors import InvalidFile
-from reranker.trec import Run, iter_corpus, read_queries, read_run
+from reranker.records import Location, OnBad, Record, iter_records, shown
+from reranker.trec import id_of, passage_of, query_of
 from reranker.types import Passage
 
-QUERIES_PER_BLOCK = 8
+_PAIR_FIELDS = ("query_id", "query", "docid", "title", "text", "first_stage_score")
+_LIST_FIELDS = {"docid": "docids", "title": "titles", "text": "texts", "first_stage_score": "first_stage_scores"}
+_QUERY_FIELDS = ("query_id", "query", *_LIST_FIELDS.values())
 
 
-@dataclass(frozen=True, slots=True)
-class Candidates:
-    """What a job will score. missing_*: named by the run and in no file, left out on request."""
+class CandidateRow(NamedTuple):
+    """One candidate and its query. score: the first stage's, None where the table has none. line: where it stands."""
 
-    queries: dict[str, str]
-    passages: dict[str, Passage]
-    run: Run
-    missing_queries: int
-    missing_passages: int
-
-    @property
-    def pairs(self) -> int:
-        return sum(map(len, self.run.values()))
-
-    def blocks(self) -> Iterator[pa.Table]:
-        """CANDIDATE_ROWS in the order of the run, a bounded number of queries a block."""
-        query_ids = list(self.run)
-        for start in range(0, len(query_ids), QUERIES_PER_BLOCK):
-            rows = [
-                {
-                    "query_id": query_id,
-                    "query": self.queries[query_id],
-                    "docids": self.run[query_id],
-                    "titles": [self.passages[docid].title for docid in self.run[query_id]],
-                    "texts": [self.passages[docid].text for docid in self.run[query_id]],
-                }
-                for query_id in query_ids[start : start + QUERIES_PER_BLOCK]
-            ]
-            yield pa.Table.from_pylist(rows, schema=CANDIDATE_ROWS)
+    line: int
+    query_id: str
+    query: str
+    docid: str
+    passage: Passage
+    score: float | None
 
 
-def read_candidates(settings: BatchSettings) -> Candidates:
-    """Raises InvalidFile for a file that cannot be read, or a run that names what no file holds."""
-    queries, run = read_queries(settings.queries), read_run(settings.run)
-    wanted = {docid for docids in run.values() for docid in docids}
-    passages = {docid: passage for docid, passage in iter_corpus(settings.corpus) if docid in wanted}
-    lost_queries, lost_passages = run.keys() - queries.keys(), wanted - passages.keys()
-    if (lost_queries or lost_passages) and not settings.allow_missing:
-        example = next(iter(sorted(lost_queries) or sorted(lost_passages)))
-        raise InvalidFile(
-            settings.run,
-            f"names {len(lost_queries)} queries and {len(lost_passages)} passages that are in no file "
-            f"(such as {example!r}): mend the files, or leave them out with --allow-missing",
-        )
-    kept = {
-        query_id: [docid for docid in docids if docid in passages]
-        for query_id, docids in run.items()
-        if query_id in queries
-    }
-    kept = {query_id: docids for query_id, docids in kept.items() if docids}
-    if not kept:
-        raise InvalidFile(settings.run, "none of its candidates is in the query and corpus files")
-    return Candidates(queries, passages, kept, len(lost_queries), len(lost_passages))
+def iter_pair_rows(location: Location, on_bad: OnBad) -> Iterator[CandidateRow]:
+    """A table of query_id, query, docid, text, and optionally title and first_stage_score. Raises InvalidFile."""
+    for line, row in iter_records(location, _PAIR_FIELDS, on_bad):
+        try:
+            candidate = _candidate(location, line, row)
+        except InvalidFile as error:
+            on_bad(error, row)
+        else:
+            yield candidate
+
+
+def iter_query_rows(location: Location, on_bad: OnBad) -> Iterator[CandidateRow]:
+    """A table of query_id, query, docids, texts, and optionally titles and first_stage_scores. Raises InvalidFile.
+
+    A row with one bad candidate is bad as a whole.
+    """
+    for line, row in iter_records(location, _QUERY_FIELDS, on_bad):
+        try:
+            candidates = [_candidate(location, line, single) for single in _unfolded(location, line, row)]
+        except InvalidFile as error:
+            on_bad(error, row)
+        else:
+            yield from candidates
+
+
+def _unfolded(location: Location, line: int, row: Record) -> Iterator[Record]:
+    """A row a query -> rows a candidate. Raises InvalidFile when the lists do not fit together."""
+    lists: dict[str, list[Any]] = {}
+    for field, name in _LIST_FIELDS.items():
+        values = row.get(name)
+        if values is None and field in ("title", "first_stage_score"):
+            continue
+        if not isinstance(values, list):
+            raise InvalidFile(shown(location), f"`{name}` must be a list, got {values!r}"[:200], line)
+        lists[field] = values
+    if not lists["docid"]:
+        raise InvalidFile(shown(location), "`docids` is empty: a query needs candidates", line)
+    lengths = {_LIST_FIELDS[field]: len(values) for field, values in lists.items()}
+    if len(set(lengths.values())) > 1:
+        raise InvalidFile(shown(location), f"its lists differ in length: {lengths}", line)
+    for values in zip(*lists.values(), strict=True):
+        yield dict(zip(lists, values, strict=True)) | {"query_id": row.get("query_id"), "query": row.get("query")}
+
+
+def _candidate(location: Location, line: int, row: Record) -> CandidateRow:
+    return CandidateRow(
+        line,
+        id_of(location, line, row, "query_id"),
+        query_of(location, line, row, "query"),
+        id_of(location, line, row, "docid"),
+        passage_of(location, line, row),
+        _score(location, line, row.get("first_stage_score")),
+    )
+
+
+def _score(location: Location, line: int, value: object) -> float | None:
+    if value is None:
+        return None
+    try:
+        score = math.nan if isinstance(value, bool) else float(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        score = math.nan
+    if not math.isfinite(score):
+        raise InvalidFile(shown(location), f"`first_stage_score` must be a finite number, got {value!r}"[:200], line)
+    return score

@@ -1,22 +1,69 @@
 """Settings of one batch job."""
 
 from pathlib import Path
+from typing import Annotated, Any
 
-from pydantic import Field, PositiveInt
+from pydantic import BeforeValidator, Field, NonNegativeInt, PositiveInt, model_validator
 
+from reranker.errors import InvalidField
 from reranker.settings import CheckpointSettings, EngineSettings, Settings
+
+Where = Annotated[str, BeforeValidator(lambda value: str(value) if isinstance(value, Path) else value)]
+_FORMS = "--queries with --corpus and --run, or --pairs, or --candidates"
 
 
 class BatchSettings(Settings):
-    """What to rerank, with which model, and where the result goes."""
+    """What to rerank, with which model, and where the result goes. One of three forms of input:
 
-    queries: Path = Field(description="Queries: jsonl or parquet with _id and text.")
-    corpus: Path = Field(description="Passages: jsonl or parquet with _id, title and text.")
-    run: Path = Field(description="First stage: a TREC run.")
-    output: Path = Field(description="A directory that does not exist yet, or is empty.")
+    queries, corpus and run; or pairs, a row a candidate; or candidates, a row a query with its candidates as lists.
+    """
+
+    queries: Where | None = Field(None, description="Queries: _id and text.")
+    corpus: Where | None = Field(None, description="Passages: _id, title and text.")
+    run: Where | None = Field(None, description="First stage: a TREC run.")
+    pairs: Where | None = Field(None, description="Rows of query_id, query, docid, title, text, first_stage_score.")
+    candidates: Where | None = Field(
+        None, description="Rows of query_id, query, and lists: docids, titles, texts, first_stage_scores."
+    )
+    output: Path = Field(description="A directory that does not exist yet, or is empty; or an unfinished job's.")
+    resume: bool = Field(False, description="Go on with the unfinished job in `output`, where there is one.")
+    depth: PositiveInt | None = Field(None, description="Candidates read of each query, by the first stage's order.")
     top_k: PositiveInt | None = Field(None, description="Candidates kept of each query; None keeps all.")
-    allow_missing: bool = Field(False, description="Leave out queries and passages of the run that are in no file.")
+    max_bad_rows: NonNegativeInt = Field(0, description="Rows that may be left out as unreadable or unscorable.")
+    unit_pairs: PositiveInt = Field(
+        2_000, description="Pairs that are scored and written together, and the most a scorer's death costs."
+    )
     address: str | None = Field(None, description="A running Ray cluster; None starts one on this machine.")
-    scorers: PositiveInt = Field(1, description="Scorer actors; each takes a card where the device is CUDA.")
+    scorers: PositiveInt | None = Field(
+        None, description="Scorer actors at most; None takes one for each card of the cluster, or one on CPUs."
+    )
+    encoders: PositiveInt = Field(4, description="Tokenizing actors at most; there are as many as scorers need.")
     checkpoint: CheckpointSettings = CheckpointSettings()
     engine: EngineSettings = EngineSettings()
+
+    @model_validator(mode="after")
+    def _one_form_of_input(self) -> "BatchSettings":
+        """Raises InvalidField."""
+        given = [name for name in ("queries", "corpus", "run", "pairs", "candidates") if getattr(self, name)]
+        if given not in (["queries", "corpus", "run"], ["pairs"], ["candidates"]):
+            got = " and ".join(f"--{name}" for name in given) or "none of them"
+            raise InvalidField("input", f"give {_FORMS}; got {got}")
+        return self
+
+    @property
+    def inputs(self) -> dict[str, str]:
+        """Where each file that is given lies, by its role."""
+        roles = ("queries", "corpus", "run", "pairs", "candidates")
+        return {role: where for role in roles if (where := getattr(self, role)) is not None}
+
+    def scores_depend_on(self) -> dict[str, Any]:
+        """What another job must share to go on with this one; the files and the model are compared apart."""
+        return {
+            "depth": self.depth,
+            "top_k": self.top_k,
+            "unit_pairs": self.unit_pairs,
+            "template": self.checkpoint.template,
+            "max_pair_tokens": self.checkpoint.max_pair_tokens,
+            "dtype": self.checkpoint.dtype,
+            "engine": self.engine.model_dump(mode="json"),
+        }

@@ -117,9 +117,9 @@ def _batch(collection: Path, checkpoint: CheckpointSettings, console: Console) -
         output = Path(scratch, "out")
         run_batch(
             BatchSettings(
-                queries=collection / "queries.jsonl",
-                corpus=collection / "corpus.jsonl",
-                run=collection / "run.trec",
+                queries=str(collection / "queries.jsonl"),
+                corpus=str(collection / "corpus.jsonl"),
+                run=str(collection / "run.trec"),
                 output=output,
                 checkpoint=checkpoint,
             ),

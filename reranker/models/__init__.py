@@ -19,3 +19,7 @@ class ScoringModel(Protocol):
         They are on the device and may still be in the making: reading them waits, launching the next pass does not.
         """
         ...
+
+    def forget(self) -> None:
+        """Drop what was kept of earlier passes, so that none of them can change the rounding of the next."""
+        ...

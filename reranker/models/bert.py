@@ -100,6 +100,9 @@ class BertModel:
         first = self._run(sequences, types)
         return in_order(self._head(torch.tanh(self._pooler(first))), sequences)
 
+    def forget(self) -> None:
+        """It keeps nothing."""
+
     def _run(self, sequences: Sequences, types: np.ndarray) -> Tensor:
         """Hidden state of each sequence's first token, (sequences, width)."""
         attention = attention_over(sequences, self._heads, causal=False, like=self._words)

@@ -68,6 +68,9 @@ class GenericModel:
         hidden = output.last_hidden_state[torch.arange(len(pairs), device=device), pooled]
         return _column(self._module.score(hidden))  # type: ignore[operator]
 
+    def forget(self) -> None:
+        """It keeps nothing."""
+
     def _pooled_positions(self, ids: np.ndarray, lengths: np.ndarray) -> np.ndarray:
         """Where Hugging Face reads the logit: the last token, or the last that is not the pad token.
 

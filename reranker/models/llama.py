@@ -94,6 +94,9 @@ class LlamaModel:
         hidden, _ = self._run(sequences, known, keep=False)
         return in_order(self._head(self._normed(hidden, self._norm)), sequences)
 
+    def forget(self) -> None:
+        self._prefixes.clear()
+
     def _split(self, pairs: EncodedPairs) -> tuple[Sequences, list[IntArray]]:
         """What each pair computes itself, and the prefixes that are computed once, by slot.
 

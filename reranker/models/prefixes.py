@@ -37,3 +37,7 @@ class PrefixCache:
         while self._tokens > self._max_tokens and len(self._kept) > 1:
             key, _ = self._kept.popitem(last=False)
             self._tokens -= len(key) // ids.itemsize
+
+    def clear(self) -> None:
+        self._kept.clear()
+        self._tokens = 0

@@ -21,7 +21,7 @@ import reranker
 from cluster.batch.job import BatchReport, run_batch
 from cluster.batch.settings import BatchSettings
 from reranker import Reranker
-from reranker.errors import CheckpointError, InvalidFile
+from reranker.errors import CheckpointError, InvalidField, InvalidFile, JobRefused
 from reranker.settings import EngineSettings
 from reranker.trec import iter_corpus, read_queries, read_run
 from tests.checkpoints import rewrite_json
@@ -155,16 +155,19 @@ def test_success_comes_last_and_vouches_for_every_file(done: tuple[BatchSettings
     output = settings.output
     manifest = json.loads((output / "_SUCCESS").read_text())
     files = {str(path.relative_to(output)): path for path in output.rglob("*") if path.is_file()}
-    success = files.pop("_SUCCESS")
+    success, told = files.pop("_SUCCESS"), json.loads(files.pop("report.json").read_text())
     assert manifest["files"] == {
         name: f"sha256:{hashlib.sha256(path.read_bytes()).hexdigest()}" for name, path in files.items()
     }
     assert success.stat().st_mtime_ns >= max(path.stat().st_mtime_ns for path in files.values())
 
-    pairs = len((settings.run).read_text().splitlines())
-    counts = {"queries": 22, "pairs": pairs, "rows": pairs, "missing_queries": 0, "missing_passages": 0}
-    assert {key: manifest[key] for key in counts} == counts
-    assert report.pairs_per_s == manifest["pairs_per_s"] > 0
+    pairs = len(Path(str(settings.run)).read_text().splitlines())
+    counts = {"queries": 22, "pairs": pairs, "rows": pairs, "scored": pairs - 1, "empty": 1, "bad_rows": 0}
+    assert {key: manifest["counts"][key] for key in counts} == counts == {key: told[key] for key in counts}
+    assert manifest["counts"]["truncated"] > 0
+    assert report.pairs_per_s == told["this_run"]["pairs_per_s"] > 0
+    assert manifest["scale"]["model"] == "embedded"
+    assert manifest["scale"]["dtype"] == "float32"
     again = BatchSettings.model_validate(manifest["settings"] | {"output": output})
     assert again == settings
     assert ray.is_initialized(), "a Ray that the caller has started is left alone"
@@ -173,7 +176,7 @@ def test_success_comes_last_and_vouches_for_every_file(done: tuple[BatchSettings
 def test_a_directory_with_a_result_in_it_is_refused_and_left_alone(done: tuple[BatchSettings, BatchReport]) -> None:
     settings, _ = done
     before = (settings.output / "_SUCCESS").read_bytes()
-    with pytest.raises(InvalidFile, match="holds the result of an earlier job: choose another --output"):
+    with pytest.raises(JobRefused, match="holds the result of an earlier job: choose another --output"):
         run_quietly(settings)
     assert (settings.output / "_SUCCESS").read_bytes() == before
 
@@ -190,12 +193,17 @@ def test_parquet_gives_the_same_cut_at_top_k_and_leaves_out_what_is_missing(
     kept = {str(query_id) for query_id in range(9)}  # more than a block holds
     append(tmp_path / "run.trec", [line for line in lines if line.split()[0] in kept])
     append(tmp_path / "run.trec", ["unknown Q0 0-1 1 1.0 t", "0 Q0 nowhere 99 99.0 t", "only Q0 nowhere 1 1.0 t"])
-    settings = batch_settings(tmp_path, tmp_path / "out", "parquet", top_k=3, allow_missing=True)
+    settings = batch_settings(tmp_path, tmp_path / "out", "parquet", top_k=3, max_bad_rows=3)
     settings.output.mkdir()  # empty: as good as none
 
     report = run_quietly(settings)
-    assert (report.missing_queries, report.missing_passages) == (2, 1)
-    assert (report.queries, report.pairs, report.rows) == (9, 180, 27)
+    assert (report.queries, report.pairs, report.rows, report.bad_rows) == (9, 180, 27, 3)
+    letters = [json.loads(line) for line in (settings.output / "bad_rows.jsonl").read_text().splitlines()]
+    assert [(row.get("query_id"), row.get("docid")) for row in letters] == [
+        ("unknown", None),
+        ("only", None),
+        (None, "nowhere"),
+    ]
 
     top = read_parts(settings.output)
     assert list(top) == [query_id for query_id in scored if query_id in kept]
@@ -213,14 +221,14 @@ def test_what_no_file_holds_is_refused_with_counts_before_anything_is_written(tm
         run_quietly(batch_settings(inputs, tmp_path / "out"))
     (inputs / "run.trec").write_text("q-x Q0 p-x 1 1.0 t\n")
     with pytest.raises(InvalidFile, match="none of its candidates is in the query and corpus files"):
-        run_quietly(batch_settings(inputs, tmp_path / "out", allow_missing=True))
+        run_quietly(batch_settings(inputs, tmp_path / "out", max_bad_rows=2))
     assert not (tmp_path / "out").exists()
 
 
 def test_a_directory_that_is_not_empty_is_refused(tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "notes").write_text("mine")
-    with pytest.raises(InvalidFile, match="is not empty, and no job finished there"):
+    with pytest.raises(JobRefused, match="is not empty, and no job began there"):
         run_quietly(batch_settings(SAMPLE, tmp_path / "out"))
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["notes"]
 
@@ -261,4 +269,4 @@ def test_a_scorer_that_fails_ends_the_command_in_one_line(tmp_path: Path) -> Non
     assert (ended.returncode, ended.stdout) == (2, "")
     assert "Traceback" not in ended.stderr
     assert ended.stderr.splitlines()[-1].startswith("reranker: golden pair 0 scores ")
-    assert list((tmp_path / "out").iterdir()) == [], "the same --output can be used again"
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"job.json", "work"}, "--resume can go on"

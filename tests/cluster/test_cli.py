@@ -10,52 +10,18 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
-from typing import NamedTuple
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from cluster.cli import main
 from reranker import Reranker
-from reranker.measures import evaluate
-from reranker.trec import read_qrels, read_run
+from tests.cluster.conftest import PASSAGES, Shell
 
 SAMPLE = Path(__file__).parents[2] / "cluster" / "sample"
 QUERY = "when is high tide"
-PASSAGES = ["Bread rises because of yeast.", "High tide is at noon.", "[bold]Low[/bold] tide — 6 h later."]
 # An interrupt is ignored by what a shell runs in the background, and pytest may be that.
 INTERRUPTIBLE = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); import cluster.__main__"
-
-
-class Ended(NamedTuple):
-    code: int
-    out: str
-    err: str
-
-
-class Shell:
-    """Calls the command in this process, in a directory with a few files."""
-
-    def __init__(self, directory: Path, capsys: pytest.CaptureFixture[str]) -> None:
-        self.directory, self._capsys = directory, capsys
-
-    def __call__(self, *args: str | Path) -> Ended:
-        with pytest.raises(SystemExit) as ended:
-            main([str(arg) for arg in args])
-        out, err = (re.sub(r"\x1b\[[0-9;]*m", "", text) for text in self._capsys.readouterr())
-        return Ended(ended.value.code or 0, out, err)
-
-
-@pytest.fixture
-def shell(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Shell:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("COLUMNS", "100")
-    for name in ("RAY_USAGE_STATS_ENABLED", "RAY_BACKEND_LOG_LEVEL", "TRANSFORMERS_VERBOSITY"):
-        monkeypatch.setenv(name, "set")  # `main` sets them for good where nobody has
-        monkeypatch.delenv(name)
-    (tmp_path / "passages.txt").write_text("\n".join(["", *PASSAGES, " "]))
-    return Shell(tmp_path, capsys)
 
 
 @pytest.mark.parametrize(
@@ -64,8 +30,14 @@ def shell(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytes
         ("", ["rerank", "batch", "evaluate", "model", "bench", "--version"]),
         ("rerank", ["--query", "-q", "--top-n", "-n", "--json", "--model", "--template", "--dtype", "--device"]),
         ("batch", ["--queries", "--corpus", "--run", "--output", "--top-k", "--scorers", "--address"]),
-        ("batch", ["--allow-missing", "--model", "--template", "--max-pair-tokens", "--dtype", "--revision"]),
-        ("evaluate", ["--qrels", "RUNS", "--json"]),
+        (
+            "batch",
+            ["--pairs", "--candidates", "--depth", "--resume", "--max-bad-rows", "--dry-run", "--price-per-hour"],
+        ),
+        ("batch", ["--model", "--template", "--max-pair-tokens", "--dtype", "--revision"]),
+        ("evaluate", ["--qrels", "RUNS", "--json", "--html", "--queries", "evaluate suite DIR"]),
+        ("evaluate suite", ["DIR", "--output", "--depth", "--json", "--html", "--scorers", "--address"]),
+        ("evaluate suite", ["--model", "--template", "--max-pair-tokens", "--dtype", "--device", "--revision"]),
         ("model", ["import"]),
         ("model import", ["SRC", "--output", "--template", "--max-pair-tokens", "--revision"]),
         ("bench", ["roads", "latency"]),
@@ -147,61 +119,6 @@ def test_what_a_terminal_cannot_show_is_no_reason_to_fail(shell: Shell) -> None:
     assert b"l?ufe.trec" in done.stdout
 
 
-def test_evaluate_prints_the_measures_of_one_run(shell: Shell) -> None:
-    code, out, err = shell("evaluate", "--qrels", SAMPLE / "qrels.tsv", SAMPLE / "run.trec")
-    assert (code, err) == (0, "")
-    expected = evaluate(read_qrels(SAMPLE / "qrels.tsv"), read_run(SAMPLE / "run.trec")).aggregate
-    (row,) = (line for line in out.splitlines() if "run.trec" in line)
-    assert re.findall(r"\d\.\d{4}", row) == [f"{value:.4f}" for value in expected.values()]
-    assert re.findall(r"(nDCG@10|nDCG@20|AP|RR)\b", out) == list(expected)
-
-
-@pytest.fixture
-def reversed_run(shell: Shell) -> Path:
-    """The sample's run with every query's candidates turned around."""
-    path = shell.directory / "reversed.trec"
-    lines = [line.split() for line in (SAMPLE / "run.trec").read_text().splitlines()]
-    path.write_text("".join(f"{q} Q0 {docid} {rank} -{score} x\n" for q, _, docid, rank, score, _ in lines))
-    return path
-
-
-def test_evaluate_sets_several_runs_against_the_first(shell: Shell, reversed_run: Path) -> None:
-    code, out, err = shell("evaluate", "--qrels", SAMPLE / "qrels.tsv", SAMPLE / "run.trec", reversed_run.name)
-    assert (code, err) == (0, "")
-    assert "21 judged queries" in out
-    base, other = (next(line for line in out.splitlines() if name in line) for name in (" run.trec", "reversed.trec"))
-    values = [[float(value) for value in re.findall(r"\d\.\d{4}", row)] for row in (base, other)]
-    changes = [float(change) for change in re.findall(r"[+-]\d\.\d{4}", out)]
-    assert changes == pytest.approx([after - before for before, after in zip(*values, strict=True)], abs=2e-4)
-    assert len(changes) == len(re.findall(r"p=\d", out)) == 4
-
-
-def test_evaluate_json_carries_every_query(shell: Shell, reversed_run: Path) -> None:
-    (shell.directory / "run.trec").write_bytes((SAMPLE / "run.trec").read_bytes())
-    runs = ["run.trec", reversed_run, SAMPLE / "run.trec"]
-    code, out, err = shell("evaluate", "--json", "--qrels", SAMPLE / "qrels.tsv", *runs)
-    assert (code, err) == (0, "")
-    first, other, same = json.loads(out)["runs"]
-    expected = evaluate(read_qrels(SAMPLE / "qrels.tsv"), read_run(SAMPLE / "run.trec"))
-    assert first == {"run": "run.trec", "mean": expected.aggregate, "per_query": expected.per_query}
-    assert [row["run"] for row in (other, same)] == [str(reversed_run), str(SAMPLE / "run.trec")]
-    for measure, value in expected.aggregate.items():
-        assert same["against_first"][measure] == {"difference": 0.0, "p_value": 1.0}
-        difference = other["against_first"][measure]
-        assert difference["difference"] == pytest.approx(other["mean"][measure] - value)
-        assert 0 < difference["p_value"] < 1
-
-
-def test_a_p_value_that_does_not_exist_is_null_in_json(shell: Shell) -> None:
-    (shell.directory / "qrels").write_text("q 0 a 1\n")
-    (shell.directory / "one").write_text("q Q0 a 1 2.0 t\n")
-    (shell.directory / "two").write_text("q Q0 x 1 2.0 t\nq Q0 a 2 1.0 t\n")
-    code, out, _ = shell("evaluate", "--qrels", "qrels", "one", "two", "--json")
-    assert code == 0
-    _, two = json.loads(out, parse_constant=pytest.fail)["runs"]
-    assert two["against_first"]["RR"] == {"difference": -0.5, "p_value": None}
-
-
 WRONG = [
     ("rerank -q x nothing.txt", "nothing.txt: no such file"),
     ("rerank -q x .", ".: cannot be read: Is a directory"),
@@ -259,6 +176,9 @@ def test_wrong_input_is_one_line_and_exit_code_2(shell: Shell, command: str, com
         "rerank -q x --no-such-option",
         "evaluate --qrels qrels.tsv",
         "evaluate run.trec",
+        "evaluate",
+        "evaluate suite",
+        "evaluate suite DIR",
         "batch --queries q --corpus c --run r",
         "model import",
     ],

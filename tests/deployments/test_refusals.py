@@ -26,12 +26,15 @@ EXAMPLES: dict[type[RerankerError], RerankerError] = {
     errors.UnknownModel: errors.UnknownModel("other", "fake"),
     errors.BodyTooLarge: errors.BodyTooLarge(10_000),
     errors.InvalidFile: errors.InvalidFile("a.jsonl", "is empty", 3),
+    errors.TooManyBadRows: errors.TooManyBadRows("a.jsonl", "is not JSON", 3, 1, 0),
+    errors.JobRefused: errors.JobRefused("another job writes there"),
     errors.CheckpointError: errors.CheckpointError("two logits"),
     errors.FidelityError: errors.FidelityError("golden pair 3 differs"),
     errors.MissingWeights: errors.MissingWeights("model lacks score.weight"),
     errors.Overloaded: errors.Overloaded(1.4),
     errors.Unavailable: errors.Unavailable("no replica"),
     errors.DeadlineExceeded: errors.DeadlineExceeded(50),
+    errors.CannotWrite: errors.CannotWrite("out: no space left"),
     errors.NonFiniteLogit: errors.NonFiniteLogit(3),
 }
 BODIES: dict[str, dict[str, Any]] = {

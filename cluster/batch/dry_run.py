@@ -1,0 +1,122 @@
+"""What would a job take? Reads all inputs, scores a sample on the machines of the job, and writes nothing."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import ray
+from rich.console import Console
+from rich.table import Table
+
+from cluster.batch.pipeline import ENCODER_CPUS, SCORER_CPUS, needs_card, scorers
+from cluster.batch.plan import Plan, make_plan
+from cluster.batch.scored import ScoredUnit
+from cluster.batch.session import ray_session
+from cluster.batch.settings import BatchSettings
+from cluster.batch.stages import EncodeStage, ScoreStage, read_stage
+from reranker.checkpoint import load_encoder
+
+_SAMPLE_SECONDS = 10.0
+"""Units are scored until this long has passed; one at least."""
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """tokens, seconds: of the whole job, extrapolated from the sample. start_s: until a scorer is loaded."""
+
+    queries: int
+    pairs: int
+    units: int
+    bad_rows: int
+    tokens: int
+    scorers: int
+    start_s: float
+    seconds: float
+    pairs_per_s: float
+    sampled_pairs: int
+
+    def cost(self, price_per_hour: float) -> float:
+        """In the currency of the price, which is one scorer's for an hour."""
+        return self.seconds / 3600 * self.scorers * price_per_hour
+
+    def to_json(self, price_per_hour: float | None) -> dict[str, Any]:
+        cost = {} if price_per_hour is None else {"cost": round(self.cost(price_per_hour), 4)}
+        return asdict(self) | cost
+
+
+def estimate(settings: BatchSettings, console: Console) -> Estimate:
+    """Raises as `run_batch` does."""
+    load_encoder(settings.checkpoint)
+    with tempfile.TemporaryDirectory(prefix="reranker-plan-") as scratch:
+        with console.status("reading queries, corpus and run …") as status:
+            plan = make_plan(settings, Path(scratch, "plan"), status.update)
+        with ray_session(settings.address), console.status("scoring a sample …"):
+            return _extrapolated(plan, settings)
+
+
+def _extrapolated(plan: Plan, settings: BatchSettings) -> Estimate:
+    pool = scorers(settings)
+    started = time.monotonic()
+    encoder: Any = ray.remote(EncodeStage).options(num_cpus=ENCODER_CPUS).remote(settings.checkpoint)
+    scorer: Any = (
+        ray.remote(ScoreStage)
+        .options(num_cpus=SCORER_CPUS, num_gpus=1 if needs_card(settings) else 0)
+        .remote(settings.checkpoint, settings.engine, settings.top_k)
+    )
+
+    def score(unit: int) -> ScoredUnit:
+        row = read_stage(pa.table({"unit": [unit]}), plan=str(plan.directory))
+        return ScoredUnit.from_row(ray.get(scorer.__call__.remote(encoder.__call__.remote(row))))
+
+    # Spread over the job: queries at the beginning of a log may be unlike those at its end.
+    order = np.random.default_rng(0).permutation(len(plan)).tolist()
+    sample = [score(order[0])]  # also loads and warms up
+    start_s = time.monotonic() - started - sample[0].seconds.score
+    warm: list[ScoredUnit] = []
+    while order and sum(one.seconds.score for one in warm) < _SAMPLE_SECONDS:
+        warm.append(score(order.pop()))
+    ray.kill(encoder)
+    ray.kill(scorer)
+    pairs = sum(one.counts.pairs for one in warm)
+    tokens_per_pair = sum(one.counts.tokens for one in warm) / pairs
+    pairs_per_s = pairs / sum(one.seconds.score for one in warm) * pool
+    total = int(plan.pairs.sum())
+    return Estimate(
+        queries=int(plan.queries.sum()),
+        pairs=total,
+        units=len(plan),
+        bad_rows=plan.bad_rows,
+        tokens=round(total * tokens_per_pair),
+        scorers=pool,
+        start_s=round(start_s, 1),
+        seconds=round(start_s + total / pairs_per_s, 1),
+        pairs_per_s=round(pairs_per_s, 1),
+        sampled_pairs=pairs,
+    )
+
+
+def print_estimate(estimated: Estimate, price_per_hour: float | None, console: Console) -> None:
+    table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
+    table.add_row("queries", f"{estimated.queries:,}")
+    table.add_row("pairs", f"{estimated.pairs:,} in {estimated.units:,} units")
+    table.add_row("rows left out", f"{estimated.bad_rows:,}")
+    table.add_row("tokens", f"about {estimated.tokens:,}")
+    table.add_row("time", f"about {_duration(estimated.seconds)}, {estimated.start_s:.0f} s of it to start")
+    table.add_row("speed", f"{estimated.pairs_per_s:,.0f} pairs/s on {estimated.scorers} scorers")
+    if price_per_hour is not None:
+        table.add_row("cost", f"about {estimated.cost(price_per_hour):,.2f} at {price_per_hour:g} an hour and scorer")
+    table.add_row("sample", f"{estimated.sampled_pairs:,} pairs were scored for this; nothing was written")
+    console.print(table)
+
+
+def _duration(seconds: float) -> str:
+    minutes, hours = seconds / 60, seconds / 3600
+    if hours >= 1:
+        return f"{hours:.1f} h"
+    return f"{minutes:.1f} min" if minutes >= 1 else f"{seconds:.0f} s"

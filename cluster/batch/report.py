@@ -1,0 +1,138 @@
+"""What a job did and how fast, for people and as JSON."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from cluster.batch.scored import Counts, ScoredUnit
+
+
+@dataclass(slots=True)
+class Clock:
+    """Watches units come in. Times are in seconds, counted from the clock's making."""
+
+    started: float = field(default_factory=time.monotonic)
+    planned_s: float = 0.0
+    first_s: float | None = None
+    last_s: float = 0.0
+    finished_s: float = 0.0
+    write_s: float = 0.0
+    read_s: float = 0.0
+    encode_s: float = 0.0
+    score_s: float = 0.0
+    steady_pairs: int = 0
+    steady_score_s: float = 0.0
+    counts: Counts = field(default_factory=Counts)
+    units: int = 0
+    workers: set[str] = field(default_factory=set)
+
+    def now(self) -> float:
+        return time.monotonic() - self.started
+
+    def add(self, scored: ScoredUnit, write_s: float) -> None:
+        """A unit is written. What comes after the first one is the steady state: everything is loaded and warm."""
+        self.last_s = self.now()
+        if self.first_s is None:
+            self.first_s = self.last_s
+        else:
+            self.steady_pairs += scored.counts.pairs
+            self.steady_score_s += scored.seconds.score
+        self.write_s += write_s
+        self.read_s += scored.seconds.read
+        self.encode_s += scored.seconds.encode
+        self.score_s += scored.seconds.score
+        self.counts += scored.counts
+        self.units += 1
+        self.workers.add(scored.worker)
+
+
+@dataclass(frozen=True, slots=True)
+class BatchReport:
+    """counts, rows, bad_rows: of the whole job. this_run: of this process alone, see `this_run`."""
+
+    counts: Counts
+    rows: int
+    bad_rows: int
+    this_run: dict[str, Any]
+
+    @property
+    def queries(self) -> int:
+        return self.counts.queries
+
+    @property
+    def pairs(self) -> int:
+        return self.counts.pairs
+
+    @property
+    def pairs_per_s(self) -> float:
+        return float(self.this_run["pairs_per_s"])
+
+    def to_json(self) -> dict[str, Any]:
+        return {**asdict(self.counts), "rows": self.rows, "bad_rows": self.bad_rows, "this_run": self.this_run}
+
+
+def this_run(clock: Clock, scorers: int) -> dict[str, Any]:
+    """Figures of one process.
+
+    pairs_per_s: from the command's start to its end. steady: from the first unit written to the last. engine_share:
+    of the scorers' time in the steady state, how much was spent in the engine; what is missing is waiting for input.
+    padding_free: tokens that mattered over tokens computed. replaced_scorers: processes beyond the pool's size.
+    """
+    steady_s = clock.last_s - clock.first_s if clock.first_s is not None else 0.0
+    tokens = clock.counts.tokens
+    return {
+        "seconds": round(clock.finished_s, 3),
+        "queries": clock.counts.queries,
+        "pairs": clock.counts.pairs,
+        "tokens": tokens,
+        "units": clock.units,
+        "pairs_per_s": round(clock.counts.pairs / clock.finished_s, 2) if clock.finished_s else 0.0,
+        "steady_pairs_per_s": round(clock.steady_pairs / steady_s, 2) if steady_s else None,
+        "engine_share": round(clock.steady_score_s / (steady_s * scorers), 4) if steady_s else None,
+        "padding_free": round(tokens / (tokens + clock.counts.padding), 4) if tokens else None,
+        "scorers": scorers,
+        "replaced_scorers": max(0, len(clock.workers) - scorers),
+        "stage_seconds": {
+            "plan": round(clock.planned_s, 3),
+            "start": round((clock.first_s or clock.planned_s) - clock.planned_s, 3),
+            "read": round(clock.read_s, 3),
+            "encode": round(clock.encode_s, 3),
+            "score": round(clock.score_s, 3),
+            "write": round(clock.write_s, 3),
+            "finish": round(clock.finished_s - max(clock.last_s, clock.planned_s), 3),
+        },
+    }
+
+
+def print_report(report: BatchReport, console: Console) -> None:
+    run, counts = report.this_run, report.counts
+    table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
+    table.add_row("queries", f"{counts.queries:,}")
+    table.add_row("pairs", f"{counts.pairs:,}, of which {counts.pairs - counts.scored:,} repeat a passage")
+    table.add_row("odd passages", f"{counts.truncated:,} cut to the model's length, {counts.empty:,} empty")
+    table.add_row("rows written", f"{report.rows:,}")
+    table.add_row("rows left out", f"{report.bad_rows:,}" + (" (bad_rows.jsonl)" if report.bad_rows else ""))
+    if run["pairs"] < counts.pairs:
+        table.add_row("this run", f"{run['pairs']:,} pairs; the rest was there")
+    table.add_row("speed", _speed(run))
+    if run["engine_share"] is not None:
+        table.add_row(
+            "scorers",
+            f"{run['scorers']}, {run['engine_share']:.0%} of their time in the engine, "
+            f"{run['padding_free']:.0%} of its tokens no padding; {run['replaced_scorers']} replaced",
+        )
+    stages = ", ".join(f"{name} {seconds:.1f}" for name, seconds in run["stage_seconds"].items())
+    table.add_row("seconds", f"{run['seconds']:.1f}: {stages} (stages overlap)")
+    console.print(table)
+
+
+def _speed(run: dict[str, Any]) -> str:
+    text = f"{run['pairs_per_s']:,.0f} pairs/s, start-up included"
+    if run["steady_pairs_per_s"] is not None:
+        text += f"; {run['steady_pairs_per_s']:,.0f} once warm"
+    return text

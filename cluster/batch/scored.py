@@ -1,0 +1,113 @@
+"""One unit's result on its way from a scorer to the driver."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+
+import pyarrow as pa
+
+from cluster.batch.bad_rows import BadRow
+
+RANKED_ROWS = pa.schema(
+    [("query_id", pa.string()), ("docid", pa.string()), ("rank", pa.int32()), ("logit", pa.float32())]
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """What a unit's scores were computed with. Units of one job must agree in it.
+
+    checkpoint: reranker.fingerprint.of_checkpoint. max_batch_tokens decides which pairs share a forward pass.
+    """
+
+    model: str
+    checkpoint: str | None
+    template: str
+    template_version: int
+    max_pair_tokens: int
+    dtype: str
+    device: str
+    max_batch_tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """Of one unit, or of several added up.
+
+    pairs: candidates. scored: those left once equal passages of a query count once. tokens: read for them.
+    padding: tokens computed for nothing. empty, truncated: candidates without text, and cut to the model's length.
+    """
+
+    queries: int = 0
+    pairs: int = 0
+    scored: int = 0
+    tokens: int = 0
+    padding: int = 0
+    empty: int = 0
+    truncated: int = 0
+
+    def __add__(self, other: Counts) -> Counts:
+        return Counts(*(mine + its for mine, its in zip(asdict(self).values(), asdict(other).values(), strict=True)))
+
+
+@dataclass(frozen=True, slots=True)
+class Seconds:
+    """Of one unit in each stage, by the clock of the process that did it."""
+
+    read: float
+    encode: float
+    score: float
+
+
+@dataclass(frozen=True, slots=True)
+class ScoredUnit:
+    """ranked: RANKED_ROWS, whole queries, best first. bad: candidates without a finite logit.
+
+    worker: the process that scored it.
+    """
+
+    unit: int
+    ranked: pa.Table
+    bad: list[BadRow]
+    scale: Scale
+    counts: Counts
+    seconds: Seconds
+    worker: str
+
+    def to_row(self) -> pa.Table:
+        """A table of one row, which Ray Data never splits."""
+        facts = {
+            "bad": [asdict(row) for row in self.bad],
+            "scale": asdict(self.scale),
+            "counts": asdict(self.counts),
+            "seconds": asdict(self.seconds),
+            "worker": self.worker,
+        }
+        columns = {
+            "unit": pa.array([self.unit], pa.int64()),
+            "ranked": pa.array([_to_bytes(self.ranked)], pa.large_binary()),
+            "facts": pa.array([json.dumps(facts)], pa.large_string()),
+        }
+        return pa.table(columns)
+
+    @classmethod
+    def from_row(cls, row: pa.Table) -> ScoredUnit:
+        facts = json.loads(row.column("facts")[0].as_py())
+        return cls(
+            row.column("unit")[0].as_py(),
+            pa.ipc.open_stream(row.column("ranked")[0].as_buffer()).read_all(),
+            [BadRow(**fields) for fields in facts["bad"]],
+            Scale(**facts["scale"]),
+            Counts(**facts["counts"]),
+            Seconds(**facts["seconds"]),
+            facts["worker"],
+        )
+
+
+def _to_bytes(table: pa.Table) -> bytes:
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, table.schema) as writer:
+        writer.write_table(table)
+    contents: bytes = sink.getvalue().to_pybytes()
+    return contents

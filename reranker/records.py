@@ -1,0 +1,192 @@
+"""Rows of a file, wherever it lies: jsonl, tsv or parquet, gzipped or not, on this machine or in an object store.
+
+What is wrong with one row goes to `on_bad`, which raises it unless the caller collects such rows; what is wrong with
+the file as a whole is always raised. Knows nothing of what the rows mean.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gzip
+import io
+import json
+import re
+import zlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import IO, Any, cast
+
+import pyarrow as pa
+import pyarrow.fs
+import pyarrow.parquet as pq
+
+from reranker.errors import InvalidFile
+
+Location = str | Path
+"""A path on this machine, or a URL that pyarrow's filesystems know: s3://…, gs://…, hdfs://…"""
+
+Record = dict[str, Any]
+OnBad = Callable[[InvalidFile, object], None]
+"""Told of a bad row: what is wrong with it, and the row as far as it could be read."""
+
+_PARQUET_BATCH_ROWS = 4_096
+
+
+def refuse(error: InvalidFile, row: object) -> None:
+    """The `on_bad` of a caller who wants no bad rows."""
+    raise error
+
+
+def shown(location: Location) -> str:
+    """The location without the user and password that a URL may carry."""
+    return re.sub(r"://[^/@]*@", "://", str(location))
+
+
+def suffixes(location: Location) -> list[str]:
+    """('.jsonl', '.gz') for `s3://bucket/a.jsonl.gz?region=…`."""
+    return Path(str(location).partition("?")[0]).suffixes if _is_url(location) else Path(location).suffixes
+
+
+def iter_lines(location: Location, on_bad: OnBad = refuse) -> Iterator[tuple[int, str]]:
+    """(line number from 1, text) of every line that is not blank. Raises InvalidFile also for an empty file."""
+    empty = True
+    with _explained(location), _opened(location) as file:
+        for number, raw in enumerate(file, 1):
+            try:
+                text = raw.decode("utf-8-sig" if number == 1 else "utf-8").strip()
+            except UnicodeDecodeError:
+                empty = False
+                on_bad(InvalidFile(shown(location), "is not UTF-8", number), raw.decode("utf-8", "replace"))
+                continue
+            if text:
+                empty = False
+                yield number, text
+    if empty:
+        raise InvalidFile(shown(location), "is empty")
+
+
+def iter_records(
+    location: Location,
+    fields: Sequence[str],
+    on_bad: OnBad = refuse,
+    *,
+    tsv: Mapping[int, Sequence[str]] | None = None,
+) -> Iterator[tuple[int, Record]]:
+    """(line or row number from 1, record) of a jsonl, tsv or parquet file.
+
+    fields: the columns read of a parquet file, and the names by which a tsv file's first line is known as its header.
+    tsv: names of the columns of a tsv file without a header, by their number.
+    """
+    if ".parquet" in suffixes(location):
+        yield from _parquet_records(location, fields)
+    elif ".tsv" in suffixes(location):
+        yield from _tsv_records(location, fields, on_bad, tsv or {})
+    else:
+        yield from _json_records(location, on_bad)
+
+
+def _json_records(location: Location, on_bad: OnBad) -> Iterator[tuple[int, Record]]:
+    for line, text in iter_lines(location, on_bad):
+        try:
+            record = json.loads(text)
+        except (ValueError, RecursionError) as error:
+            on_bad(InvalidFile(shown(location), f"is not JSON: {error}", line), text)
+            continue
+        if isinstance(record, dict):
+            yield line, record
+        else:
+            on_bad(InvalidFile(shown(location), "must be one JSON object a line", line), text)
+
+
+def _tsv_records(
+    location: Location, fields: Sequence[str], on_bad: OnBad, by_count: Mapping[int, Sequence[str]]
+) -> Iterator[tuple[int, Record]]:
+    names: Sequence[str] | None = None
+    for line, text in iter_lines(location, on_bad):
+        columns = text.split("\t")
+        if names is None:
+            if len(set(columns) & set(fields)) > 1:
+                names = columns
+                continue
+            names = by_count.get(len(columns))
+            if names is None:
+                forms = " or ".join("`" + " ".join(form) + "`" for form in by_count.values())
+                header = f"a header line with some of {', '.join(fields)}"
+                raise InvalidFile(
+                    shown(location),
+                    f"has {len(columns)} columns, expected {f'{forms}, or ' if forms else ''}{header}",
+                    line,
+                )
+        if len(columns) == len(names):
+            yield line, dict(zip(names, columns, strict=True))
+        else:
+            problem = f"has {len(columns)} columns where {len(names)} are expected: {' '.join(names)}"
+            on_bad(InvalidFile(shown(location), problem, line), text)
+
+
+def _parquet_records(location: Location, fields: Sequence[str]) -> Iterator[tuple[int, Record]]:
+    row = 0
+    try:
+        with contextlib.ExitStack() as stack:
+            if _is_url(location):
+                filesystem, path = pa.fs.FileSystem.from_uri(str(location))
+                source = stack.enter_context(filesystem.open_input_file(path))
+            else:
+                source = Path(location)
+            file = stack.enter_context(pq.ParquetFile(source))
+            names = [name for name in fields if name in file.schema_arrow.names]
+            for batch in file.iter_batches(batch_size=_PARQUET_BATCH_ROWS, columns=names):
+                for record in batch.to_pylist():
+                    row += 1
+                    yield row, record
+    except FileNotFoundError:
+        raise InvalidFile(shown(location), "no such file") from None
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+        raise InvalidFile(shown(location), f"cannot be read as parquet: {_one_line(error)}") from None
+    if not row:
+        raise InvalidFile(shown(location), "is empty")
+
+
+@contextlib.contextmanager
+def opened_raw(location: Location) -> Iterator[IO[bytes]]:
+    """The bytes of a file as they are stored. Raises InvalidFile."""
+    with _explained(location):
+        if _is_url(location):
+            filesystem, path = pa.fs.FileSystem.from_uri(str(location))
+            with filesystem.open_input_stream(path, compression=None) as stream:
+                yield io.BufferedReader(stream, 2**20)
+        else:
+            with Path(location).open("rb") as file:
+                yield file
+
+
+@contextlib.contextmanager
+def _opened(location: Location) -> Iterator[IO[bytes]]:
+    with opened_raw(location) as raw:
+        if suffixes(location)[-1:] == [".gz"]:
+            with gzip.open(raw) as file:
+                yield cast(IO[bytes], file)
+        else:
+            yield raw
+
+
+@contextlib.contextmanager
+def _explained(location: Location) -> Iterator[None]:
+    """Whatever goes wrong with a file as a whole becomes an InvalidFile."""
+    try:
+        yield
+    except InvalidFile:
+        raise
+    except FileNotFoundError:
+        raise InvalidFile(shown(location), "no such file") from None
+    except (OSError, EOFError, zlib.error, pa.ArrowException) as error:
+        reason = (error.strerror if isinstance(error, OSError) else None) or _one_line(error)
+        raise InvalidFile(shown(location), f"cannot be read: {reason}") from None
+
+
+def _is_url(location: Location) -> bool:
+    return isinstance(location, str) and "://" in location
+
+
+def _one_line(error: Exception) -> str:
+    return shown(" ".join(str(error).split())[:200])
