@@ -25,10 +25,15 @@ from reranker.checkpoint import load_encoder
 _SAMPLE_SECONDS = 10.0
 """Units are scored until this long has passed; one at least."""
 
+_ENOUGH_AT_RISK_S = 120.0
+
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """tokens, seconds: of the whole job, extrapolated from the sample. start_s: until a scorer is loaded."""
+    """tokens, seconds: of the whole job, extrapolated from the sample. start_s: until a scorer is loaded.
+
+    unit_s: of the largest unit, which is what each scorer loses at most when the job is killed.
+    """
 
     queries: int
     pairs: int
@@ -38,6 +43,7 @@ class Estimate:
     scorers: int
     start_s: float
     seconds: float
+    unit_s: float
     pairs_per_s: float
     sampled_pairs: int
 
@@ -96,6 +102,7 @@ def _extrapolated(plan: Plan, settings: BatchSettings) -> Estimate:
         scorers=pool,
         start_s=round(start_s, 1),
         seconds=round(start_s + total / pairs_per_s, 1),
+        unit_s=round(int(plan.pairs.max()) * pool / pairs_per_s, 1),
         pairs_per_s=round(pairs_per_s, 1),
         sampled_pairs=pairs,
     )
@@ -108,11 +115,16 @@ def print_estimate(estimated: Estimate, price_per_hour: float | None, console: C
     table.add_row("rows left out", f"{estimated.bad_rows:,}")
     table.add_row("tokens", f"about {estimated.tokens:,}")
     table.add_row("time", f"about {_duration(estimated.seconds)}, {estimated.start_s:.0f} s of it to start")
-    table.add_row("speed", f"{estimated.pairs_per_s:,.0f} pairs/s on {estimated.scorers} scorers")
+    table.add_row("speed", f"{estimated.pairs_per_s:,.0f} pairs/s on {estimated.scorers} scorer(s)")
+    table.add_row("a kill costs", f"at most {_duration(estimated.unit_s)} of each scorer's work{_advice(estimated)}")
     if price_per_hour is not None:
         table.add_row("cost", f"about {estimated.cost(price_per_hour):,.2f} at {price_per_hour:g} an hour and scorer")
     table.add_row("sample", f"{estimated.sampled_pairs:,} pairs were scored for this; nothing was written")
     console.print(table)
+
+
+def _advice(estimated: Estimate) -> str:
+    return "" if estimated.unit_s <= _ENOUGH_AT_RISK_S else ": a smaller --unit-pairs lowers that"
 
 
 def _duration(seconds: float) -> str:

@@ -109,6 +109,58 @@ def engine(
         raise typer.Exit(1)
 
 
+@bench.command()
+def batch(
+    model: Model = "embedded",
+    dtype: Dtype = "auto",
+    collection: Annotated[
+        Path | None, typer.Option(help="queries.jsonl, corpus.jsonl and run.trec; by default bundled texts.")
+    ] = None,
+    depth: Annotated[int, typer.Option(min=1, help="Candidates a query.")] = 100,
+    rounds: Annotated[int, typer.Option(min=0, help="Of engine and job in turns; 0 leaves them out.")] = 3,
+    rows: Annotated[
+        str, typer.Option(help="Sizes for the memory of the job, with commas; '' leaves it out.")
+    ] = "10000,100000,1000000",
+    scorers: Annotated[str, typer.Option(help="Pool sizes for scaling, with commas; '' leaves it out.")] = "1,2,4,8",
+    json_path: Json = None,
+) -> None:
+    """What does the whole batch job cost beside the engine alone? Does its memory grow, and does it scale?
+
+    Throughput runs the model; memory runs a scorer that takes no time, scaling one that sleeps for a device's time.
+
+    Example: `reranker bench batch --collection DIR --rows '' --scorers ''`
+    """
+    from cluster.bench.batch.measure import BatchBenchSettings, measure_batch
+    from cluster.bench.batch.report import print_batch
+
+    settings = BatchBenchSettings(
+        model=model,
+        dtype=dtype,
+        collection=collection,
+        depth=depth,
+        rounds=rounds,
+        rows=_numbers("--rows", rows),
+        scorers=_numbers("--scorers", scorers),
+    )
+
+    def measure(console: Console) -> dict[str, Any]:
+        result = measure_batch(settings, console)
+        print_batch(result, console)
+        return result
+
+    _report(measure, json_path)
+
+
+def _numbers(option: str, text: str) -> list[int]:
+    """Raises InvalidField unless it is whole numbers with commas."""
+    from reranker.errors import InvalidField
+
+    parts = [part.strip() for part in text.split(",") if part.strip()]
+    if not all(part.isdecimal() and int(part) for part in parts):
+        raise InvalidField(option, f"got {text!r}: give whole numbers above 0 with commas between")
+    return [int(part) for part in parts]
+
+
 def _report(measure: Callable[[Console], dict[str, Any]], json_path: Path | None) -> dict[str, Any]:
     import json
 
