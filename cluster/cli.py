@@ -15,9 +15,9 @@ import typer
 
 from cluster.batch.command import batch
 from cluster.bench.command import bench
-from cluster.commands.evaluate import evaluate
 from cluster.commands.model import model
 from cluster.commands.rerank import rerank
+from cluster.evaluation.command import evaluate
 from reranker.errors import RerankerError, ServiceError
 
 app = typer.Typer(
@@ -31,7 +31,7 @@ app = typer.Typer(
 )
 app.command()(rerank)
 app.command()(batch)
-app.command()(evaluate)
+app.add_typer(evaluate, name="evaluate")
 app.add_typer(model, name="model")
 app.add_typer(bench, name="bench")
 

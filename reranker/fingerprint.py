@@ -12,7 +12,22 @@ _CHUNK_BYTES = 2**20
 # Of each MiB of weights this much is read: a checkpoint that was trained on differs everywhere, and 15 GB are known
 # in a second.
 _SAMPLE_BYTES = 2**16
-_TEXT_FILES = ("config.json", "adapter_config.json", "reranker.json", "tokenizer.json", "tokenizer_config.json")
+_TEXT_FILES = (
+    "config.json",
+    "adapter_config.json",
+    "reranker.json",
+    # Whatever a tokenizer may be made of.
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.json",
+    "vocab.txt",
+    "merges.txt",
+    "tokenizer.model",
+    "sentencepiece.bpe.model",
+    "spiece.model",
+)
 
 
 def of_content(location: Location) -> str:

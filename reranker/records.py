@@ -30,6 +30,9 @@ OnBad = Callable[[InvalidFile, object], None]
 """Told of a bad row: what is wrong with it, and the row as far as it could be read."""
 
 _PARQUET_BATCH_ROWS = 4_096
+# A secret may have slashes in it, as AWS makes them, and then stands in no well-formed URL; a port is no secret.
+_USER = re.compile(r"://[^/@:]*(:(?!\d+/)[^@]*)?@")
+_SIGNATURE = re.compile(r"([?&]sig=)[^&\s]*")
 
 
 def refuse(error: InvalidFile, row: object) -> None:
@@ -38,8 +41,8 @@ def refuse(error: InvalidFile, row: object) -> None:
 
 
 def shown(location: Location) -> str:
-    """The location without the user and password that a URL may carry."""
-    return re.sub(r"://[^/@]*@", "://", str(location))
+    """The location without the user, password or signature that a URL may carry."""
+    return _SIGNATURE.sub(r"\1…", _USER.sub("://", str(location)))
 
 
 def suffixes(location: Location) -> list[str]:
@@ -48,17 +51,20 @@ def suffixes(location: Location) -> list[str]:
 
 
 def iter_lines(location: Location, on_bad: OnBad = refuse) -> Iterator[tuple[int, str]]:
-    """(line number from 1, text) of every line that is not blank. Raises InvalidFile also for an empty file."""
+    """(line number from 1, text) of every line that is not blank, its spaces and tabs kept.
+
+    Raises InvalidFile also for an empty file.
+    """
     empty = True
     with _explained(location), _opened(location) as file:
         for number, raw in enumerate(file, 1):
             try:
-                text = raw.decode("utf-8-sig" if number == 1 else "utf-8").strip()
+                text = raw.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
             except UnicodeDecodeError:
                 empty = False
                 on_bad(InvalidFile(shown(location), "is not UTF-8", number), raw.decode("utf-8", "replace"))
                 continue
-            if text:
+            if text.strip():
                 empty = False
                 yield number, text
     if empty:
@@ -189,4 +195,4 @@ def _is_url(location: Location) -> bool:
 
 
 def _one_line(error: Exception) -> str:
-    return shown(" ".join(str(error).split())[:200])
+    return shown(" ".join(str(error).split()))[:200]

@@ -189,9 +189,12 @@ def id_of(path: Location, line: int, row: Record, field: str = "_id") -> str:
     value = row.get(field)
     if isinstance(value, bool) or not isinstance(value, str | int) or value == "":
         raise InvalidFile(shown(path), f"`{field}` must be a string that is not empty, got {value!r}"[:200], line)
-    if str(value).split() != [str(value)]:
+    name = str(value)
+    if name.split() != [name]:
         raise InvalidFile(shown(path), f"`{field}` {value!r} has spaces in it, which no TREC run can carry", line)
-    return str(value)
+    if well_formed(name) != name:
+        raise InvalidFile(shown(path), f"`{field}` {value!r} has half a surrogate pair in it", line)
+    return name
 
 
 def query_of(path: Location, line: int, row: Record, field: str = "text") -> str:

@@ -63,8 +63,9 @@ class FirstStage:
         if len(first) < len(query):
             once = np.zeros(len(query), dtype=bool)
             once[first] = True
+            query_ids = self.query_ids
             for at in np.flatnonzero(~once).tolist():
-                query_id, name = self.query_ids[query[at]], encoded.dictionary[int(docid[at])].as_py()
+                query_id, name = query_ids[query[at]], encoded.dictionary[int(docid[at])].as_py()
                 problem = f"passage {name!r} is there twice for query {query_id!r}"
                 on_bad(InvalidFile(shown(location), problem, self._line[at]), f"{query_id} {name}")
         first.sort()

@@ -29,9 +29,6 @@ from reranker.checkpoint import load_encoder, locate
 from reranker.errors import InvalidFile
 from reranker.trec import write_atomically
 
-# How a job runs, not what comes out of it.
-_NOT_IN_MANIFEST = {"output", "resume", "address", "scorers", "encoders", "max_bad_rows"}
-
 
 def run_batch(settings: BatchSettings, console: Console) -> BatchReport:
     """Run the job to its `_SUCCESS`, from where it stands. Progress goes to the console.
@@ -58,7 +55,7 @@ def run_batch(settings: BatchSettings, console: Console) -> BatchReport:
         pending = [unit for unit in range(len(plan)) if unit not in output.units]
         pool = _score(plan, pending, settings, output, bad, clock, console) if pending else 0
         output.bad_rows += plan.bad_rows
-        output.finish(plan.dead_letters, identity, settings.model_dump(mode="json", exclude=_NOT_IN_MANIFEST))
+        output.finish(plan.dead_letters, identity, settings.for_manifest())
         clock.finished_s = clock.now()
         report = BatchReport(output.counts, output.rows, output.bad_rows, this_run(clock, pool))
         write_atomically(settings.output / "report.json", json.dumps(report.to_json(), indent=1) + "\n")

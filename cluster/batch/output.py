@@ -154,8 +154,12 @@ class BatchOutput:
     def _take_up(self) -> None:
         """Learn from the parts what is done."""
         for part in sorted((self.directory / "parquet").glob("part-*.parquet")):
-            metadata = pq.read_metadata(part)
-            self._count(part, json.loads(metadata.metadata[_OURS.encode()]), metadata.num_rows)
+            try:
+                metadata = pq.read_metadata(part)
+                facts = json.loads(metadata.metadata[_OURS.encode()])
+            except (KeyError, pa.ArrowException, ValueError) as error:
+                raise JobRefused(f"{part} is no part of a job of ours ({type(error).__name__}): remove it") from None
+            self._count(part, facts, metadata.num_rows)
         for half in (self.directory / "parquet").glob(".part-*"):
             half.unlink()
 

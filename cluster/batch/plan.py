@@ -20,6 +20,7 @@ from cluster.batch.bad_rows import BadRows
 from cluster.batch.passages import PassageReader, PassageWriter
 from cluster.batch.settings import BatchSettings
 from cluster.batch.sources import Candidates, Say, read_candidates
+from reranker.errors import CannotWrite
 from reranker.trec import write_atomically
 from reranker.types import OffsetArray
 
@@ -73,7 +74,10 @@ class Plan:
 
 
 def make_plan(settings: BatchSettings, directory: Path, say: Say) -> Plan:
-    """Read the inputs and write the plan, from nothing. Raises InvalidFile, TooManyBadRows; then nothing is left."""
+    """Read the inputs and write the plan, from nothing.
+
+    Raises InvalidFile, TooManyBadRows, and CannotWrite for a full disk; then nothing is left.
+    """
     shutil.rmtree(directory, ignore_errors=True)
     directory.mkdir(parents=True)
     bad = BadRows(settings.max_bad_rows)
@@ -82,8 +86,10 @@ def make_plan(settings: BatchSettings, directory: Path, say: Say) -> Plan:
             candidates = read_candidates(settings, store, bad, directory / _DEAD_LETTERS, say)
         _write_units(directory / _UNITS, candidates, settings.unit_pairs)
         write_atomically(directory / _DONE, json.dumps({"bad_rows": bad.count}))
-    except BaseException:
+    except BaseException as error:
         shutil.rmtree(directory, ignore_errors=True)
+        if isinstance(error, OSError):  # what cannot be read is an InvalidFile
+            raise CannotWrite(f"{directory} cannot be written: {error.strerror or error}. Make room there") from error
         raise
     plan = Plan.open(directory)
     if plan is None:
@@ -109,7 +115,8 @@ def cut_units(counts: OffsetArray, unit_pairs: int) -> list[tuple[int, int]]:
 
 def read_unit(directory: str, number: int) -> Unit:
     """One unit with its texts. Costs no more than what it returns: files are mapped once a process."""
-    units, passages = _mapped(directory)
+    made = Path(directory, _DONE).stat()
+    units, passages = _mapped(directory, made.st_ino, made.st_mtime_ns)
     batch = units.get_batch(number)
     query_ids, queries, places = batch.columns
     docids, titles, texts = passages.take(places.flatten().to_numpy())
@@ -124,7 +131,8 @@ def read_unit(directory: str, number: int) -> Unit:
 
 
 @lru_cache(maxsize=2)
-def _mapped(directory: str) -> tuple[pa.ipc.RecordBatchFileReader, PassageReader]:
+def _mapped(directory: str, *made: int) -> tuple[pa.ipc.RecordBatchFileReader, PassageReader]:
+    """made: tells a plan from one that was at this place before."""
     return pa.ipc.open_file(pa.memory_map(f"{directory}/{_UNITS}")), PassageReader(Path(directory, _PASSAGES))
 
 

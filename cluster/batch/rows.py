@@ -87,7 +87,7 @@ def _score(location: Location, line: int, value: object) -> float | None:
         return None
     try:
         score = math.nan if isinstance(value, bool) else float(value)  # type: ignore[arg-type]
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         score = math.nan
     if not math.isfinite(score):
         raise InvalidFile(shown(location), f"`first_stage_score` must be a finite number, got {value!r}"[:200], line)

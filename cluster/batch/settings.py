@@ -6,10 +6,13 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, Field, NonNegativeInt, PositiveInt, model_validator
 
 from reranker.errors import InvalidField
+from reranker.records import shown
 from reranker.settings import CheckpointSettings, EngineSettings, Settings
 
 Where = Annotated[str, BeforeValidator(lambda value: str(value) if isinstance(value, Path) else value)]
 _FORMS = "--queries with --corpus and --run, or --pairs, or --candidates"
+# How a job runs, not what comes out of it.
+_NOT_IN_MANIFEST = {"output", "resume", "address", "scorers", "encoders", "max_bad_rows"}
 
 
 class BatchSettings(Settings):
@@ -44,7 +47,7 @@ class BatchSettings(Settings):
     @model_validator(mode="after")
     def _one_form_of_input(self) -> "BatchSettings":
         """Raises InvalidField."""
-        given = [name for name in ("queries", "corpus", "run", "pairs", "candidates") if getattr(self, name)]
+        given = list(self.inputs)
         if given not in (["queries", "corpus", "run"], ["pairs"], ["candidates"]):
             got = " and ".join(f"--{name}" for name in given) or "none of them"
             raise InvalidField("input", f"give {_FORMS}; got {got}")
@@ -55,6 +58,11 @@ class BatchSettings(Settings):
         """Where each file that is given lies, by its role."""
         roles = ("queries", "corpus", "run", "pairs", "candidates")
         return {role: where for role in roles if (where := getattr(self, role)) is not None}
+
+    def for_manifest(self) -> dict[str, Any]:
+        """What says how the result came about, as JSON: no password of a URL, nothing of where or when it was made."""
+        inputs = {role: shown(where) for role, where in self.inputs.items()}
+        return self.model_dump(mode="json", exclude=_NOT_IN_MANIFEST) | inputs
 
     def scores_depend_on(self) -> dict[str, Any]:
         """What another job must share to go on with this one; the files and the model are compared apart."""

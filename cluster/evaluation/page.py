@@ -1,0 +1,210 @@
+"""One HTML page of a comparison or a suite: tables, pictures, and the queries that won and lost most.
+
+The page is one file: no scripts, nothing to fetch, and the same input gives the same bytes.
+"""
+
+from __future__ import annotations
+
+import math
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from cluster.evaluation.comparison import MAIN_MEASURE, Comparison, MeasuredRun
+from cluster.evaluation.markup import Html, element, join
+from cluster.evaluation.pictures import DASHES, RUN_COLOURS, draw_depths, draw_gains
+from cluster.evaluation.report import SuiteReport
+from cluster.evaluation.stylesheet import STYLESHEET
+from reranker.errors import InvalidFile
+from reranker.measures import Gain, gains
+from reranker.trec import read_queries, write_atomically
+
+MOST = 10  # queries shown of those that won, and of those that lost
+_DOCTYPE = "<!doctype html>\n"
+_P_NOTE = "p: paired two-sided t-test over queries against the first run, not corrected for several comparisons."
+
+
+def runs_page(comparison: Comparison, qrels_name: str, texts: Mapping[str, str]) -> str:
+    """texts: query_id -> query, as far as they are known."""
+    title = f"{len(comparison.runs)} {'run' if len(comparison.runs) == 1 else 'runs'} over {qrels_name}"
+    lead = element("p", f"{comparison.judged} judged queries, all of which count.", class_="lead")
+    return _page(title, lead, _comparison(comparison, texts, "c"))
+
+
+def suite_page(report: SuiteReport, suite_name: str) -> str:
+    """A table of all collections, then a section for each."""
+    count = len(report.results)
+    lead = element(
+        "p",
+        f"The first {report.depth} candidates of each query, reranked by {report.model}: "
+        f"{count} {'collection' if count == 1 else 'collections'}.",
+        class_="lead",
+    )
+    sections = [
+        element(
+            "section",
+            element("h2", result.name),
+            element("p", f"{result.comparison.judged} judged queries, {result.pairs} pairs reranked.", class_="lead"),
+            _comparison(result.comparison, read_queries(result.collection.queries), f"c{number}"),
+            id=f"c{number}",
+        )
+        for number, result in enumerate(report.results)
+    ]
+    return _page(suite_name, lead, _suite_table(report), *sections)
+
+
+def refuse_unwritable(path: Path) -> None:
+    """Raises InvalidFile unless a page can be written there: a new file, or in place of an older page."""
+    if path.exists() and not path.is_file():
+        raise InvalidFile(path, "is not a file: a page is to be written there")
+    if path.is_file():
+        with path.open("rb") as file:
+            if not file.read(len(_DOCTYPE)).lower() == _DOCTYPE.encode():
+                raise InvalidFile(path, "is there and is no such page: choose another file, or remove it")
+    try:
+        tempfile.TemporaryFile(dir=path.parent).close()
+    except OSError as error:
+        raise InvalidFile(path, f"cannot be written: {error.strerror}") from None
+
+
+def write_page(path: Path, page: str) -> None:
+    """The page is there whole or not at all. Raises InvalidFile."""
+    try:
+        write_atomically(path, page)
+    except OSError as error:
+        raise InvalidFile(path, f"cannot be written: {error.strerror}") from None
+
+
+def _page(title: str, *inside: Html) -> str:
+    head = element(
+        "head",
+        Html('<meta charset="utf-8">\n<meta name="viewport" content="width=device-width, initial-scale=1">\n'),
+        Html('<meta name="color-scheme" content="light dark">\n'),
+        element("title", title),
+        element("style", Html(STYLESHEET)),
+    )
+    return _DOCTYPE + element(
+        "html", head, element("body", element("main", element("h1", title), *inside)), lang="en"
+    )
+
+
+def _comparison(comparison: Comparison, texts: Mapping[str, str], key: str) -> Html:
+    """key: tells the ids of its pictures from those of other sections."""
+    parts = [_measures_table(comparison), _depths(comparison, f"{key}-depths")]
+    for number, run in enumerate(comparison.runs[1:], 1):
+        of_queries = gains(comparison.base.evaluation, run.evaluation, MAIN_MEASURE)
+        parts += [
+            element("h3", run.name, element("span", " against ", class_="quiet"), comparison.base.name),
+            _gains(of_queries, f"{key}-gains-{number}"),
+            _most(of_queries, comparison.base, run, texts),
+        ]
+    return join(*parts)
+
+
+def _measures_table(comparison: Comparison) -> Html:
+    heading = element("tr", element("th", "run"), *(_number_heading(measure) for measure in comparison.measures))
+    rows = []
+    for run in comparison.runs:
+        cells = []
+        for measure, value in run.evaluation.aggregate.items():
+            cell = [Html(f"{value:.4f}")]
+            if run.against_first:
+                difference = run.against_first[measure]
+                cell += [Html("<br>"), _signed(difference.mean), Html("<br>")]
+                cell.append(element("span", f"p {_p_value(difference.p_value)}", class_="quiet"))
+            cells.append(element("td", *cell, class_="number"))
+        rows.append(element("tr", element("th", run.name, scope="row"), *cells))
+    note = [element("p", _P_NOTE, class_="note")] if len(comparison.runs) > 1 else []
+    return join(_table(heading, rows), *note)
+
+
+def _suite_table(report: SuiteReport) -> Html:
+    headings = ("queries", "judged", "pairs", "first stage", "reranked", "difference", "p")
+    rows = []
+    for number, result in enumerate(report.results):
+        difference = result.difference(MAIN_MEASURE)
+        link = element("a", result.name, href=f"#c{number}")
+        numbers = (
+            str(result.queries),
+            str(result.comparison.judged),
+            str(result.pairs),
+            f"{result.before(MAIN_MEASURE):.4f}",
+            f"{result.after(MAIN_MEASURE):.4f}",
+            _signed(difference.mean),
+            _p_value(difference.p_value),
+        )
+        rows.append(element("tr", element("th", link, scope="row"), *map(_number, numbers)))
+    before, after = report.mean_before(MAIN_MEASURE), report.mean_after(MAIN_MEASURE)
+    means = ("", "", "", f"{before:.4f}", f"{after:.4f}", _signed(after - before), "")
+    rows.append(element("tr", element("th", "mean", scope="row"), *map(_number, means), class_="mean"))
+    heading = element("tr", element("th", "collection"), *map(_number_heading, headings))
+    note = element("p", f"{MAIN_MEASURE}. p: paired two-sided t-test over the judged queries.", class_="note")
+    return join(_table(heading, rows), note)
+
+
+def _depths(comparison: Comparison, key: str) -> Html:
+    legend = []
+    for number, run in enumerate(comparison.runs):
+        colour, dashes = f"var(--run-{number % RUN_COLOURS})", DASHES[number // RUN_COLOURS % len(DASHES)]
+        swatch = element("span", class_="swatch", style=f"border-top: 3px {dashes} {colour}")
+        legend.append(element("li", swatch, run.name))
+    picture = Html(draw_depths([run.by_depth for run in comparison.runs], key, "nDCG by depth, a line a run"))
+    caption = element("figcaption", "nDCG by depth: how good the first k passages are, mean over queries.")
+    return element("figure", caption, element("ul", *legend, class_="legend"), picture)
+
+
+def _gains(of_queries: Sequence[Gain], key: str) -> Html:
+    better = sum(gain.value > 0 for gain in of_queries)
+    worse = sum(gain.value < 0 for gain in of_queries)
+    counts = f"{better} better, {len(of_queries) - better - worse} equal, {worse} worse"
+    picture = Html(draw_gains(of_queries, MAIN_MEASURE, key, f"{MAIN_MEASURE} of each query: {counts}"))
+    caption = element("figcaption", f"{MAIN_MEASURE} query by query: ", element("strong", counts), ".")
+    return element("figure", caption, picture)
+
+
+def _most(of_queries: Sequence[Gain], base: MeasuredRun, run: MeasuredRun, texts: Mapping[str, str]) -> Html:
+    """The largest gains, the largest first; then the largest losses, the largest first."""
+    won = [gain for gain in of_queries if gain.value > 0][:MOST]
+    lost = [gain for gain in reversed(of_queries) if gain.value < 0][:MOST]
+    heading = element(
+        "tr",
+        element("th", "query"),
+        *([element("th", "text")] if texts else []),
+        *map(_number_heading, (base.name, run.name, "difference")),
+    )
+    parts = []
+    for title, shown in (("Won most", won), ("Lost most", lost)):
+        rows = [
+            element(
+                "tr",
+                element("td", gain.query_id, class_="id"),
+                *([element("td", texts.get(gain.query_id, ""))] if texts else []),
+                *map(_number, (f"{gain.base:.4f}", f"{gain.other:.4f}", _signed(gain.value))),
+            )
+            for gain in shown
+        ]
+        if rows:
+            parts += [element("h4", title), _table(heading, rows)]
+    return join(*parts)
+
+
+def _table(heading: Html, rows: Sequence[Html]) -> Html:
+    table = element("table", element("thead", heading), element("tbody", *rows))
+    return element("div", table, class_="wide")
+
+
+def _number(text: str) -> Html:
+    return element("td", text, class_="number")
+
+
+def _number_heading(text: str) -> Html:
+    return element("th", text, class_="number", scope="col")
+
+
+def _signed(value: float) -> Html:
+    kind = "better" if value > 0 else "worse" if value < 0 else "quiet"
+    return element("span", f"{value:+.4f}".replace("-", "−"), class_=kind)
+
+
+def _p_value(value: float) -> str:
+    return "–" if math.isnan(value) else f"{value:.2g}"

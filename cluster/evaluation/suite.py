@@ -1,0 +1,77 @@
+"""Whole collections, one after another: rerank the first stage with the batch job, then measure both runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from cluster.batch.job import run_batch
+from cluster.batch.session import ray_session
+from cluster.batch.settings import BatchSettings
+from cluster.evaluation.collection import Collection
+from cluster.evaluation.comparison import compare, refuse_strangers
+from cluster.evaluation.report import FIRST_STAGE, RERANKED, CollectionResult, SuiteReport
+from reranker.trec import read_qrels, read_run
+
+
+@dataclass(frozen=True, slots=True)
+class Suite:
+    """What will be reranked: the first `depth` candidates of each query, a batch job for each collection."""
+
+    model: str
+    depth: int
+    jobs: Sequence[tuple[Collection, BatchSettings]]
+
+
+def plan_suite(collections: Sequence[Collection], output: Path, depth: int, options: Mapping[str, Any]) -> Suite:
+    """A batch job for each collection, into output/NAME.
+
+    options: fields of BatchSettings that all collections share. Raises InvalidFile where a run or its qrels cannot
+    be read or have no query in common: hours later would be late to say so.
+    """
+    jobs = [
+        (
+            collection,
+            BatchSettings.model_validate(
+                {
+                    **options,
+                    "queries": collection.queries,
+                    "corpus": collection.corpus,
+                    "run": collection.run,
+                    "output": output / collection.name,
+                    "depth": depth,
+                    "resume": True,
+                }
+            ),
+        )
+        for collection in collections
+    ]
+    for collection in collections:
+        refuse_strangers(collection.run, read_run(collection.run), collection.qrels, read_qrels(collection.qrels))
+    return Suite(jobs[0][1].checkpoint.model, depth, jobs)
+
+
+def run_suite(suite: Suite, console: Console) -> SuiteReport:
+    """Rerank and measure, one collection after another. What an earlier call has finished is not done again.
+
+    Both runs are measured over the first `depth` candidates: they differ in order alone. Raises what the batch job
+    raises.
+    """
+    reports = []
+    unfinished = [settings for _, settings in suite.jobs if not (settings.output / "_SUCCESS").is_file()]
+    with ray_session(unfinished[0].address) if unfinished else nullcontext():  # one Ray for all of them
+        for number, (collection, settings) in enumerate(suite.jobs, 1):
+            console.print(f"{collection.name} ({number} of {len(suite.jobs)})", markup=False, highlight=False)
+            reports.append(run_batch(settings, console))
+    results = []
+    for (collection, settings), report in zip(suite.jobs, reports, strict=True):
+        first_stage = {query_id: docids[: suite.depth] for query_id, docids in read_run(collection.run).items()}
+        runs = [(FIRST_STAGE, first_stage), (RERANKED, read_run(settings.output / "run.trec"))]
+        comparison = compare(read_qrels(collection.qrels), runs)
+        results.append(CollectionResult(collection, report.queries, report.pairs, comparison))
+    return SuiteReport(suite.model, suite.depth, results)
