@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -54,6 +55,8 @@ def append_bad_rows(path: Path, rows: Sequence[BadRow]) -> None:
     if rows:
         with path.open("a", encoding="utf-8", errors="replace") as file:
             file.writelines(bad_row_lines(rows))
+            file.flush()
+            os.fsync(file.fileno())
 
 
 def bad_row_lines(rows: Sequence[BadRow]) -> list[str]:

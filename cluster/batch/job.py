@@ -10,6 +10,7 @@ import json
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -58,7 +59,7 @@ def run_batch(settings: BatchSettings, console: Console) -> BatchReport:
         output.finish(plan.dead_letters, identity, settings.for_manifest())
         clock.finished_s = clock.now()
         report = BatchReport(output.counts, output.rows, output.bad_rows, this_run(clock, pool))
-        write_atomically(settings.output / "report.json", json.dumps(report.to_json(), indent=1) + "\n")
+        _write_report(settings.output, report)
     return report
 
 
@@ -106,7 +107,14 @@ def _admit(scored: ScoredUnit, bad: BadRows) -> None:
 def _finished_before(output: BatchOutput, clock: Clock) -> BatchReport:
     manifest = json.loads((output.directory / "_SUCCESS").read_bytes())
     clock.finished_s = clock.now()
-    return BatchReport(output.counts, output.rows, manifest["counts"]["bad_rows"], this_run(clock, 0))
+    report = BatchReport(output.counts, output.rows, manifest["counts"]["bad_rows"], this_run(clock, 0))
+    if not (output.directory / "report.json").is_file():  # it was killed just before
+        _write_report(output.directory, report)
+    return report
+
+
+def _write_report(directory: Path, report: BatchReport) -> None:
+    write_atomically(directory / "report.json", json.dumps(report.to_json(), indent=1) + "\n")
 
 
 @contextmanager

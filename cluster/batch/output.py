@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from cluster.batch.bad_rows import append_bad_rows
@@ -28,6 +29,7 @@ from reranker.trec import write_atomically, write_run
 
 RUN_TAG = "dear-reranker"
 _OURS = "reranker"  # key of our facts in a part's metadata
+_WRITTEN = ("job.json", "run.trec", "bad_rows.jsonl", "_SUCCESS", "report.json")
 
 
 class BatchOutput:
@@ -160,7 +162,7 @@ class BatchOutput:
             except (KeyError, pa.ArrowException, ValueError) as error:
                 raise JobRefused(f"{part} is no part of a job of ours ({type(error).__name__}): remove it") from None
             self._count(part, facts, metadata.num_rows)
-        for half in (self.directory / "parquet").glob(".part-*"):
+        for half in [*(self.directory / "parquet").glob(".part-*"), *_half_written(self.directory)]:
             half.unlink()
 
     def _count(self, part: Path, facts: dict[str, Any], rows: int) -> None:
@@ -182,7 +184,7 @@ def refuse_used(directory: Path, *, resume: bool) -> None:
         return
     if not directory.is_dir():
         raise InvalidFile(directory, "is not a directory: choose another --output, or remove it")
-    names = {path.name for path in directory.iterdir()} - {".lock"}
+    names = {path.name for path in directory.iterdir()} - {".lock", *(path.name for path in _half_written(directory))}
     if "_SUCCESS" in names:
         problem = "" if resume else "holds the result of an earlier job: choose another --output, or remove it"
     elif "job.json" in names:
@@ -193,6 +195,11 @@ def refuse_used(directory: Path, *, resume: bool) -> None:
         raise JobRefused(f"{directory} {problem}")
 
 
+def _half_written(directory: Path) -> list[Path]:
+    """What `write_atomically` left in the directory when it was killed."""
+    return [path for name in _WRITTEN for path in directory.glob(f".{name}.*")]
+
+
 @contextmanager
 def _locked(path: Path) -> Iterator[None]:
     """The operating system lets go of the lock when its process dies, however that happens."""
@@ -201,6 +208,8 @@ def _locked(path: Path) -> Iterator[None]:
     with file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if not os.fstat(file.fileno()).st_nlink:  # its holder ended just now and removed it: it locks nobody out
+                raise BlockingIOError
         except BlockingIOError:
             raise JobRefused(f"{path.parent} is being written by another process: wait for it, or end it") from None
         try:

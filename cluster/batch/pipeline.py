@@ -22,9 +22,9 @@ from cluster.batch.scored import ScoredUnit
 from cluster.batch.settings import BatchSettings
 from cluster.batch.stages import EncodeStage, ScoreStage, read_stage
 
-# A unit that kills its actor is tried this often before the job gives up; another actor takes its place each time.
-_UNIT_RETRIES = 3
-_ACTOR_RESTARTS = 20
+# An actor that dies is started again this often, so a unit that kills its actor ends the job. How often a unit may be
+# tried is not bounded: until a lost node is known to be dead, each second costs one try of what was sent there.
+_ACTOR_RESTARTS = 5
 ENCODER_CPUS = 0.25
 SCORER_CPUS = 0.5  # its threads are the engine's; a share, so that a laptop with one core can run the graph
 _READERS = 2
@@ -96,7 +96,7 @@ def scorers(settings: BatchSettings) -> int:
 
 
 def _retries() -> dict[str, Any]:
-    return {"max_restarts": _ACTOR_RESTARTS, "max_task_retries": _UNIT_RETRIES}
+    return {"max_restarts": _ACTOR_RESTARTS, "max_task_retries": -1}
 
 
 def _cards() -> int:

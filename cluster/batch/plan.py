@@ -79,9 +79,9 @@ def make_plan(settings: BatchSettings, directory: Path, say: Say) -> Plan:
     Raises InvalidFile, TooManyBadRows, and CannotWrite for a full disk; then nothing is left.
     """
     shutil.rmtree(directory, ignore_errors=True)
-    directory.mkdir(parents=True)
     bad = BadRows(settings.max_bad_rows)
     try:
+        directory.mkdir(parents=True)
         with PassageWriter(directory / _PASSAGES) as store:
             candidates = read_candidates(settings, store, bad, directory / _DEAD_LETTERS, say)
         _write_units(directory / _UNITS, candidates, settings.unit_pairs)

@@ -60,7 +60,7 @@ class BatchSettings(Settings):
         return {role: where for role in roles if (where := getattr(self, role)) is not None}
 
     def for_manifest(self) -> dict[str, Any]:
-        """What says how the result came about, as JSON: no password of a URL, nothing of where or when it was made."""
+        """How the result came about, as JSON: nothing of how the job ran, and no password that a URL carries."""
         inputs = {role: shown(where) for role, where in self.inputs.items()}
         return self.model_dump(mode="json", exclude=_NOT_IN_MANIFEST) | inputs
 

@@ -21,9 +21,10 @@ import reranker
 from cluster.batch.job import BatchReport, run_batch
 from cluster.batch.settings import BatchSettings
 from reranker import Reranker
-from reranker.errors import CheckpointError, InvalidField, InvalidFile, JobRefused
+from reranker.errors import CheckpointError, InvalidFile, JobRefused
 from reranker.settings import EngineSettings
 from reranker.trec import iter_corpus, read_queries, read_run
+from reranker.types import Candidate
 from tests.checkpoints import rewrite_json
 
 pytestmark = pytest.mark.filterwarnings("ignore::Warning:ray.data")  # it copies its own deprecated settings
@@ -181,7 +182,7 @@ def test_a_directory_with_a_result_in_it_is_refused_and_left_alone(done: tuple[B
     assert (settings.output / "_SUCCESS").read_bytes() == before
 
 
-def test_parquet_gives_the_same_cut_at_top_k_and_leaves_out_what_is_missing(
+def test_parquet_gives_the_library_s_own_bits_where_deterministic_and_leaves_out_what_is_missing(
     cluster: None, scored: dict[str, dict[str, float]], tmp_path: Path
 ) -> None:
     for name in ("queries", "corpus"):
@@ -193,7 +194,8 @@ def test_parquet_gives_the_same_cut_at_top_k_and_leaves_out_what_is_missing(
     kept = {str(query_id) for query_id in range(9)}  # more than a block holds
     append(tmp_path / "run.trec", [line for line in lines if line.split()[0] in kept])
     append(tmp_path / "run.trec", ["unknown Q0 0-1 1 1.0 t", "0 Q0 nowhere 99 99.0 t", "only Q0 nowhere 1 1.0 t"])
-    settings = batch_settings(tmp_path, tmp_path / "out", "parquet", top_k=3, max_bad_rows=3)
+    alone = {"threads": 1, "deterministic": True}
+    settings = batch_settings(tmp_path, tmp_path / "out", "parquet", top_k=3, max_bad_rows=3, engine=alone)
     settings.output.mkdir()  # empty: as good as none
 
     report = run_quietly(settings)
@@ -212,6 +214,12 @@ def test_parquet_gives_the_same_cut_at_top_k_and_leaves_out_what_is_missing(
         assert list(logits.values()) == pytest.approx([logit for _, logit in best], abs=TOLERANCE)
         assert all(scored[query_id][docid] == pytest.approx(logit, abs=TOLERANCE) for docid, logit in logits.items())
     assert read_run(settings.output / "run.trec") == {query_id: list(logits) for query_id, logits in top.items()}
+
+    library = Reranker(**CHECKPOINT, engine=EngineSettings(**alone))
+    queries, passages = read_queries(SAMPLE / "queries.jsonl"), dict(iter_corpus(SAMPLE / "corpus.jsonl"))
+    for query_id, logits in top.items():
+        documents = [Candidate(passages[docid], docid) for docid in logits]
+        assert list(logits.values()) == library.score(queries[query_id], documents).tolist()
 
 
 def test_what_no_file_holds_is_refused_with_counts_before_anything_is_written(tmp_path: Path) -> None:

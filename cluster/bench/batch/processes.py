@@ -7,6 +7,7 @@ needs to, and not Ray's object store, whose use is taken apart.
 from __future__ import annotations
 
 import contextlib
+import shutil
 import threading
 from collections import defaultdict
 from dataclasses import dataclass, field
@@ -14,7 +15,8 @@ from pathlib import Path
 
 _PERIOD_S = 0.5
 # What Ray calls the processes of each stage.
-_ROLES = {"read_stage": "reader", "EncodeStage": "encoder", "ScoreStage": "scorer", "raylet": "raylet"}
+_ROLES = {"read_stage": "reader", "EncodeStage": "encoder", "ScoreStage": "scorer"}
+_STORE = Path("/dev/shm")  # noqa: S108  (where Ray keeps its object store)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,16 +49,15 @@ class MemoryWatch:
         )
 
     def _watch(self) -> None:
+        before = shutil.disk_usage(_STORE).used
         while not self._stop.wait(_PERIOD_S):
             largest: dict[str, int] = defaultdict(int)
             for process in descendants(self.driver):
-                with contextlib.suppress(OSError, ValueError):  # it has just ended
+                with contextlib.suppress(OSError, StopIteration):  # it has just ended
                     role = "driver" if process == self.driver else _role(process)
-                    status = _status(process)
                     if role is not None:
-                        largest[role] = max(largest[role], status["RssAnon"])
-                    if role == "raylet":
-                        largest["object store"] = status["RssShmem"]
+                        largest[role] = max(largest[role], _anonymous_bytes(process))
+            largest["object store"] = shutil.disk_usage(_STORE).used - before
             for role, value in largest.items():
                 self._samples[role].append(value)
 
@@ -81,6 +82,6 @@ def _role(process: int) -> str | None:
     return next((role for name, role in _ROLES.items() if name in command.split(" --")[0]), None)
 
 
-def _status(process: int) -> dict[str, int]:
+def _anonymous_bytes(process: int) -> int:
     lines = (line.split() for line in Path(f"/proc/{process}/status").read_text().splitlines())
-    return {words[0][:-1]: int(words[1]) * 1024 for words in lines if words[0] in ("RssAnon:", "RssShmem:")}
+    return next(int(words[1]) * 1024 for words in lines if words[0] == "RssAnon:")

@@ -1,0 +1,146 @@
+"""A job goes on only with what it was begun with; whatever differs is named."""
+
+import json
+import shutil
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cluster.batch.identity import Identity, identity_of, refuse_other
+from reranker.checkpoint import CheckpointFiles, locate
+from reranker.errors import InvalidFile, JobRefused
+from reranker.fingerprint import of_checkpoint, of_content
+from reranker.settings import CheckpointSettings
+from tests.cluster.batch.inputs import pair_rows, settings_of, write_files, write_rows
+
+BEGUN: Identity = {
+    "version": "0.1.0",
+    "inputs": {"queries": "11", "corpus": "22", "run": "33"},
+    "model": "embedded",
+    "revision": None,
+    "checkpoint": "44",
+    "depth": None,
+    "top_k": 10,
+    "engine": {"threads": 1, "deterministic": False},
+}
+
+
+def identity(directory: Path, files: CheckpointFiles | None = None, **options: object) -> Identity:
+    return identity_of(settings_of(directory, **options), files or locate(CheckpointSettings(), weights=True))
+
+
+def refusal(begun: Identity, now: Identity) -> str:
+    """What differs, as it is told."""
+    with pytest.raises(JobRefused) as caught:
+        refuse_other(begun, now, "out")
+    told = str(caught.value)
+    assert "\n" not in told
+    start, end = "out: the job there was begun with ", ". Its results must not be mixed with others: go on as it was"
+    assert told.startswith(start)
+    return told.removeprefix(start).partition(end)[0]
+
+
+def test_the_same_job_may_go_on() -> None:
+    refuse_other(BEGUN, json.loads(json.dumps(BEGUN)), "out")
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"top_k": 5}, "top_k 10 (now 5)"),
+        ({"top_k": None}, "top_k 10 (now None)"),
+        ({"depth": 7}, "depth None (now 7)"),
+        ({"version": "0.2.0"}, "version 0.1.0 (now 0.2.0)"),
+        ({"revision": "main"}, "revision None (now main)"),
+        ({"checkpoint": "55"}, "other weights, or another tokenizer or config"),
+        ({"engine": {"threads": 2, "deterministic": False}}, "engine.threads 1 (now 2)"),
+        ({"engine": {"threads": 1}}, "engine.deterministic False (now None)"),
+        ({"inputs": BEGUN["inputs"] | {"corpus": "23"}}, "another corpus file"),
+        (
+            {"inputs": {"pairs": "11"}},
+            "another corpus file; another pairs file; another queries file; another run file",
+        ),
+        ({"model": "other", "depth": 1}, "depth None (now 1); model embedded (now other)"),
+        ({"of a later version": True}, "of a later version None (now True)"),
+    ],
+)
+def test_what_differs_is_named(change: dict[str, Any], told: str) -> None:
+    assert refusal(BEGUN, BEGUN | change) == told
+
+
+def test_weights_that_one_machine_does_not_have_are_no_difference() -> None:
+    unknown = BEGUN | {"checkpoint": None}
+    for begun, now in ((BEGUN, unknown), (unknown, BEGUN), (unknown, unknown)):
+        refuse_other(begun, now, "out")
+    assert refusal(unknown, BEGUN | {"top_k": 5}) == "top_k 10 (now 5)"
+    assert refusal(BEGUN | {"model": None}, BEGUN) == "model None (now embedded)", "of nothing else"
+
+
+def test_an_identity_holds_what_a_result_depends_on(tmp_path: Path) -> None:
+    files = write_files(tmp_path)
+    whole = identity(tmp_path, **files, depth=9)
+    assert whole["version"] == version("dear-reranker")
+    assert whole["inputs"] == {role: of_content(path) for role, path in files.items()}
+    assert whole["checkpoint"] == of_checkpoint(locate(CheckpointSettings(), weights=True)) is not None
+    assert (whole["model"], whole["depth"], whole["dtype"]) == ("embedded", 9, "auto")
+    assert json.loads(json.dumps(whole)) == whole
+
+
+def test_how_and_where_a_job_runs_makes_no_difference(tmp_path: Path) -> None:
+    begun = identity(tmp_path, **write_files(tmp_path / "before"))
+    moved = {role: str(path) for role, path in write_files(tmp_path / "after").items()}
+    now = identity(
+        tmp_path / "elsewhere", **moved, resume=True, address="auto", scorers=3, encoders=1, max_bad_rows=9
+    )
+    assert now == begun
+
+
+@pytest.mark.parametrize("role", ["queries", "corpus", "run"])
+def test_a_changed_input_is_named_by_its_role(role: str, tmp_path: Path) -> None:
+    files = write_files(tmp_path)
+    begun = identity(tmp_path, **files)
+    files[role].write_bytes(files[role].read_bytes() + b" ")
+    assert refusal(begun, identity(tmp_path, **files)) == f"another {role} file"
+
+
+def test_another_form_of_the_same_data_is_another_input(tmp_path: Path) -> None:
+    pairs = write_rows(tmp_path / "pairs.jsonl", pair_rows())
+    told = refusal(identity(tmp_path, **write_files(tmp_path)), identity(tmp_path, pairs=pairs))
+    assert told == "another corpus file; another pairs file; another queries file; another run file"
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"depth": 3}, "depth None (now 3)"),
+        ({"top_k": 3}, "top_k None (now 3)"),
+        ({"unit_pairs": 3}, "unit_pairs 2000 (now 3)"),
+        ({"checkpoint": {"template": "dear"}}, "template auto (now dear)"),
+        ({"checkpoint": {"max_pair_tokens": 99}}, "max_pair_tokens None (now 99)"),
+        ({"checkpoint": {"dtype": "bfloat16"}}, "dtype auto (now bfloat16)"),
+        ({"checkpoint": {"revision": "main"}}, "revision None (now main)"),
+        ({"engine": {"deterministic": True}}, "engine.deterministic False (now True)"),
+        ({"engine": {"max_batch_tokens": 512}}, "engine.max_batch_tokens None (now 512)"),
+    ],
+)
+def test_settings_that_change_a_result_make_another_job(options: dict[str, Any], told: str, tmp_path: Path) -> None:
+    files = write_files(tmp_path)
+    assert refusal(identity(tmp_path, **files), identity(tmp_path, **files, **options)) == told
+
+
+def test_other_weights_make_another_job_and_another_place_does_not(bert: Path, llama: Path, tmp_path: Path) -> None:
+    inputs = write_files(tmp_path)
+    begun = identity(tmp_path, CheckpointFiles("mine", bert, None, None), **inputs)
+    copy = Path(shutil.copytree(bert, tmp_path / "copy"))
+    refuse_other(begun, identity(tmp_path, CheckpointFiles("mine", copy, None, None), **inputs), "out")
+    other = identity(tmp_path, CheckpointFiles("mine", llama, None, None), **inputs)
+    assert refusal(begun, other) == "other weights, or another tokenizer or config"
+    (copy / "model.safetensors").unlink()
+    refuse_other(begun, identity(tmp_path, CheckpointFiles("mine", copy, None, None), **inputs), "out")
+
+
+def test_an_input_that_is_not_there_is_said(tmp_path: Path) -> None:
+    with pytest.raises(InvalidFile, match=r"none\.jsonl: no such file"):
+        identity(tmp_path, pairs=tmp_path / "none.jsonl")

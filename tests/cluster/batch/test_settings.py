@@ -1,0 +1,108 @@
+"""Settings of a job: one form of input, equal however paths are given, and the same once they were JSON."""
+
+import json
+from itertools import chain, combinations
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from cluster.batch.settings import BatchSettings
+from reranker.errors import InvalidField
+
+ROLES = ("queries", "corpus", "run", "pairs", "candidates")
+FORMS = [("queries", "corpus", "run"), ("pairs",), ("candidates",)]
+
+
+def settings_of(*roles: str, **options: object) -> BatchSettings:
+    return BatchSettings.model_validate({"output": "out", **{role: f"{role}.jsonl" for role in roles}, **options})
+
+
+@pytest.mark.parametrize("form", FORMS, ids="+".join)
+def test_each_form_of_input_is_taken(form: tuple[str, ...]) -> None:
+    assert settings_of(*form).inputs == {role: f"{role}.jsonl" for role in form}
+
+
+@pytest.mark.parametrize(
+    "roles",
+    [roles for roles in chain.from_iterable(combinations(ROLES, n) for n in range(6)) if roles not in FORMS],
+    ids=lambda roles: "+".join(roles) or "nothing",
+)
+def test_every_other_mixture_is_refused_and_named(roles: tuple[str, ...]) -> None:
+    with pytest.raises(InvalidField) as caught:
+        settings_of(*roles)
+    given = " and ".join(f"--{role}" for role in roles) or "none of them"
+    expected = f"input: give --queries with --corpus and --run, or --pairs, or --candidates; got {given}"
+    assert str(caught.value) == expected
+
+
+def test_an_empty_path_is_not_taken_for_none() -> None:
+    with pytest.raises(InvalidField, match="got --run and --pairs"):
+        settings_of("pairs", run="")
+
+
+def test_paths_and_text_give_equal_settings(tmp_path: Path) -> None:
+    for form in FORMS:
+        by_path = BatchSettings.model_validate({"output": tmp_path, **{role: tmp_path / role for role in form}})
+        by_text = BatchSettings.model_validate(
+            {"output": str(tmp_path), **{role: f"{tmp_path}/{role}" for role in form}}
+        )
+        assert by_path == by_text
+        assert by_path.inputs == {role: f"{tmp_path}/{role}" for role in form}
+    url = "s3://bucket//a.jsonl?region=x"
+    assert settings_of("pairs", pairs=url).pairs == url, "a URL is no path, and is left as it is"
+
+
+@pytest.mark.parametrize("form", FORMS, ids="+".join)
+def test_settings_come_back_from_json(form: tuple[str, ...]) -> None:
+    settings = settings_of(
+        *form,
+        depth=100,
+        top_k=10,
+        max_bad_rows=3,
+        scorers=2,
+        checkpoint={"dtype": "float32", "device": "cpu"},
+        engine={"threads": 1},
+    )
+    assert BatchSettings.model_validate_json(settings.model_dump_json()) == settings
+    assert BatchSettings.model_validate(json.loads(json.dumps(settings.model_dump(mode="json")))) == settings
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *((name, 0) for name in ("depth", "top_k", "unit_pairs", "scorers", "encoders")),
+        ("max_bad_rows", -1),
+        ("pairs", 7),
+        ("shuffle", True),
+    ],
+)
+def test_what_is_out_of_bounds_or_unknown_is_refused(name: str, value: object) -> None:
+    with pytest.raises(ValidationError, match=name):
+        settings_of("pairs", **{name: value})
+
+
+def test_the_manifest_says_what_a_result_came_from_and_no_password() -> None:
+    told = settings_of(
+        "pairs",
+        pairs="s3://key:secret@bucket/pairs.jsonl",
+        address="head:6379",
+        resume=True,
+        top_k=10,
+        scorers=3,
+        encoders=2,
+        max_bad_rows=5,
+    ).for_manifest()
+    assert told["pairs"] == "s3://bucket/pairs.jsonl"
+    assert told["top_k"] == 10
+    assert told.keys() == BatchSettings.model_fields.keys() - {
+        "output",
+        "resume",
+        "address",
+        "scorers",
+        "encoders",
+        "max_bad_rows",
+    }
+    assert BatchSettings.model_validate(told | {"output": "out"}).top_k == 10
+    local = settings_of("queries", "corpus", "run")
+    assert BatchSettings.model_validate(local.for_manifest() | {"output": "out"}) == local
