@@ -170,7 +170,7 @@ def _most(of_queries: Sequence[Gain], base: MeasuredRun, run: MeasuredRun, texts
         "tr",
         element("th", "query"),
         *([element("th", "text")] if texts else []),
-        *map(_number_heading, (base.name, run.name, "difference")),
+        *map(_number_heading, (base.name, run.name, "gain")),
     )
     parts = []
     for title, shown in (("Won most", won), ("Lost most", lost)):

@@ -112,7 +112,7 @@ def test_a_job_outlives_a_node(undisturbed: Job, tmp_path: Path, monkeypatch: py
     try:
         for _ in range(2):
             cluster.add_node(num_cpus=1)
-        more = {"address": cluster.address, "scorers": 4}
+        more = {"address": cluster.address, "scorers": 3}
         job = Job(undisturbed.scratch, tmp_path / "out", **undisturbed.settings | more)
         process = job.start()
         wait_until(lambda: job.count(f"parquet/{PART}") >= 3, process)

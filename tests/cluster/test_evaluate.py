@@ -154,7 +154,7 @@ def test_the_page_says_who_won_and_who_lost_most(page: Page, reversed_run: Path)
     assert "0 better, 21 equal, 0 worse" in second
 
     won, lost = page.tables[1:]
-    assert [cell for cell in won[0] if "run" not in cell] == ["query", "text", "reversed.trec", "difference"]
+    assert [cell for cell in won[0] if "run" not in cell] == ["query", "text", "reversed.trec", "gain"]
     for table, order in (
         (won, sorted(change, key=lambda q: -change[q])[:better]),
         (lost, sorted(change, key=change.get)[:10]),
