@@ -3,6 +3,7 @@
 import ray
 
 from deployments.scoring_loop import ScoringLoop
+from reranker.device_thread import device_thread
 from reranker.fidelity import load_verified
 from reranker.settings import CheckpointSettings, EngineSettings
 from reranker.types import CandidateScores, EncodedPairs, ModelDescription
@@ -12,9 +13,11 @@ class Scorer:
     """Construction loads the weights and replays the golden scores; it raises rather than serve a wrong model."""
 
     def __init__(self, checkpoint: CheckpointSettings, engine: EngineSettings) -> None:
-        loaded = load_verified(checkpoint, engine.model_copy(update={"threads": engine.threads or _own_cores()}))
+        device = device_thread()
+        threads = engine.threads or _own_cores()
+        loaded = device.submit(load_verified, checkpoint, engine.model_copy(update={"threads": threads})).result()
         self._description = loaded.description
-        self._loop = ScoringLoop(loaded.engine.score, loaded.engine.max_batch_tokens)
+        self._loop = ScoringLoop(loaded.engine.score, loaded.engine.max_batch_tokens, device)
 
     async def score(self, pairs: EncodedPairs, owner: str) -> CandidateScores:
         """One shard's scores. owner: the request's id; the queue is fair between owners."""

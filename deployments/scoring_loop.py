@@ -5,8 +5,9 @@ Knows asyncio, but nothing of Ray: the scorer deployment is a shell around it.
 
 import asyncio
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor
 
+from reranker.device_thread import device_thread
 from reranker.scheduler import Job, TokenBudgetQueue
 from reranker.types import EncodedPairs, FloatArray
 
@@ -14,15 +15,18 @@ from reranker.types import EncodedPairs, FloatArray
 class ScoringLoop:
     """Many callers, one forward pass at a time, in a thread of its own.
 
-    score: a blocking function, pairs -> logits (pairs,). It must be called within the event loop's thread only.
+    score: a blocking function, pairs -> logits (pairs,); it runs in `device`, one thread, by default a new one.
+    The loop itself must be called within the event loop's thread only.
     """
 
-    def __init__(self, score: Callable[[EncodedPairs], FloatArray], max_batch_tokens: int) -> None:
+    def __init__(
+        self, score: Callable[[EncodedPairs], FloatArray], max_batch_tokens: int, device: Executor | None = None
+    ) -> None:
         self._score = score
         self._queue = TokenBudgetQueue(max_batch_tokens)
         self._waiting: dict[Job, asyncio.Future[FloatArray]] = {}
         self._work = asyncio.Event()
-        self._device = ThreadPoolExecutor(max_workers=1, thread_name_prefix="forward")
+        self._device = device or device_thread()
         self._task: asyncio.Task[None] | None = None
 
     async def score(self, owner: str, pairs: EncodedPairs) -> FloatArray:

@@ -27,7 +27,7 @@ LAYERS = (
     {"checkpoint", "measures"},
     {"encoding", "memory", "reference", "synth", "trec", "weights"},
     {"prompt", "card", "ranking", "packing", "records", "scheduler", "distinct", "roofline"},
-    {"types", "settings", "errors", "embedded", "allocator"},
+    {"types", "settings", "errors", "embedded", "allocator", "device_thread"},
 )
 ROW = {name: row for row, names in enumerate(LAYERS) for name in names}
 

@@ -66,8 +66,11 @@ def batch(
         ),
     ] = None,
     encoders: Annotated[
-        int, typer.Option(help="Tokenizing actors at most; as many start as are needed.", rich_help_panel=_MACHINES)
-    ] = 4,
+        int | None,
+        typer.Option(
+            help="Tokenizing actors at most; by default one for every 8 scorers.", rich_help_panel=_MACHINES
+        ),
+    ] = None,
     address: Annotated[
         str | None,
         typer.Option(

@@ -14,12 +14,14 @@ import ray
 from rich.console import Console
 from rich.table import Table
 
+from cluster.batch.encode_stage import EncodeStage
 from cluster.batch.pipeline import ENCODER_CPUS, SCORER_CPUS, needs_card, scorers
 from cluster.batch.plan import Plan, make_plan
+from cluster.batch.read_stage import read_stage
+from cluster.batch.score_stage import ScoreStage
 from cluster.batch.scored import ScoredUnit
 from cluster.batch.session import ray_session
 from cluster.batch.settings import BatchSettings
-from cluster.batch.stages import EncodeStage, ScoreStage, read_stage
 from reranker.checkpoint import load_encoder
 
 _SAMPLE_SECONDS = 10.0

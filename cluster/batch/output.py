@@ -60,7 +60,7 @@ class BatchOutput:
                 output._take_up()
                 yield output
         finally:
-            if made and not any(directory.iterdir()):
+            if made and directory.exists() and not any(directory.iterdir()):
                 directory.rmdir()
 
     @property

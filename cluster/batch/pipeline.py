@@ -17,10 +17,12 @@ import ray
 from ray.data import ActorPoolStrategy, DataContext, Dataset, TaskPoolStrategy
 from ray.util.annotations import RayDeprecationWarning
 
+from cluster.batch.encode_stage import EncodeStage
 from cluster.batch.plan import Plan
+from cluster.batch.read_stage import read_stage
+from cluster.batch.score_stage import ScoreStage
 from cluster.batch.scored import ScoredUnit
 from cluster.batch.settings import BatchSettings
-from cluster.batch.stages import EncodeStage, ScoreStage, read_stage
 
 # An actor that dies is started again this often, so a unit that kills its actor ends the job. How often a unit may be
 # tried is not bounded: until a lost node is known to be dead, each second costs one try of what was sent there.
@@ -65,7 +67,7 @@ def _graph(plan: Plan, units: Sequence[int], settings: BatchSettings) -> Dataset
         .map_batches(
             EncodeStage,
             fn_constructor_args=(settings.checkpoint,),
-            compute=ActorPoolStrategy(min_size=1, max_size=settings.encoders),
+            compute=ActorPoolStrategy(min_size=1, max_size=encoders(settings)),
             num_cpus=ENCODER_CPUS,
             ray_remote_args_fn=_retries,
             **one_unit,
@@ -93,6 +95,11 @@ def needs_card(settings: BatchSettings) -> bool:
 def scorers(settings: BatchSettings) -> int:
     """The most scorers there will be."""
     return settings.scorers or (max(1, _cards()) if needs_card(settings) else 1)
+
+
+def encoders(settings: BatchSettings) -> int:
+    """The most encoders there will be: a core tokenizes as fast as eight large cards score with an 8B."""
+    return settings.encoders or -(-scorers(settings) // 8)
 
 
 def _retries() -> dict[str, Any]:

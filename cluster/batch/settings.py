@@ -40,7 +40,9 @@ class BatchSettings(Settings):
     scorers: PositiveInt | None = Field(
         None, description="Scorer actors at most; None takes one for each card of the cluster, or one on CPUs."
     )
-    encoders: PositiveInt = Field(4, description="Tokenizing actors at most; there are as many as scorers need.")
+    encoders: PositiveInt | None = Field(
+        None, description="Tokenizing actors at most; None takes one for every eight scorers."
+    )
     checkpoint: CheckpointSettings = CheckpointSettings()
     engine: EngineSettings = EngineSettings()
 

@@ -1,89 +1,27 @@
-"""The stages of the offline road, as Ray Data sees them: read a unit, texts to tokens, tokens to a ranking.
-
-Shells around what the online graph runs. A row is a unit: Ray Data never splits a row, so whatever it does with
-blocks, a unit is encoded and scored in one piece.
-"""
+"""The third stage: a unit's tokens become a ranking, on the device. A shell around what the online graph runs."""
 
 from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
-from concurrent.futures import Future
-from typing import TypeVar
 
 import numpy as np
 import pyarrow as pa
 
+from cluster.batch.attempt import attempt
 from cluster.batch.bad_rows import BadRow
-from cluster.batch.columns import COLUMNS, from_columns, to_columns
-from cluster.batch.plan import read_unit
+from cluster.batch.columns import COLUMNS, from_columns
 from cluster.batch.scored import RANKED_ROWS, Counts, Scale, ScoredUnit, Seconds
 from reranker import fingerprint
-from reranker.checkpoint import load_encoder, locate
-from reranker.distinct import distinct
-from reranker.errors import CheckpointError
+from reranker.checkpoint import locate
+from reranker.device_thread import device_thread
 from reranker.fidelity import load_verified
 from reranker.packing import pack
 from reranker.ranking import best_first
 from reranker.settings import CheckpointSettings, EngineSettings
-from reranker.types import EncodedPairs, Passage
-
-_TEXTS = pa.list_(pa.large_string())
-UNIT_ROW = pa.schema(
-    [
-        ("unit", pa.int64()),
-        ("query_ids", pa.list_(pa.string())),
-        ("queries", _TEXTS),
-        ("counts", pa.list_(pa.int32())),
-        ("docids", pa.list_(pa.string())),
-        ("titles", _TEXTS),
-        ("texts", _TEXTS),
-        ("read_s", pa.float64()),
-    ]
-)
+from reranker.types import EncodedPairs
 
 _AT_FAULT = "its weights or dtype are at fault"
-
-T = TypeVar("T")
-
-
-def read_stage(row: pa.Table, *, plan: str) -> pa.Table:
-    """A unit's number -> UNIT_ROW. Runs where the plan's files are."""
-    started = time.perf_counter()
-    number = row.column("unit")[0].as_py()
-    unit = read_unit(plan, number)
-    columns = [number, unit.query_ids, unit.queries, unit.counts, unit.docids, unit.titles, unit.texts]
-    columns.append(time.perf_counter() - started)
-    return pa.table([[value] for value in columns], schema=UNIT_ROW)
-
-
-class EncodeStage:
-    """UNIT_ROW -> its ids, the columns of EncodedPairs, and each candidate's place among the pairs."""
-
-    def __init__(self, checkpoint: CheckpointSettings) -> None:
-        self._encoder = _attempt(lambda: load_encoder(checkpoint))
-
-    def __call__(self, row: pa.Table) -> pa.Table:
-        started = time.perf_counter()
-        encoder = self._encoder.result()
-        unit = row.to_pylist()[0]
-        encoded: list[EncodedPairs] = []
-        places = []
-        pairs = end = 0
-        for query, count in zip(unit["queries"], unit["counts"], strict=True):
-            start, end = end, end + count
-            texts = zip(unit["texts"][start:end], unit["titles"][start:end], strict=True)
-            passages, place = distinct([Passage(text, title) for text, title in texts])
-            encoded.append(encoder.encode(query, passages))
-            places.append(place + pairs)
-            pairs += len(passages)
-        columns = {name: row.column(name) for name in ("unit", "query_ids", "counts", "docids", "read_s")}
-        columns["places"] = pa.array([np.concatenate(places)], pa.list_(pa.int32()))
-        columns |= to_columns([EncodedPairs.concat(encoded)])
-        empty = sum(not text.strip() for text in unit["texts"])
-        columns |= {"empty": pa.array([empty]), "encode_s": pa.array([time.perf_counter() - started])}
-        return pa.table(columns)
 
 
 class ScoreStage:
@@ -91,8 +29,10 @@ class ScoreStage:
 
     def __init__(self, checkpoint: CheckpointSettings, engine: EngineSettings, top_k: int | None) -> None:
         self._top_k = top_k
-        self._loaded = _attempt(lambda: load_verified(checkpoint, engine))
-        self._scale = _attempt(lambda: self._scale_of(checkpoint))
+        self._device = device_thread()
+        self._loaded = self._device.submit(load_verified, checkpoint, engine)
+        self._loaded.exception()  # loaded now; what went wrong is kept for the first call, as in `attempt`
+        self._scale = attempt(lambda: self._scale_of(checkpoint))
         self._worker = f"{os.uname().nodename}:{os.getpid()}"
 
     def __call__(self, row: pa.Table) -> pa.Table:
@@ -100,7 +40,7 @@ class ScoreStage:
         started = time.perf_counter()
         (pairs,) = from_columns(row)
         engine.forget()
-        logits = engine.score(pairs)
+        logits = self._device.submit(engine.score, pairs).result()
         score_s = time.perf_counter() - started
         unit = row.drop_columns(list(COLUMNS)).to_pylist()[0]
         places = np.array(unit["places"])
@@ -155,13 +95,3 @@ class ScoreStage:
 def _computed_tokens(pairs: EncodedPairs, max_batch_tokens: int) -> int:
     lengths = pairs.lengths
     return sum(len(batch) * int(lengths[batch].max()) for batch in pack(lengths, max_batch_tokens, padded=True))
-
-
-def _attempt(load: Callable[[], T]) -> Future[T]:
-    """Keep a CheckpointError for the first call: Ray tries an actor whose constructor fails again, and buries why."""
-    loaded: Future[T] = Future()
-    try:
-        loaded.set_result(load())
-    except CheckpointError as error:
-        loaded.set_exception(error)
-    return loaded

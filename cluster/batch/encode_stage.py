@@ -1,0 +1,43 @@
+"""The second stage: a unit's texts become tokens, on a CPU. A shell around what the online graph runs."""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+import pyarrow as pa
+
+from cluster.batch.attempt import attempt
+from cluster.batch.columns import to_columns
+from reranker.checkpoint import load_encoder
+from reranker.distinct import distinct
+from reranker.settings import CheckpointSettings
+from reranker.types import EncodedPairs, Passage
+
+
+class EncodeStage:
+    """UNIT_ROW -> its ids, the columns of EncodedPairs, and each candidate's place among the pairs."""
+
+    def __init__(self, checkpoint: CheckpointSettings) -> None:
+        self._encoder = attempt(lambda: load_encoder(checkpoint))
+
+    def __call__(self, row: pa.Table) -> pa.Table:
+        started = time.perf_counter()
+        encoder = self._encoder.result()
+        unit = row.to_pylist()[0]
+        encoded: list[EncodedPairs] = []
+        places = []
+        pairs = end = 0
+        for query, count in zip(unit["queries"], unit["counts"], strict=True):
+            start, end = end, end + count
+            texts = zip(unit["texts"][start:end], unit["titles"][start:end], strict=True)
+            passages, place = distinct([Passage(text, title) for text, title in texts])
+            encoded.append(encoder.encode(query, passages))
+            places.append(place + pairs)
+            pairs += len(passages)
+        columns = {name: row.column(name) for name in ("unit", "query_ids", "counts", "docids", "read_s")}
+        columns["places"] = pa.array([np.concatenate(places)], pa.list_(pa.int32()))
+        columns |= to_columns([EncodedPairs.concat(encoded)])
+        empty = sum(not text.strip() for text in unit["texts"])
+        columns |= {"empty": pa.array([empty]), "encode_s": pa.array([time.perf_counter() - started])}
+        return pa.table(columns)
