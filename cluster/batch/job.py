@@ -129,7 +129,7 @@ def _progress(plan: Plan, pending: list[int], console: Console) -> Iterator[Any]
         TimeRemainingColumn(),
     )
     done = np.setdiff1d(np.arange(len(plan)), pending)
-    with Progress(*columns, console=console) as progress:
+    with Progress(*columns, console=console, refresh_per_second=2) as progress:
         bars = [
             (progress.add_task(name, total=int(of_unit.sum()), completed=int(of_unit[done].sum()), rate=""), of_unit)
             for name, of_unit in (("queries", plan.queries), ("pairs", plan.pairs))

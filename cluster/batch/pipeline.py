@@ -30,6 +30,8 @@ _ACTOR_RESTARTS = 5
 ENCODER_CPUS = 0.25
 SCORER_CPUS = 0.5  # its threads are the engine's; a share, so that a laptop with one core can run the graph
 _READERS = 2
+# Forwards run in a thread of their own, whose own heap would give memory back between passes and fault it in again.
+_SCORER_ENVIRONMENT = {"MALLOC_ARENA_MAX": "1"}
 
 
 def scored_units(plan: Plan, units: Sequence[int], settings: BatchSettings) -> Iterator[ScoredUnit]:
@@ -78,6 +80,7 @@ def _graph(plan: Plan, units: Sequence[int], settings: BatchSettings) -> Dataset
             compute=ActorPoolStrategy(min_size=1, max_size=most, initial_size=most),
             num_cpus=SCORER_CPUS,
             num_gpus=1 if needs_card(settings) else None,
+            runtime_env={"env_vars": _SCORER_ENVIRONMENT},
             ray_remote_args_fn=_retries,
             **one_unit,
         )
