@@ -24,8 +24,9 @@ from cluster.batch.pipeline import scored_units, scorers
 from cluster.batch.plan import Plan, make_plan
 from cluster.batch.report import BatchReport, Clock, this_run
 from cluster.batch.scored import ScoredUnit
-from cluster.batch.session import ray_session
+from cluster.batch.session import ray_session, refuse_unreachable
 from cluster.batch.settings import BatchSettings
+from reranker.allocator import give_back_freed_memory
 from reranker.checkpoint import load_encoder, locate
 from reranker.errors import InvalidFile
 from reranker.trec import write_atomically
@@ -40,12 +41,13 @@ def run_batch(settings: BatchSettings, console: Console) -> BatchReport:
     """
     clock = Clock()
     refuse_used(settings.output, resume=settings.resume)
+    refuse_unreachable(settings.address)
     files = locate(settings.checkpoint, weights=False)
     load_encoder(settings.checkpoint, files)  # refuse a wrong checkpoint before anything is read or started
     with console.status("reading the inputs …"):
         identity = identity_of(settings, files)
     with BatchOutput.opened(settings.output, resume=settings.resume) as output:
-        if output.begun is not None:
+        if output.begun is not None and (output.units or output.is_finished):
             refuse_other(output.begun, identity, str(settings.output))
         if output.is_finished:
             output.tidy()
@@ -65,16 +67,18 @@ def run_batch(settings: BatchSettings, console: Console) -> BatchReport:
 
 def _planned(settings: BatchSettings, output: BatchOutput, identity: dict[str, Any], console: Console) -> Plan:
     """The plan that is there, or a new one. Raises InvalidFile, TooManyBadRows."""
-    plan = Plan.open(output.plan) if output.begun is not None else None
+    plan = Plan.open(output.plan) if output.begun == identity else None
     if plan is not None:
         return plan
     output.begin(identity)
     try:
         with console.status("reading queries, corpus and run …") as status:
-            return make_plan(settings, output.plan, status.update)
+            plan = make_plan(settings, output.plan, status.update)
     except BaseException:
         output.forget()
         raise
+    give_back_freed_memory()  # planning takes more than all that follows
+    return plan
 
 
 def _score(

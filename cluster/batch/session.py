@@ -26,13 +26,8 @@ def ray_session(address: str | None) -> Iterator[None]:
         with _explained():
             yield
         return
-    if address is not None and address.startswith("ray://"):
-        raise errors.Unavailable(
-            f"--address {address}: the job reads its files where it runs, so it must run on a node of the cluster: "
-            "log in there and use --address auto, or submit it with `ray job submit`"
-        )
+    refuse_unreachable(address)
     try:
-        _knock(address)
         ray.init(
             address or "local",
             include_dashboard=False if address is None else None,
@@ -58,11 +53,21 @@ def _explained() -> Iterator[None]:
         raise (_ours(error) or _given_up(error)) from error
 
 
-def _knock(address: str | None) -> None:
-    """Raises OSError when nothing listens at host:port; Ray itself would try for a quarter of an hour."""
-    host, _, port = (address or "").rpartition(":")
+def refuse_unreachable(address: str | None) -> None:
+    """Raises Unavailable when nothing listens at host:port; Ray itself would try for a quarter of an hour."""
+    if address is None:
+        return
+    if address.startswith("ray://"):
+        raise errors.Unavailable(
+            f"--address {address}: the job reads its files where it runs, so it must run on a node of the cluster: "
+            "log in there and use --address auto, or submit it with `ray job submit`"
+        )
+    host, _, port = address.rpartition(":")
     if port.isdecimal():
-        socket.create_connection((host, int(port)), timeout=5).close()
+        try:
+            socket.create_connection((host, int(port)), timeout=5).close()
+        except OSError as error:
+            raise errors.Unavailable(f"no Ray cluster answers at --address {address}: {error}") from None
 
 
 def _ours(error: RayError) -> errors.RerankerError | None:

@@ -16,7 +16,7 @@ from ray.cluster_utils import Cluster
 
 from tests.cluster.jobs import PART, Job, ray_directory, wait_until, write_copies
 
-KILLS = int(os.environ.get("RERANKER_KILLS", "5"))
+KILLS = int(os.environ.get("RERANKER_KILLS", "3"))
 SEED = int(os.environ.get("RERANKER_KILLS_SEED", "20"))
 UNITS = 24
 SIMULATED = {"unit_pairs": 100, "scorers": 2, "encoders": 1, "engine": {"simulated_tokens_per_s": 60_000}}
