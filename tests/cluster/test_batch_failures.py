@@ -1,6 +1,7 @@
 """A batch job whose model is at fault, on checkpoints that really are: logits that are NaN, a forward that kills."""
 
 import json
+import os
 import shutil
 from collections import Counter
 from collections.abc import Iterator
@@ -106,6 +107,7 @@ def write_deadly(directory: Path, word: str) -> Path:
     return directory
 
 
+@pytest.mark.skipif("RERANKER_KILLS" not in os.environ, reason="takes a minute: set RERANKER_KILLS to run it")
 def test_a_passage_that_kills_every_scorer_ends_the_job(scratch: Path, tmp_path: Path) -> None:
     texts = [f"The tide table lists high water {number}." for number in range(6)]
     texts[3] = "Bread rises because yeast turns sugar into carbon dioxide."
