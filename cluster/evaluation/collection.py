@@ -29,7 +29,7 @@ class Collection:
 def find_collections(directory: Path, output: Path) -> list[Collection]:
     """The collections in a directory, by name; or the directory itself, where it holds the files of one.
 
-    output is where results go: no collection, wherever it lies. Raises InvalidFile, naming everything that is
+    A directory with none of the files is none of them, nor is output, where results go. Raises InvalidFile, naming everything that is
     missing, and where results would be written into a collection.
     """
     if not directory.is_dir():
@@ -40,7 +40,7 @@ def find_collections(directory: Path, output: Path) -> list[Collection]:
         homes = sorted(
             home
             for home in directory.iterdir()
-            if home.is_dir() and not home.name.startswith(".") and home.resolve() != output.resolve()
+            if home.is_dir() and any(_found(home).values()) and home.resolve() != output.resolve()
         )
     if not homes:
         raise InvalidFile(directory, f"holds no collections: each is a directory with {', '.join(map(_or, _NEEDED))}")

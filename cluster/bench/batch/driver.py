@@ -1,9 +1,8 @@
-"""One batch job in a process of its own: settings as JSON on stdin, the report as JSON on stdout.
+"""One batch job in a process of its own: settings as JSON on stdin; its report lies in its output.
 
 argv[1]: logical CPUs of the Ray it starts, which has nothing to do with the machine's: simulated scorers only sleep.
 """
 
-import json
 import logging
 import os
 import sys
@@ -25,8 +24,7 @@ def main() -> None:
         log_to_driver=False,
         logging_level=logging.ERROR,
     )
-    report = run_batch(settings, Console(stderr=True, quiet=True))
-    print(json.dumps(report.to_json()), flush=True)
+    run_batch(settings, Console(quiet=True))
 
 
 if __name__ == "__main__":

@@ -176,8 +176,8 @@ def _run(job: BatchSettings, cpus: int) -> tuple[dict[str, Any], Memory]:
     )
     watch = MemoryWatch(process.pid)
     watch.start()
-    output, complaints = process.communicate(job.model_dump_json())
+    _, complaints = process.communicate(job.model_dump_json())
     memory = watch.stop()
     if process.returncode:
         raise Unavailable(f"the job ended with code {process.returncode}: {complaints.strip()[-500:]}")
-    return json.loads(output.splitlines()[-1]), memory
+    return json.loads((job.output / "report.json").read_bytes()), memory
