@@ -29,8 +29,8 @@ class Collection:
 def find_collections(directory: Path, output: Path) -> list[Collection]:
     """The collections in a directory, by name; or the directory itself, where it holds the files of one.
 
-    A directory with none of the files is none of them, nor is output, where results go. Raises InvalidFile, naming everything that is
-    missing, and where results would be written into a collection.
+    A directory with none of the files is none of them, nor is output, where results go. Raises InvalidFile, naming
+    everything that is missing, and where results would be written into a collection.
     """
     if not directory.is_dir():
         raise InvalidFile(directory, "is not a directory" if directory.exists() else "no such directory")
