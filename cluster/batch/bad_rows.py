@@ -54,12 +54,10 @@ def append_bad_rows(path: Path, rows: Sequence[BadRow]) -> None:
     """Write rows to a dead-letter file, jsonl, which is made when the first one comes."""
     if rows:
         with path.open("a", encoding="utf-8", errors="replace") as file:
-            file.writelines(bad_row_lines(rows))
+            file.writelines(_line(row) for row in rows)
             file.flush()
             os.fsync(file.fileno())
 
 
-def bad_row_lines(rows: Sequence[BadRow]) -> list[str]:
-    return [
-        json.dumps({name: value for name, value in asdict(row).items() if value is not None}) + "\n" for row in rows
-    ]
+def _line(row: BadRow) -> str:
+    return json.dumps({name: value for name, value in asdict(row).items() if value is not None}) + "\n"

@@ -11,8 +11,9 @@ from cluster.batch.attempt import attempt
 from cluster.batch.columns import to_columns
 from reranker.checkpoint import load_encoder
 from reranker.distinct import distinct
+from reranker.encoding import PairEncoder
 from reranker.settings import CheckpointSettings
-from reranker.types import EncodedPairs, Passage
+from reranker.types import EncodedPairs, IntArray, Passage
 
 
 class EncodeStage:
@@ -25,19 +26,30 @@ class EncodeStage:
         started = time.perf_counter()
         encoder = self._encoder.result()
         unit = row.to_pylist()[0]
-        encoded: list[EncodedPairs] = []
-        places = []
-        pairs = end = 0
-        for query, count in zip(unit["queries"], unit["counts"], strict=True):
-            start, end = end, end + count
-            texts = zip(unit["texts"][start:end], unit["titles"][start:end], strict=True)
-            passages, place = distinct([Passage(text, title) for text, title in texts])
-            encoded.append(encoder.encode(query, passages))
-            places.append(place + pairs)
-            pairs += len(passages)
+        pairs, places = encode_unit(encoder, unit["queries"], unit["counts"], unit["titles"], unit["texts"])
         columns = {name: row.column(name) for name in ("unit", "query_ids", "counts", "docids", "read_s")}
-        columns["places"] = pa.array([np.concatenate(places)], pa.list_(pa.int32()))
-        columns |= to_columns([EncodedPairs.concat(encoded)])
+        columns["places"] = pa.array([places], pa.list_(pa.int32()))
+        columns |= to_columns([pairs])
         empty = sum(not text.strip() for text in unit["texts"])
         columns |= {"empty": pa.array([empty]), "encode_s": pa.array([time.perf_counter() - started])}
         return pa.table(columns)
+
+
+def encode_unit(
+    encoder: PairEncoder, queries: list[str], counts: list[int], titles: list[str], texts: list[str]
+) -> tuple[EncodedPairs, IntArray]:
+    """The pairs of a unit, equal passages of a query once; int32 (candidates,), the place of each among them.
+
+    Arguments are those of `plan.Unit`.
+    """
+    encoded: list[EncodedPairs] = []
+    places = []
+    pairs = end = 0
+    for query, count in zip(queries, counts, strict=True):
+        start, end = end, end + count
+        both = zip(texts[start:end], titles[start:end], strict=True)
+        passages, place = distinct([Passage(text, title) for text, title in both])
+        encoded.append(encoder.encode(query, passages))
+        places.append(place + pairs)
+        pairs += len(passages)
+    return EncodedPairs.concat(encoded), np.concatenate(places)

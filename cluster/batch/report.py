@@ -9,7 +9,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from cluster.batch.scored import Counts, ScoredUnit
+from cluster.batch.scored import Counts, ScoredUnit, Seconds
 
 
 @dataclass(slots=True)
@@ -22,9 +22,7 @@ class Clock:
     last_s: float = 0.0
     finished_s: float = 0.0
     write_s: float = 0.0
-    read_s: float = 0.0
-    encode_s: float = 0.0
-    score_s: float = 0.0
+    seconds: Seconds = field(default_factory=Seconds)
     steady_pairs: int = 0
     steady_score_s: float = 0.0
     counts: Counts = field(default_factory=Counts)
@@ -43,9 +41,7 @@ class Clock:
             self.steady_pairs += scored.counts.pairs
             self.steady_score_s += scored.seconds.score
         self.write_s += write_s
-        self.read_s += scored.seconds.read
-        self.encode_s += scored.seconds.encode
-        self.score_s += scored.seconds.score
+        self.seconds += scored.seconds
         self.counts += scored.counts
         self.units += 1
         self.workers.add(scored.worker)
@@ -100,9 +96,9 @@ def this_run(clock: Clock, scorers: int) -> dict[str, Any]:
         "stage_seconds": {
             "plan": round(clock.planned_s, 3),
             "start": round((clock.first_s or clock.planned_s) - clock.planned_s, 3),
-            "read": round(clock.read_s, 3),
-            "encode": round(clock.encode_s, 3),
-            "score": round(clock.score_s, 3),
+            "read": round(clock.seconds.read, 3),
+            "encode": round(clock.seconds.encode, 3),
+            "score": round(clock.seconds.score, 3),
             "write": round(clock.write_s, 3),
             "finish": round(clock.finished_s - max(clock.last_s, clock.planned_s), 3),
         },

@@ -53,11 +53,14 @@ class Counts:
 
 @dataclass(frozen=True, slots=True)
 class Seconds:
-    """Of one unit in each stage, by the clock of the process that did it."""
+    """Of one unit in each stage, or of several added up, by the clock of the process that did it."""
 
-    read: float
-    encode: float
-    score: float
+    read: float = 0.0
+    encode: float = 0.0
+    score: float = 0.0
+
+    def __add__(self, other: Seconds) -> Seconds:
+        return Seconds(self.read + other.read, self.encode + other.encode, self.score + other.score)
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from reranker.trec import iter_corpus, read_queries
 
 Inputs = dict[str, str]
 
-_CANDIDATES = 1_000
+CANDIDATES = 1_000
 
 
 def collection_inputs(directory: Path) -> Inputs:
@@ -42,7 +42,7 @@ def large_inputs(directory: Path, rows: int) -> Inputs:
     words = " ".join(passage.text for _, passage in iter_corpus(SAMPLE / "corpus.jsonl")).split()
     texts = list(read_queries(SAMPLE / "queries.jsonl").values())
     rng = random.Random(0)  # noqa: S311  (a workload, not a secret)
-    queries = max(1, rows // _CANDIDATES)
+    queries = max(1, rows // CANDIDATES)
     with (directory / "queries.jsonl").open("w") as file:
         for number in range(queries):
             file.write(json.dumps({"_id": f"q{number}", "text": f"{rng.choice(texts)} {number}"}) + "\n")

@@ -17,21 +17,20 @@ from typing import Any
 
 from rich.console import Console
 
+from cluster.batch.encode_stage import encode_unit
 from cluster.batch.plan import make_plan, read_unit
 from cluster.batch.settings import BatchSettings
-from cluster.bench.batch.inputs import Inputs, collection_inputs, large_inputs, realistic_inputs
+from cluster.bench.batch.inputs import CANDIDATES, Inputs, collection_inputs, large_inputs, realistic_inputs
 from cluster.bench.batch.processes import Memory, MemoryWatch
 from cluster.bench.machine import machine_facts
-from reranker.distinct import distinct
 from reranker.errors import Unavailable
 from reranker.fidelity import load_verified
 from reranker.settings import CheckpointSettings, EngineSettings
-from reranker.types import EncodedPairs, Passage
 
 # A card that reads this many tokens a second does 400 pairs of MS MARCO's length: what an 8B does on a large one.
 SIMULATED_TOKENS_PER_S = 40_000.0
 _UNIT_OF_A_SECOND = 400
-_UNITS_A_SCORER = 25
+_UNITS_A_SCORER = 10
 _NO_TIME = 1e15
 
 
@@ -106,12 +105,7 @@ def engine_pairs_per_s(settings: BatchSettings, plan_directory: Path) -> float:
     units = []
     for number in range(len(plan)):
         unit = read_unit(str(plan_directory), number)
-        encoded, end = [], 0
-        for query, count in zip(unit.queries, unit.counts, strict=True):
-            start, end = end, end + count
-            texts = zip(unit.texts[start:end], unit.titles[start:end], strict=True)
-            encoded.append(loaded.encoder.encode(query, distinct([Passage(*both) for both in texts])[0]))
-        units.append(EncodedPairs.concat(encoded))
+        units.append(encode_unit(loaded.encoder, unit.queries, unit.counts, unit.titles, unit.texts)[0])
     loaded.engine.score(units[0])
     started = time.monotonic()
     for pairs in units[1:]:
@@ -145,7 +139,7 @@ def _scaling(pools: Sequence[int], scratch: Path, console: Console) -> list[dict
     results: list[dict[str, Any]] = []
     for scorers in pools:
         console.print(f"scaling, {scorers} scorers")
-        rows = scorers * _UNITS_A_SCORER * _UNIT_OF_A_SECOND
+        rows = scorers * _UNITS_A_SCORER * CANDIDATES  # a query of which, cut at its depth, is a unit
         directory = scratch / str(scorers)
         directory.mkdir()
         inputs = large_inputs(directory, rows)
