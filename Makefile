@@ -6,13 +6,16 @@ BIN := .venv/bin
 TORCH_RANGE := torch>=2.13,<2.14
 export RAY_USAGE_STATS_ENABLED := 0
 
-.PHONY: help demo serve test lint format
+.PHONY: help demo serve cluster cluster-down test test-slow lint format
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make demo     rerank a small collection through the whole graph, then stop"
 	@echo "make serve    the same graph, kept running on http://127.0.0.1:8000"
+	@echo "make cluster  the production config on a head and four cards of this machine; loses one, keeps running"
+	@echo "make cluster-down  stop it: no process is left"
 	@echo "make test     the test suite"
+	@echo "make test-slow  the tests that take minutes of a real cluster: faults, kills, load"
 	@echo "make lint     ruff and mypy"
 	@echo "make .venv    build the environment alone"
 
@@ -37,8 +40,17 @@ demo: .venv
 serve: .venv
 	$(BIN)/serve run serve_config.laptop.yaml
 
+cluster: .venv
+	$(BIN)/reranker cluster up
+
+cluster-down: .venv
+	$(BIN)/reranker cluster down
+
 test: .venv
 	$(BIN)/python -m pytest
+
+test-slow: .venv
+	$(BIN)/python -m pytest -m slow
 
 lint: .venv
 	$(BIN)/ruff check .

@@ -17,9 +17,12 @@ from reranker.settings import CheckpointSettings
 # The default back-off of Serve's router (25 to 500 ms) leaves replicas idle between forward passes.
 _ROUTER = {"initial_backoff_s": 0.002, "max_backoff_s": 0.01, "backoff_multiplier": 1.5}
 
+# Which work waits, and in what order, is decided by our own queues: Serve's must never be the one that is full.
+_DEEP = 4096
+
 # Fractions of a CPU, so that the graph fits two cores: the engine sets its own threads. A config file's
 # `deployments:` section overrides any of this.
-gateway = serve.deployment(name="Gateway", ray_actor_options={"num_cpus": 0.2}, max_ongoing_requests=256)(Gateway)
+gateway = serve.deployment(name="Gateway", ray_actor_options={"num_cpus": 0.2}, max_ongoing_requests=_DEEP)(Gateway)
 tokenizer = serve.deployment(
     name="Tokenizer",
     ray_actor_options={"num_cpus": 0.2},
@@ -29,8 +32,7 @@ tokenizer = serve.deployment(
 scorer = serve.deployment(
     name="Scorer",
     ray_actor_options={"num_cpus": 0.5},
-    max_ongoing_requests=64,
-    max_queued_requests=1024,
+    max_ongoing_requests=_DEEP,
     health_check_period_s=5,
     health_check_timeout_s=30,
     max_constructor_retry_count=2,

@@ -6,38 +6,38 @@ Knows neither JSON nor tokens: `http.py` speaks to clients, tokenizer and scorer
 from __future__ import annotations
 
 import asyncio
-import logging
+import time
 import uuid
+from collections.abc import Sequence
 from typing import Any
 
 from fastapi import FastAPI
 from ray import serve
-from ray.exceptions import ObjectLostError, RayActorError, RayTaskError, WorkerCrashedError
-from ray.serve.exceptions import BackPressureError, ReplicaUnavailableError
 from ray.serve.handle import DeploymentHandle
 
+from deployments.capacity import Capacity
 from deployments.http import build_http
 from deployments.settings import AppSettings
+from deployments.shard_client import ShardClient
 from deployments.sharding import shard
+from reranker.admission import Admission, Held
 from reranker.distinct import distinct
 from reranker.errors import (
     DeadlineExceeded,
     EmptyField,
+    NonFiniteLogit,
     Overloaded,
     RerankerError,
     TooManyCandidates,
-    Unavailable,
     UnknownModel,
 )
+from reranker.estimate import TokenEstimate
 from reranker.ranking import check_not_cut, ranked
-from reranker.types import CandidateScores, ModelDescription, Passage, RerankOutcome, RerankRequest
+from reranker.types import CandidateScores, IntArray, ModelDescription, Passage, RerankOutcome, RerankRequest, Ticket
 
-log = logging.getLogger("ray.serve")
-
-_LOST = (RayActorError, ObjectLostError, WorkerCrashedError, ReplicaUnavailableError)
-_RETRY_PAUSE_S = 0.2
-_RETRY_AFTER_S = 1.0
-_DESCRIBE_TIMEOUT_S = 2.0
+# Of a request's time: what a partial answer needs for the way back.
+_WAY_BACK_S = 0.1
+_WAY_BACK_SHARE = 0.1
 
 
 @serve.ingress()
@@ -48,8 +48,10 @@ class Gateway:
         self, settings: AppSettings, tokenizer: DeploymentHandle[Any], scorer: DeploymentHandle[Any]
     ) -> None:
         self._settings = settings
-        self._tokenizer = tokenizer
-        self._scorer = scorer
+        self._shards = ShardClient(tokenizer, scorer, settings.shards.max_retries)
+        self._capacity = Capacity(scorer)
+        self._admission = Admission(settings.admission)
+        self._estimate = TokenEstimate()
 
     def __serve_build_asgi_app__(self) -> FastAPI:
         return build_http(self, self._settings.limits)
@@ -59,42 +61,49 @@ class Gateway:
         return self._settings.model_name
 
     async def rerank(self, request: RerankRequest) -> RerankOutcome:
-        """Score every candidate and rank them; all shards or none.
+        """Score every candidate and rank them; all of them, or, where a partial answer is welcome, what there is time
+        for.
 
-        Raises InvalidRequest for a request outside the limits and ServiceError when no answer can be had.
+        Raises InvalidRequest for a request outside the limits, Overloaded for one that would wait too long, and
+        another ServiceError when no answer can be had.
         """
         self._check(request)
-        request_id = uuid.uuid4().hex
         limit_ms = self._settings.limits.timeout_ms
         timeout_ms = min(request.timeout_ms or limit_ms, limit_ms)
+        deadline = time.monotonic() + timeout_ms / 1000
+        await self._capacity.refresh()
+        self._capacity.check()
+        self._admission.tokens_per_s = self._capacity.tokens_per_s
+        if self._capacity.description:
+            self._estimate.max_pair_tokens = self._capacity.description.max_pair_tokens
+
         passages, places = distinct([candidate.passage for candidate in request.candidates])
-        try:
-            async with asyncio.timeout(timeout_ms / 1000), asyncio.TaskGroup() as group:
-                tasks = [
-                    group.create_task(self._score(request, passages[part], request_id))
-                    for part in shard(passages, self._settings.shards.max_chars)
-                ]
-        except TimeoutError:
-            raise DeadlineExceeded(timeout_ms) from None
-        except ExceptionGroup as failures:
-            raise _first_cause(failures) from failures
-        scores = CandidateScores.concat([task.result() for task in tasks]).take(places)
+        costs = self._estimate.tokens(request.query, passages, request.truncation)
+        partial = request.on_deadline == "partial"
+        request_id = uuid.uuid4().hex
+        with self._admission.admit(request.client, int(costs.sum()), request.priority) as held:
+            try:
+                scores = await self._score(request, request_id, passages, costs, held, deadline)
+            except DeadlineExceeded:
+                raise DeadlineExceeded(timeout_ms) from None
+            except NonFiniteLogit as error:
+                raise NonFiniteLogit(int((places == error.index).argmax())) from error
+        if request.truncation != "max_passage":
+            self._estimate.learn(request.query, passages, scores)
+        scores = scores.take(places)
         check_not_cut(scores, request.truncation)
+        ranking = ranked(request.candidates, scores, request.top_n, partial=partial)
         return RerankOutcome(
             request_id=request_id,
             model=self.model_name,
-            ranking=ranked(request.candidates, scores, request.top_n),
+            ranking=ranking,
             total_tokens=int(scores.tokens.sum()),
+            unscored=int((scores.tokens == 0).sum()) if partial else 0,
         )
 
     async def describe(self) -> ModelDescription:
         """What the scorer says of its model. Raises Unavailable, with Serve's reason where it has one."""
-        try:
-            async with asyncio.timeout(_DESCRIBE_TIMEOUT_S):
-                description: ModelDescription = await self._scorer.describe.remote()
-                return description
-        except Exception as error:
-            raise Unavailable(await asyncio.to_thread(_why_unavailable)) from error
+        return await self._capacity.describe()
 
     def _check(self, request: RerankRequest) -> None:
         """Limits that hold for every dialect."""
@@ -108,72 +117,52 @@ class Gateway:
         if self._settings.strict_model and request.model not in (None, self.model_name):
             raise UnknownModel(str(request.model), self.model_name)
 
-    async def _score(self, request: RerankRequest, passages: list[Passage], request_id: str) -> CandidateScores:
-        """One shard, sent again when a replica is lost: scoring has no side effects."""
-        for attempt in range(self._settings.shards.max_retries + 1):
-            # The encoded arrays go from tokenizer to scorer without coming back here.
-            pairs = self._tokenizer.encode.remote(request.query, passages, request.truncation)
-            response = self._scorer.score.remote(pairs, request_id)
+    async def _score(
+        self,
+        request: RerankRequest,
+        request_id: str,
+        passages: Sequence[Passage],
+        costs: IntArray,
+        held: Held,
+        deadline: float,
+    ) -> CandidateScores:
+        """Scores of the passages, shard by shard. deadline: of the event loop's clock, in seconds.
+
+        Raises DeadlineExceeded, NonFiniteLogit with the passage's index, and what else a shard raises.
+        """
+        partial = request.on_deadline == "partial"
+        left_s = deadline - time.monotonic()
+        way_back_s = min(_WAY_BACK_S, _WAY_BACK_SHARE * left_s) if partial else 0.0
+        ticket = Ticket(request_id, request.client, request.priority, time.time() + left_s - way_back_s, partial)
+
+        async def score_part(part: slice) -> CandidateScores:
             try:
-                scores: CandidateScores = await response
-                return scores
-            except asyncio.CancelledError:
-                response.cancel()  # type: ignore[no-untyped-call]
-                raise
-            except BackPressureError as error:
-                raise Overloaded(error.retry_after_s or _RETRY_AFTER_S) from error
-            except Exception as error:
-                cause = _cause(error)
-                if isinstance(cause, RerankerError):
-                    raise cause from None
-                if not _replica_was_lost(error):
-                    log.exception("a shard failed")
-                    raise Unavailable(f"scoring failed: {type(cause).__name__}") from error
-                log.warning("a replica was lost (%s): attempt %d", type(cause).__name__, attempt + 1)
-            if attempt < self._settings.shards.max_retries:
-                await asyncio.sleep(_RETRY_PAUSE_S * 2**attempt)
-        raise Unavailable("replicas were lost again and again: try later")
+                answer = await self._shards.score(request.query, passages[part], request.truncation, ticket)
+            except NonFiniteLogit as error:
+                raise NonFiniteLogit(part.start + error.index) from error
+            self._capacity.observe(answer.tokens_per_s)
+            self._admission.done(request.client, held, int(costs[part].sum()))
+            return answer.scores
 
-
-def _cause(error: BaseException) -> BaseException:
-    """What was raised in the replica, without Ray's wrapping."""
-    while isinstance(error, RayTaskError) and isinstance(error.cause, BaseException):
-        error = error.cause
-    return error
-
-
-def _replica_was_lost(error: BaseException | None) -> bool:
-    """A dead replica shows as itself, or as the cause of what failed for want of its result."""
-    seen = 0
-    while error is not None and seen < 8:
-        if isinstance(error, _LOST):
-            return True
-        error = getattr(error, "cause", None) or error.__cause__
-        seen += 1
-    return False
+        parts = list(shard(passages, self._settings.shards.max_chars))
+        tasks: list[asyncio.Task[CandidateScores]] = []
+        try:
+            async with asyncio.timeout(left_s), asyncio.TaskGroup() as group:
+                tasks = [group.create_task(score_part(part)) for part in parts]
+        except TimeoutError:
+            if not partial:
+                raise DeadlineExceeded(0) from None
+        except ExceptionGroup as failures:
+            raise _first_cause(failures) from failures
+        return CandidateScores.concat(
+            [
+                CandidateScores.unscored(part.stop - part.start) if task.cancelled() else task.result()
+                for part, task in zip(parts, tasks, strict=True)
+            ]
+        )
 
 
 def _first_cause(failures: ExceptionGroup[Exception]) -> Exception:
     """What to tell the client when several shards failed: a refusal before a fault."""
     errors = [error for error in failures.exceptions if isinstance(error, RerankerError)]
     return min(errors, key=lambda error: not isinstance(error, Overloaded), default=failures.exceptions[0])
-
-
-def _why_unavailable() -> str:
-    """Serve's own words on deployments that are not healthy, cut to what an operator can use."""
-    try:
-        applications = serve.status().applications.values()
-    except Exception:
-        return "no scorer answers, and Serve's controller does not either"
-    reasons = [
-        f"{name}: {deployment.status}: {_last_lines(deployment.message)}"
-        for application in applications
-        for name, deployment in application.deployments.items()
-        if deployment.status != "HEALTHY"
-    ]
-    return "; ".join(reasons) or "no scorer answered in time"
-
-
-def _last_lines(message: str) -> str:
-    lines = [line.strip() for line in message.splitlines() if line.strip()]
-    return " ".join(line for line in lines if "Error" in line)[-600:] or " ".join(lines)[-300:]

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import math
 from collections.abc import Awaitable, Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from importlib.metadata import version
 from typing import Any, Protocol
 
@@ -21,7 +22,7 @@ from reranker.types import Candidate, ModelDescription, Passage, RerankOutcome, 
 log = logging.getLogger("ray.serve")
 
 VERSION = version("dear-reranker")
-_PROBE = RerankRequest("ready", (Candidate(Passage("ready")),), timeout_ms=5_000)
+_PROBE = RerankRequest("ready", (Candidate(Passage("ready")),), timeout_ms=5_000, client="ready")
 
 
 class RerankService(Protocol):
@@ -63,8 +64,11 @@ def _reranking(path: str, service: RerankService, limits: LimitsSettings) -> Cal
         try:
             body = await read_object(request, limits.max_body_bytes)
             call = choose(path, body).parse(body)
-            outcome = await service.rerank(call.request())
-            return JSONResponse(call.response(outcome), headers={"x-rerank-id": outcome.request_id})
+            outcome = await service.rerank(replace(call.request(), client=_client_of(request)))
+            headers = {"x-rerank-id": outcome.request_id}
+            if outcome.unscored:
+                headers["x-rerank-unscored"] = str(outcome.unscored)
+            return JSONResponse(call.response(outcome), headers=headers)
         except Exception as error:
             known = error if isinstance(error, RerankerError) else Unavailable("an internal fault; it was logged")
             if known is not error:
@@ -78,7 +82,15 @@ def _reranking(path: str, service: RerankService, limits: LimitsSettings) -> Cal
 def _retry_after(error: RerankerError) -> dict[str, str]:
     if not isinstance(error, Overloaded):
         return {}
-    return {"retry-after": str(max(1, math.ceil(error.retry_after_s)))}
+    whole_s = max(1, math.ceil(error.retry_after_s))  # the standard knows whole seconds only
+    return {"retry-after": str(whole_s), "retry-after-ms": str(math.ceil(1000 * error.retry_after_s))}
+
+
+def _client_of(request: Request) -> str:
+    """Whose share a request uses: an API key's, else an address's. Keys are not checked here, and not kept."""
+    if key := request.headers.get("authorization"):
+        return hashlib.sha256(key.encode()).hexdigest()
+    return request.client.host if request.client else ""
 
 
 def _add_pages(app: FastAPI, service: RerankService, limits: LimitsSettings) -> None:
@@ -98,6 +110,8 @@ def _add_pages(app: FastAPI, service: RerankService, limits: LimitsSettings) -> 
     async def ready() -> Response:
         try:
             await service.rerank(_PROBE)
+        except Overloaded:
+            return JSONResponse({"status": "ready", "busy": True})  # taken out of service it would help nobody
         except RerankerError as error:
             return JSONResponse({"status": "not ready", "problem": str(error)}, 503)
         return JSONResponse({"status": "ready"})

@@ -3,9 +3,11 @@
 Ray ignores keys it does not know; these are closed, so a misspelt one is an error at start.
 """
 
-from pydantic import Field, PositiveInt
+from typing import Self
 
-from reranker.settings import CheckpointSettings, EngineSettings, LimitsSettings, Settings
+from pydantic import Field, PositiveInt, model_validator
+
+from reranker.settings import AdmissionSettings, CheckpointSettings, EngineSettings, LimitsSettings, Settings
 
 
 class ShardSettings(Settings):
@@ -21,7 +23,18 @@ class AppSettings(CheckpointSettings):
     strict_model: bool = Field(False, description="Refuse requests that name another model.")
     engine: EngineSettings = EngineSettings()
     limits: LimitsSettings = LimitsSettings()
+    admission: AdmissionSettings = AdmissionSettings()
     shards: ShardSettings = ShardSettings()
+
+    @model_validator(mode="after")
+    def _work_ends_in_time(self) -> Self:
+        """Whoever waits longest in a full queue must still be in time."""
+        if self.admission.queue_s * 1000 >= self.limits.timeout_ms:
+            raise ValueError(
+                f"admission.queue_s {self.admission.queue_s:g} lets requests wait as long as limits.timeout_ms "
+                f"{self.limits.timeout_ms} allows them to live: make the queue shorter or the timeout longer"
+            )
+        return self
 
     @property
     def checkpoint(self) -> CheckpointSettings:

@@ -148,14 +148,14 @@ class ServiceError(RerankerError):
 
 
 class Overloaded(ServiceError):
-    """The queue is full."""
+    """The queue is full, or the client's share of it. retry_after_s: until what is queued now has been worked off."""
 
     def __init__(self, retry_after_s: float) -> None:
         super().__init__(retry_after_s)
         self.retry_after_s = retry_after_s
 
     def __str__(self) -> str:
-        return f"too much work is queued: retry in {self.retry_after_s:g} s"
+        return f"too much work is queued: retry in {max(0.1, self.retry_after_s):.1f} s"
 
 
 class Unavailable(ServiceError):

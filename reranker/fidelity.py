@@ -35,6 +35,12 @@ class VerifiedEngine:
     engine: Engine
     encoder: PairEncoder
     description: ModelDescription
+    golden: tuple[GoldenPair, ...] = ()
+
+    def verify(self) -> None:
+        """Are the scores still right? Raises FidelityError; without golden scores there is no telling."""
+        if self.golden:
+            replay(self.golden, self.encoder, self.engine)
 
 
 def load_verified(checkpoint: CheckpointSettings, settings: EngineSettings) -> VerifiedEngine:
@@ -46,8 +52,9 @@ def load_verified(checkpoint: CheckpointSettings, settings: EngineSettings) -> V
     files = locate(checkpoint, weights=True)
     encoder = load_encoder(checkpoint, files)
     engine = load_engine(files, encoder, checkpoint, settings)
+    golden: tuple[GoldenPair, ...] = ()
     if settings.simulated_tokens_per_s is None:
-        fidelity = _fidelity(files.card, encoder, engine)
+        golden, fidelity = _verified(files.card, encoder, engine)
     else:
         fidelity = "simulated: the scores are made up"
     log.info("%s on %s in %s: %s", files.name, engine.device, engine.dtype, fidelity)
@@ -65,16 +72,20 @@ def load_verified(checkpoint: CheckpointSettings, settings: EngineSettings) -> V
             device=engine.device,
             fidelity=fidelity,
         ),
+        golden,
     )
 
 
-def _fidelity(card: CheckpointCard | None, encoder: PairEncoder, engine: Engine) -> str:
+def _verified(
+    card: CheckpointCard | None, encoder: PairEncoder, engine: Engine
+) -> tuple[tuple[GoldenPair, ...], str]:
+    """The golden pairs that hold for this engine, replayed, and what to say of it."""
     if card is None or not card.golden:
-        return "unverified: the checkpoint has no golden scores"
+        return (), "unverified: the checkpoint has no golden scores"
     if (encoder.template.name, encoder.max_pair_tokens) != (card.template, card.max_pair_tokens):
-        return f"unverified: the golden scores are for template {card.template} at {card.max_pair_tokens} tokens"
+        return (), f"unverified: the golden scores are for template {card.template} at {card.max_pair_tokens} tokens"
     worst, bound = replay(card.golden, encoder, engine)
-    return f"verified: {len(card.golden)} golden scores within {worst:.2g} (bound {bound:.2g})"
+    return card.golden, f"verified: {len(card.golden)} golden scores within {worst:.2g} (bound {bound:.2g})"
 
 
 def replay(golden: tuple[GoldenPair, ...], encoder: PairEncoder, engine: Engine) -> tuple[float, float]:

@@ -6,6 +6,9 @@ from numpy.typing import NDArray
 from reranker.errors import NonFiniteLogit, PairTooLong
 from reranker.types import Candidate, CandidateScores, FloatArray, ScoredCandidate, Truncation
 
+# In place of a logit that is missing: finite, so that JSON can say it, and below every logit of a model.
+UNSCORED = float(np.finfo(np.float32).min)
+
 
 def best_first(logits: FloatArray, top_n: int | None = None) -> NDArray[np.intp]:
     """Indexes of the best `top_n` (all where None), highest logit first, ties in input order.
@@ -19,18 +22,25 @@ def best_first(logits: FloatArray, top_n: int | None = None) -> NDArray[np.intp]
 
 
 def ranked(
-    candidates: tuple[Candidate, ...], scores: CandidateScores, top_n: int | None = None
+    candidates: tuple[Candidate, ...], scores: CandidateScores, top_n: int | None = None, *, partial: bool = False
 ) -> tuple[ScoredCandidate, ...]:
-    """The candidates best first. Raises NonFiniteLogit."""
+    """The candidates best first.
+
+    partial: a logit may be NaN, of a candidate that nothing was scored of; such candidates stand last, in input
+    order. Raises NonFiniteLogit where that is not allowed.
+    """
+    missing = np.isnan(scores.logits) if partial else np.zeros(len(candidates), dtype=bool)
+    logits = np.where(missing, UNSCORED, scores.logits)
     return tuple(
         ScoredCandidate(
             index=int(index),
             id=candidates[index].docid,
-            logit=float(scores.logits[index]),
+            logit=float(logits[index]),
             truncated=bool(scores.truncated[index]),
             tokens=int(scores.tokens[index]),
+            scored=not missing[index],
         )
-        for index in best_first(scores.logits, top_n)
+        for index in best_first(logits, top_n)
     )
 
 

@@ -2,30 +2,28 @@
 
 Knows nothing of torch, asyncio or Ray, and is not thread-safe: one loop owns it.
 
-The rule: every request that waits gets the same share of the tokens computed (start-time fair queueing, Goyal et
-al., 1996, with one flow a request and tokens as the cost). Among k waiting requests a small one is done after about
-k times its own tokens, however large the others are. Batches mix requests; within one, long pairs go first, so that
-pairs of like length run together.
+The rule: every client that waits gets the same share of the tokens computed, and within it every request of that
+client does; a request of priority p gets 1 / (1 + p) of what its siblings of priority 0 get. Among k waiting clients
+a small request is done after about k times its own tokens, however large and however many the others' are. Batches
+mix requests; within a request long pairs go first, so that pairs of like length run together.
 """
 
 from __future__ import annotations
 
-import heapq
-import itertools
 from collections import deque
 from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
-from reranker.types import EncodedPairs, FloatArray
+from reranker.fairness import Turns
+from reranker.types import EncodedPairs, FloatArray, Ticket
 
 
 @dataclass(eq=False, slots=True)
 class Job:
-    """Pairs of one request that wait for their logits. `logits` is whole once `waiting` is 0."""
+    """Pairs of one request that wait for their logits. `logits` is NaN for a pair until it has one."""
 
-    owner: str
     pairs: EncodedPairs
     lengths: list[int]
     order: deque[int]  # pairs not yet in a batch, longest first
@@ -41,12 +39,40 @@ class Batch:
     parts: list[tuple[Job, NDArray[np.intp]]]
 
 
-@dataclass(slots=True)
-class _Flow:
-    """The jobs of one request. `tag`: virtual time at which its next token is due."""
+@dataclass(eq=False, slots=True)
+class _Request:
+    """The jobs of one request. A token charged to it counts `price` times."""
 
-    tag: float
+    id: str
+    price: int
     jobs: deque[Job] = field(default_factory=deque)
+
+
+@dataclass(eq=False, slots=True)
+class _Client:
+    """The requests of one client, and which of them is next."""
+
+    id: str
+    requests: dict[str, _Request] = field(default_factory=dict)
+    turns: Turns[_Request] = field(default_factory=Turns)
+
+    def put(self, ticket: Ticket, job: Job) -> None:
+        if ticket.request_id not in self.requests:
+            self.requests[ticket.request_id] = request = _Request(ticket.request_id, 1 + ticket.priority)
+            self.turns.join(request)
+        self.requests[ticket.request_id].jobs.append(job)
+
+    def next(self) -> tuple[_Request, Job] | None:
+        """The request whose turn it is and its first job with pairs left; None when no request has any."""
+        while self.turns:
+            request = self.turns.first()
+            while request.jobs and not request.jobs[0].order:
+                request.jobs.popleft()
+            if request.jobs:
+                return request, request.jobs[0]
+            self.turns.leave()
+            del self.requests[request.id]
+        return None
 
 
 class TokenBudgetQueue:
@@ -54,10 +80,8 @@ class TokenBudgetQueue:
 
     def __init__(self, max_batch_tokens: int) -> None:
         self._max_batch_tokens = max_batch_tokens
-        self._flows: dict[str, _Flow] = {}
-        self._due: list[tuple[float, int, str]] = []  # a heap; one entry a flow
-        self._arrivals = itertools.count()
-        self._now = 0.0
+        self._clients: dict[str, _Client] = {}
+        self._turns: Turns[_Client] = Turns()
         self._backlog_tokens = 0
 
     @property
@@ -65,23 +89,22 @@ class TokenBudgetQueue:
         """Tokens that wait, not counting batches already handed out."""
         return self._backlog_tokens
 
-    def put(self, owner: str, pairs: EncodedPairs) -> Job:
-        """Queue pairs of the request `owner`. A job without pairs is complete at once."""
+    def put(self, ticket: Ticket, pairs: EncodedPairs) -> Job:
+        """Queue pairs of the ticket's request. A job without pairs is complete at once."""
         lengths = pairs.lengths
         order = np.argsort(-lengths, kind="stable")
         job = Job(
-            owner,
             pairs,
             lengths.tolist(),
             deque(order.tolist()),
-            np.empty(len(pairs), dtype=np.float32),
+            np.full(len(pairs), np.nan, dtype=np.float32),
             len(pairs),
         )
         if job.waiting:
-            if owner not in self._flows:
-                self._flows[owner] = _Flow(self._now)
-                heapq.heappush(self._due, (self._now, next(self._arrivals), owner))
-            self._flows[owner].jobs.append(job)
+            if ticket.client not in self._clients:
+                self._clients[ticket.client] = client = _Client(ticket.client)
+                self._turns.join(client)
+            self._clients[ticket.client].put(ticket, job)
             self._backlog_tokens += sum(job.lengths)
         return job
 
@@ -94,25 +117,21 @@ class TokenBudgetQueue:
         """The next forward pass, None when nothing waits."""
         taken: dict[Job, list[int]] = {}
         room = self._max_batch_tokens
-        while self._due:
-            tag, arrival, owner = self._due[0]
-            flow = self._flows[owner]
-            while flow.jobs and not flow.jobs[0].order:
-                flow.jobs.popleft()
-            if not flow.jobs:
-                heapq.heappop(self._due)
-                del self._flows[owner]
+        while self._turns:
+            client = self._turns.first()
+            if (due := client.next()) is None:
+                self._turns.leave()
+                del self._clients[client.id]
                 continue
-            job = flow.jobs[0]
+            request, job = due
             length = job.lengths[job.order[0]]
             if length > room and taken:
                 break
             taken.setdefault(job, []).append(job.order.popleft())
             room -= length
             self._backlog_tokens -= length
-            self._now = tag
-            flow.tag = tag + length
-            heapq.heapreplace(self._due, (flow.tag, arrival, owner))
+            client.turns.charge(length * request.price)
+            self._turns.charge(length)
         if not taken:
             return None
         parts = [(job, np.array(pairs, dtype=np.intp)) for job, pairs in taken.items()]

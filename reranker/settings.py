@@ -71,3 +71,16 @@ class LimitsSettings(Settings):
     max_documents: PositiveInt = Field(10_000, description="Documents of one request.")
     max_body_bytes: PositiveInt = Field(64 * 2**20, description="Bytes of one request body.")
     timeout_ms: PositiveInt = Field(120_000, description="Longest wait for an answer; a request may ask for less.")
+
+
+class AdmissionSettings(Settings):
+    """How much work may wait. What would exceed it is refused at once, with the time to come again."""
+
+    queue_s: PositiveFloat = Field(
+        10.0, description="Seconds that all replicas together need for what is queued, at the speed they have shown."
+    )
+    client_share: PositiveFloat = Field(
+        3.0,
+        description="A client may hold so many times the room that is left: at 3, one alone 3 / 4 of the queue, two "
+        "of them 3 / 7 each. The rest stays free for others.",
+    )

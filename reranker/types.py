@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Truncation = Literal["model", "error", "max_passage"]
+OnDeadline = Literal["error", "partial"]
 
 FloatArray = NDArray[np.float32]
 IntArray = NDArray[np.int32]
@@ -39,7 +40,9 @@ class Candidate(NamedTuple):
 class RerankRequest:
     """One query and its candidates, in no dialect.
 
-    top_n: how many to return; None means all.
+    top_n: how many to return; None means all. client: whose share of the device it uses. priority: 0 goes first;
+    a request of priority p gets 1 / (1 + p) of the share of its client's requests of priority 0.
+    on_deadline: whether a late answer is an error or what was scored by then.
     """
 
     query: str
@@ -48,6 +51,23 @@ class RerankRequest:
     model: str | None = None
     truncation: Truncation = "model"
     timeout_ms: int | None = None
+    client: str = ""
+    priority: int = 0
+    on_deadline: OnDeadline = "error"
+
+
+class Ticket(NamedTuple):
+    """What a scorer is told of the request that a shard belongs to.
+
+    deadline_unix_s: after it nobody reads the answer (seconds since 1970, so that it holds on every node).
+    partial: at the deadline, answer with what was scored by then.
+    """
+
+    request_id: str
+    client: str = ""
+    priority: int = 0
+    deadline_unix_s: float = math.inf
+    partial: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +75,8 @@ class ScoredCandidate:
     """A candidate's place in a ranking.
 
     index: its position in the caller's list. truncated: the model did not read all of query and passage.
-    tokens: length of the pair as the model read it, special tokens included.
+    tokens: length of the pair as the model read it, special tokens included. scored: false where the deadline came
+    first; the logit is then below every number that a model gives.
     """
 
     index: int
@@ -63,6 +84,7 @@ class ScoredCandidate:
     logit: float
     truncated: bool
     tokens: int
+    scored: bool = True
 
     @property
     def relevance_score(self) -> float:
@@ -76,13 +98,15 @@ class ScoredCandidate:
 class RerankOutcome:
     """The answer to a RerankRequest: candidates best first, cut at its top_n.
 
-    total_tokens: tokens read for all candidates, returned or not.
+    total_tokens: tokens read for all candidates, returned or not. unscored: candidates that the deadline left
+    without a score; they stand last, in input order.
     """
 
     request_id: str
     model: str
     ranking: tuple[ScoredCandidate, ...]
     total_tokens: int
+    unscored: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +114,8 @@ class ModelDescription:
     """What an operator wants to know of the model that answers.
 
     assumed_template: the checkpoint did not say how its pairs are written. fidelity: "verified: …" or
-    "unverified: …"; a model whose scores are wrong never gets this far.
+    "unverified: …"; a model whose scores are wrong never gets this far. tokens_per_s: what one replica reads when its
+    batches are full, as measured last; 0 before the first.
     """
 
     model: str
@@ -102,13 +127,15 @@ class ModelDescription:
     dtype: str
     device: str
     fidelity: str
+    tokens_per_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
 class CandidateScores:
     """Scores of a shard's candidates in input order; all arrays (candidates,).
 
-    logits: float32. truncated: bool. tokens: int32.
+    logits: float32, NaN for a candidate that was not scored in time. truncated: bool. tokens: int32, 0 for such a
+    candidate.
     """
 
     logits: FloatArray
@@ -120,12 +147,28 @@ class CandidateScores:
         return CandidateScores(self.logits[candidates], self.truncated[candidates], self.tokens[candidates])
 
     @classmethod
+    def unscored(cls, candidates: int) -> CandidateScores:
+        """What is known of candidates that nothing was scored of."""
+        return cls(
+            np.full(candidates, np.nan, dtype=np.float32),
+            np.zeros(candidates, dtype=bool),
+            np.zeros(candidates, dtype=np.int32),
+        )
+
+    @classmethod
     def concat(cls, parts: Sequence[CandidateScores]) -> CandidateScores:
         return cls(
             np.concatenate([part.logits for part in parts]),
             np.concatenate([part.truncated for part in parts]),
             np.concatenate([part.tokens for part in parts]),
         )
+
+
+class ShardScores(NamedTuple):
+    """A scorer's answer to one shard. tokens_per_s: what that replica reads when its batches are full."""
+
+    scores: CandidateScores
+    tokens_per_s: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,15 +254,20 @@ class EncodedPairs:
         return int(self.candidate_of[-1]) + 1 if len(self) else 0
 
     def candidate_scores(self, logits: FloatArray) -> CandidateScores:
-        """Pair logits (pairs,) -> candidate scores: the best window counts, tokens add up."""
+        """Pair logits (pairs,), NaN where one is missing -> candidate scores: the best window, the sum of tokens."""
         if len(self) == self.candidates:  # one pair each: nothing to reduce
-            return CandidateScores(logits, self.truncated, self.lengths)
-        starts = np.searchsorted(self.candidate_of, np.arange(self.candidates))
-        return CandidateScores(
-            np.maximum.reduceat(logits, starts),
-            np.logical_or.reduceat(self.truncated, starts),
-            np.add.reduceat(self.lengths, starts),
-        )
+            scores = CandidateScores(logits, self.truncated, self.lengths)
+        else:
+            starts = np.searchsorted(self.candidate_of, np.arange(self.candidates))
+            scores = CandidateScores(
+                np.maximum.reduceat(logits, starts),  # NaN where a window is missing: half a passage has no score
+                np.logical_or.reduceat(self.truncated, starts),
+                np.add.reduceat(self.lengths, starts),
+            )
+        missing = np.isnan(scores.logits)
+        if not missing.any():
+            return scores
+        return CandidateScores(scores.logits, scores.truncated & ~missing, np.where(missing, 0, scores.tokens))
 
 
 def offsets(lengths: NDArray[np.integer]) -> OffsetArray:

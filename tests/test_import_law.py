@@ -26,8 +26,30 @@ LAYERS = (
     {"models"},
     {"checkpoint", "measures"},
     {"encoding", "memory", "reference", "synth", "trec", "weights"},
-    {"prompt", "card", "ranking", "packing", "records", "scheduler", "distinct", "roofline"},
-    {"types", "settings", "errors", "embedded", "allocator", "device_thread"},
+    {
+        "admission",
+        "autoscaling",
+        "card",
+        "distinct",
+        "estimate",
+        "packing",
+        "prompt",
+        "ranking",
+        "records",
+        "roofline",
+        "scheduler",
+    },
+    {
+        "allocator",
+        "device_thread",
+        "embedded",
+        "errors",
+        "fairness",
+        "retry_budget",
+        "settings",
+        "throughput",
+        "types",
+    },
 )
 ROW = {name: row for row, names in enumerate(LAYERS) for name in names}
 

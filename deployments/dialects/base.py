@@ -22,7 +22,7 @@ from reranker.errors import (
     RerankerError,
     UnknownModel,
 )
-from reranker.types import Candidate, RerankOutcome, RerankRequest, ScoredCandidate, Truncation
+from reranker.types import Candidate, OnDeadline, RerankOutcome, RerankRequest, ScoredCandidate, Truncation
 
 Json = dict[str, Any] | list[Any]
 
@@ -79,11 +79,29 @@ class Body(BaseModel):
         "documents in windows and takes the best.",
     )
     timeout_ms: PositiveInt | None = Field(None, description="Longest wait for an answer.")
+    on_deadline: OnDeadline = Field(
+        "error",
+        description='"partial" answers in time with what was scored by then; the rest stands last, "scored": false.',
+    )
+    priority: int | None = Field(
+        0, ge=0, le=999, description="0 goes first: p gets 1 / (1 + p) of the share, and is refused sooner."
+    )
     verbose: bool = Field(False, description="Add `truncated` and `tokens` to each result.")
 
-    @property
-    def truncation_rule(self) -> Truncation:
-        return self.truncation if isinstance(self.truncation, str) else "model"
+    def asks(
+        self, query: str, candidates: tuple[Candidate, ...], top_n: int | None = None, model: str | None = None
+    ) -> RerankRequest:
+        """The request that these fields make of a query and its candidates."""
+        return RerankRequest(
+            query,
+            candidates,
+            top_n,
+            model,
+            self.truncation if isinstance(self.truncation, str) else "model",
+            self.timeout_ms,
+            priority=self.priority or 0,
+            on_deadline=self.on_deadline,
+        )
 
 
 class RerankBody(Body):
@@ -121,10 +139,7 @@ class RerankCall:
     candidates: tuple[Candidate, ...]
 
     def request(self) -> RerankRequest:
-        body = self.body
-        return RerankRequest(
-            body.query, self.candidates, body.top_n, body.model, body.truncation_rule, body.timeout_ms
-        )
+        return self.body.asks(self.body.query, self.candidates, self.body.top_n, self.body.model)
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,6 +160,8 @@ class Results:
         }
         if hit.id is not None:
             entry["id"] = hit.id
+        if not hit.scored:
+            entry["scored"] = False
         if self.verbose:
             entry |= {"truncated": hit.truncated, "tokens": hit.tokens}
         return entry

@@ -22,7 +22,7 @@ class CohereCall(RerankCall):
         return {
             "id": outcome.request_id,
             "results": [results.entry(hit) for hit in outcome.ranking],
-            "meta": meta(len(self.candidates), version="2"),
+            "meta": meta(outcome, len(self.candidates), version="2"),
         }
 
 
@@ -40,7 +40,8 @@ class CohereV2:
         return [RerankBody.model_json_schema()]
 
 
-def meta(documents: int, *, version: str) -> dict[str, Any]:
-    """Cohere's accounting: a search unit is up to 100 documents."""
+def meta(outcome: RerankOutcome, documents: int, *, version: str) -> dict[str, Any]:
+    """Cohere's accounting: a search unit is up to 100 documents. A partial answer is worth a warning."""
     units = ceil(documents / DOCUMENTS_PER_SEARCH_UNIT)
-    return {"api_version": {"version": version}, "billed_units": {"search_units": units}, "warnings": []}
+    warnings = [f"{outcome.unscored} documents were not scored in time"] if outcome.unscored else []
+    return {"api_version": {"version": version}, "billed_units": {"search_units": units}, "warnings": warnings}

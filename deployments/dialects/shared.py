@@ -38,7 +38,7 @@ class SharedCall(RerankCall):
             "model": outcome.model,
             "results": results,
             "usage": usage(outcome),
-            "meta": meta(len(self.candidates), version="1"),
+            "meta": meta(outcome, len(self.candidates), version="1"),
         }
 
 

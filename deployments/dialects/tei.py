@@ -34,8 +34,7 @@ class TeiCall:
     candidates: tuple[Candidate, ...]
 
     def request(self) -> RerankRequest:
-        body = self.body
-        return RerankRequest(body.query, self.candidates, truncation=body.truncation_rule, timeout_ms=body.timeout_ms)
+        return self.body.asks(self.body.query, self.candidates)
 
     def response(self, outcome: RerankOutcome) -> Json:
         render = Results("score", self.body.raw_scores, self.body.verbose)

@@ -58,8 +58,7 @@ class VllmScoreCall:
     candidates: tuple[Candidate, ...]
 
     def request(self) -> RerankRequest:
-        body = self.body
-        return RerankRequest(self.query, self.candidates, None, body.model, body.truncation_rule, body.timeout_ms)
+        return self.body.asks(self.query, self.candidates, model=self.body.model)
 
     def response(self, outcome: RerankOutcome) -> Json:
         raw = self.body.raw_scores or self.body.use_activation is False

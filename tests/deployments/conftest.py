@@ -1,8 +1,32 @@
-"""Async tests run on asyncio, as Serve does."""
+"""Async tests run on asyncio, as Serve does; tests of the graph share one Ray."""
+
+import os
+import shutil
+import socket
+import tempfile
+from collections.abc import Iterator
 
 import pytest
+import ray
+from ray import serve
 
 
 @pytest.fixture
 def anyio_backend() -> str:
     return "asyncio"
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[str]:
+    """A Ray of our own with Serve's HTTP on a free port of the loopback; yields the base URL."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    scratch = tempfile.mkdtemp(prefix="rr-")  # short: sockets live in it
+    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    ray.init(num_cpus=4, include_dashboard=False, _temp_dir=scratch, log_to_driver=False)
+    serve.start(http_options={"host": "127.0.0.1", "port": port})
+    yield f"http://127.0.0.1:{port}"
+    serve.shutdown()
+    ray.shutdown()
+    shutil.rmtree(scratch, ignore_errors=True)

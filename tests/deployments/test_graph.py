@@ -1,10 +1,6 @@
 """The whole graph on a real Ray cluster, called over real HTTP by real clients."""
 
 import json
-import os
-import shutil
-import socket
-import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -33,23 +29,7 @@ SAMPLE = Path(__file__).parents[2] / "cluster" / "sample"
 
 
 @pytest.fixture(scope="module")
-def cluster() -> Iterator[str]:
-    """A Ray of our own with Serve's HTTP on a free port of the loopback; yields the base URL."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    scratch = tempfile.mkdtemp(prefix="rr-")  # short: sockets live in it
-    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-    ray.init(num_cpus=4, include_dashboard=False, _temp_dir=scratch, log_to_driver=False)
-    serve.start(http_options={"host": "127.0.0.1", "port": port})
-    yield f"http://127.0.0.1:{port}"
-    serve.shutdown()
-    ray.shutdown()
-    shutil.rmtree(scratch, ignore_errors=True)
-
-
-@pytest.fixture(scope="module")
-def graph(cluster: str) -> str:
+def graph(cluster: str) -> Iterator[str]:
     """The embedded model in float32; two tokenizers and two scorers, so that one of each may die."""
     settings = AppSettings.model_validate(
         {
@@ -66,7 +46,8 @@ def graph(cluster: str) -> str:
         scorer.options(num_replicas=2).bind(settings.checkpoint, settings.engine),
     )
     serve.run(app, name="reranker", route_prefix="/")
-    return cluster
+    yield cluster
+    serve.delete("reranker")
 
 
 @pytest.fixture(scope="module")

@@ -92,6 +92,7 @@ async def test_every_error_reads_well_in_every_dialect(dialect: str, kind: type[
     assert response.status_code in allowed
     assert message_of(dialect, response.json()) == str(EXAMPLES[kind])
     assert response.headers.get("retry-after") == ("2" if kind is errors.Overloaded else None)
+    assert response.headers.get("retry-after-ms") == ("1400" if kind is errors.Overloaded else None)
 
 
 @pytest.mark.parametrize("dialect", BODIES)
@@ -116,6 +117,10 @@ WRONG = [
     ({"top_n": True}, "top_n"),
     ({"top_n": 1.5}, "top_n"),
     ({"timeout_ms": 0}, "timeout_ms"),
+    ({"on_deadline": "never"}, "on_deadline"),
+    ({"priority": -1}, "priority"),
+    ({"priority": 1000}, "priority"),
+    ({"priority": "high"}, "priority"),
     ({"truncation": "left"}, "truncation"),
     ({"verbose": "yes"}, "verbose"),
 ]
@@ -171,6 +176,8 @@ FIELDS += [
     "use_activation",
     "verbose",
     "timeout_ms",
+    "on_deadline",
+    "priority",
     "return_text",
 ]
 DOCUMENTS = st.lists(

@@ -1,13 +1,17 @@
 """The scoring loop: answers find their callers, faults stay with their batch, the left are not scored."""
 
 import asyncio
+import math
 import threading
+import time
+from collections.abc import Callable
 
 import numpy as np
 import pytest
 
 from deployments.scoring_loop import ScoringLoop
-from reranker.types import EncodedPairs, FloatArray, offsets
+from reranker.errors import DeadlineExceeded, NonFiniteLogit
+from reranker.types import EncodedPairs, FloatArray, Ticket, offsets
 
 
 def pairs_of(*values: int) -> EncodedPairs:
@@ -32,13 +36,13 @@ async def test_every_caller_gets_its_own_logits_in_order() -> None:
     loop = ScoringLoop(last_token, max_batch_tokens=6)
     asked = {f"request {n}": list(range(n, n + 10)) for n in (0, 100, 200)}
 
-    answers = await asyncio.gather(*(loop.score(owner, pairs_of(*values)) for owner, values in asked.items()))
+    answers = await asyncio.gather(*(loop.score(Ticket(owner), pairs_of(*values)) for owner, values in asked.items()))
 
     assert [answer.tolist() for answer in answers] == list(asked.values())
 
 
 async def test_no_pairs_are_answered_at_once() -> None:
-    assert (await ScoringLoop(last_token, 6).score("request", pairs_of())).tolist() == []
+    assert (await ScoringLoop(last_token, 6).score(Ticket("request"), pairs_of())).tolist() == []
 
 
 async def test_a_fault_fails_its_own_batch_and_the_loop_lives() -> None:
@@ -49,7 +53,7 @@ async def test_a_fault_fails_its_own_batch_and_the_loop_lives() -> None:
 
     loop = ScoringLoop(faulty, max_batch_tokens=2)
     bad, good = await asyncio.gather(
-        loop.score("a", pairs_of(13, 1)), loop.score("b", pairs_of(2, 3)), return_exceptions=True
+        loop.score(Ticket("a"), pairs_of(13, 1)), loop.score(Ticket("b"), pairs_of(2, 3)), return_exceptions=True
     )
 
     assert isinstance(bad, MemoryError)
@@ -69,10 +73,10 @@ async def test_work_of_a_caller_who_left_is_not_scored() -> None:
         return last_token(pairs)
 
     loop = ScoringLoop(slow, max_batch_tokens=2)
-    leaver = asyncio.create_task(loop.score("leaver", pairs_of(1, 2, 3)))
+    leaver = asyncio.create_task(loop.score(Ticket("leaver"), pairs_of(1, 2, 3)))
     await asyncio.to_thread(started.wait, 10)  # its first pair is on the device
     leaver.cancel()
-    stayer = asyncio.create_task(loop.score("stayer", pairs_of(9)))
+    stayer = asyncio.create_task(loop.score(Ticket("stayer"), pairs_of(9)))
     await asyncio.sleep(0)
     go_on.set()
 
@@ -88,6 +92,109 @@ async def test_a_dead_loop_fails_its_callers_and_the_health_check() -> None:
     loop.check()
     for _ in range(2):
         with pytest.raises(RuntimeError, match="has ended"):
-            await loop.score("a", pairs_of(1, 2, 3))
+            await loop.score(Ticket("a"), pairs_of(1, 2, 3))
     with pytest.raises(RuntimeError, match="has ended"):
         loop.check()
+
+
+class Gate:
+    """Scores a batch only when told to; says what it scored."""
+
+    def __init__(self) -> None:
+        self.scored: list[int] = []
+        self.entered = threading.Semaphore(0)
+        self.open = threading.Semaphore(0)
+
+    def score(self, pairs: EncodedPairs) -> FloatArray:
+        self.entered.release()
+        assert self.open.acquire(timeout=10)
+        self.scored.extend(pairs.passage_ids.tolist())
+        return last_token(pairs)
+
+    async def pass_one(self) -> None:
+        assert await asyncio.to_thread(self.entered.acquire, timeout=10)
+        self.open.release()
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    for _ in range(1_000):
+        if condition():
+            return
+        await asyncio.sleep(0.01)
+    raise AssertionError("it did not come to pass within 10 s")
+
+
+async def test_what_is_late_is_dropped_before_it_costs_anything() -> None:
+    gate = Gate()
+    loop = ScoringLoop(gate.score, max_batch_tokens=2)
+    late = asyncio.create_task(loop.score(Ticket("late", deadline_unix_s=time.time() + 0.1), pairs_of(1, 2, 3)))
+    with pytest.raises(DeadlineExceeded):
+        await late
+    assert loop.backlog_tokens == 2  # the pair on the device cannot be called back
+    other = asyncio.create_task(loop.score(Ticket("other"), pairs_of(9)))
+    await gate.pass_one()
+    await gate.pass_one()
+    assert (await other).tolist() == [9]
+    assert gate.scored == [1, 9]
+
+
+async def test_what_comes_late_is_not_queued() -> None:
+    loop = ScoringLoop(last_token, max_batch_tokens=2)
+    with pytest.raises(DeadlineExceeded):
+        await loop.score(Ticket("late", deadline_unix_s=time.time() - 1), pairs_of(1))
+    assert loop.arrived_tokens == 0
+
+
+async def test_a_partial_answer_has_what_was_scored_by_the_deadline() -> None:
+    gate = Gate()
+    loop = ScoringLoop(gate.score, max_batch_tokens=2)
+    ticket = Ticket("partial", deadline_unix_s=time.time() + 0.5, partial=True)
+    answer = asyncio.create_task(loop.score(ticket, pairs_of(1, 2, 3)))
+    await gate.pass_one()
+    logits = (await answer).tolist()
+    assert logits[0] == 1
+    assert all(math.isnan(logit) for logit in logits[1:])
+    gate.open.release()
+
+
+async def test_no_number_from_the_model_fails_its_own_request_only() -> None:
+    def broken_at_13(pairs: EncodedPairs) -> FloatArray:
+        return np.where(pairs.passage_ids == 13, np.nan, last_token(pairs)).astype(np.float32)
+
+    loop = ScoringLoop(broken_at_13, max_batch_tokens=100)
+    bad, good = await asyncio.gather(
+        loop.score(Ticket("a"), pairs_of(5, 13, 6)), loop.score(Ticket("b"), pairs_of(2, 3)), return_exceptions=True
+    )
+    assert isinstance(bad, NonFiniteLogit)
+    assert bad.index == 1
+    assert isinstance(good, np.ndarray)
+    assert good.tolist() == [2, 3]
+
+
+async def test_a_pass_that_does_not_end_fails_the_health_check() -> None:
+    gate = Gate()
+    loop = ScoringLoop(gate.score, max_batch_tokens=2, stalled_s=0.05)
+    loop.throughput.observe(2, 0.001)
+    hung = asyncio.create_task(loop.score(Ticket("hung"), pairs_of(1)))
+    await until(lambda: loop.backlog_tokens == 2)
+    loop.check()
+    await asyncio.sleep(0.1)
+    with pytest.raises(RuntimeError, match="a forward pass of 2 tokens has taken"):
+        loop.check()
+    await gate.pass_one()
+    await hung
+    loop.check()
+
+
+async def test_work_is_counted_until_it_is_done() -> None:
+    gate = Gate()
+    loop = ScoringLoop(gate.score, max_batch_tokens=2)
+    task = asyncio.create_task(loop.score(Ticket("a"), pairs_of(1, 2, 3)))
+    await until(lambda: loop.backlog_tokens == 6)
+    await gate.pass_one()
+    await until(lambda: loop.backlog_tokens == 4)
+    for _ in range(2):
+        await gate.pass_one()
+    await task
+    assert (loop.backlog_tokens, loop.arrived_tokens) == (0, 6)
+    assert loop.throughput.tokens_per_s > 0

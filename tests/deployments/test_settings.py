@@ -74,6 +74,8 @@ def test_production_is_the_8b_in_bfloat16_one_replica_a_card() -> None:
         ({"device": "gpu"}, "device"),
         ({"limits": {"max_documents": -1}}, "max_documents"),
         ({"model": ""}, "model"),
+        ({"admission": {"queue_s": 0}}, "queue_s"),
+        ({"admission": {"queue_s": 60}, "limits": {"timeout_ms": 30_000}}, "make the queue shorter"),
     ],
 )
 def test_a_misspelt_or_impossible_setting_is_an_error(args: dict[str, Any], field: str) -> None:

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from reranker.scheduler import Job, TokenBudgetQueue
-from reranker.types import EncodedPairs, FloatArray, offsets
+from reranker.types import EncodedPairs, FloatArray, Ticket, offsets
 
 BUDGET = 100
 
@@ -31,6 +31,10 @@ def marks(pairs: EncodedPairs) -> FloatArray:
     return pairs.passage_ids[pairs.passage_offsets[:-1]].astype(np.float32)
 
 
+def of(request: str, client: str = "", priority: int = 0) -> Ticket:
+    return Ticket(request, client, priority)
+
+
 def drain(queue: TokenBudgetQueue) -> list[list[Job]]:
     """Score everything; the jobs that each batch finished."""
     finished = []
@@ -53,9 +57,14 @@ class QueueMachine(RuleBasedStateMachine):
         self.waiting: dict[int, int] = {}  # mark of a pair -> its length
         self.next_mark = 0
 
-    @rule(owner=st.sampled_from("abc"), lengths=st.lists(st.integers(2, 120), max_size=12))
-    def put(self, owner: str, lengths: list[int]) -> None:
-        job = self.queue.put(owner, pairs_of(lengths, self.next_mark))
+    @rule(
+        request=st.sampled_from("abc"),
+        client=st.sampled_from("de"),
+        priority=st.integers(0, 3),
+        lengths=st.lists(st.integers(2, 120), max_size=12),
+    )
+    def put(self, request: str, client: str, priority: int, lengths: list[int]) -> None:
+        job = self.queue.put(of(request, client, priority), pairs_of(lengths, self.next_mark))
         self.jobs.append((job, lengths, self.next_mark))
         self.waiting |= {self.next_mark + n: length for n, length in enumerate(lengths)}
         self.next_mark += len(lengths)
@@ -102,8 +111,8 @@ def test_a_small_request_is_done_after_its_fair_share(small: list[int], others: 
     """Among k requests: at most k times its own tokens, and for each rival and for the batch a pair more."""
     queue = TokenBudgetQueue(BUDGET)
     for number, lengths in enumerate(others):
-        queue.put(f"other {number}", pairs_of(lengths * 20))
-    job = queue.put("small", pairs_of(small))
+        queue.put(of(f"other {number}"), pairs_of(lengths * 20))
+    job = queue.put(of("small"), pairs_of(small))
 
     computed = 0
     while batch := queue.next_batch():
@@ -117,18 +126,18 @@ def test_a_small_request_is_done_after_its_fair_share(small: list[int], others: 
 
 def test_a_request_that_comes_late_does_not_wait_for_the_queue_before_it() -> None:
     queue = TokenBudgetQueue(BUDGET)
-    queue.put("large", pairs_of([50] * 1000))
+    queue.put(of("large"), pairs_of([50] * 1000))
     for _ in range(10):
         queue.next_batch()
-    late = queue.put("late", pairs_of([50]))
+    late = queue.put(of("late"), pairs_of([50]))
     assert any(job is late for job, _ in queue.next_batch().parts)
 
 
 def test_a_large_request_is_not_starved_by_a_stream_of_small_ones() -> None:
     queue = TokenBudgetQueue(BUDGET)
-    large = queue.put("large", pairs_of([50] * 10))
+    large = queue.put(of("large"), pairs_of([50] * 10))
     for number in range(12):
-        queue.put(f"small {number}", pairs_of([50]))
+        queue.put(of(f"small {number}"), pairs_of([50]))
         queue.complete(batch := queue.next_batch(), marks(batch.pairs))
     assert large.waiting == 0
 
@@ -136,13 +145,38 @@ def test_a_large_request_is_not_starved_by_a_stream_of_small_ones() -> None:
 def test_shards_of_one_request_share_one_turn() -> None:
     queue = TokenBudgetQueue(BUDGET)
     for _ in range(10):
-        queue.put("many shards", pairs_of([50] * 4))
-    other = queue.put("one shard", pairs_of([50] * 4))
+        queue.put(of("many shards"), pairs_of([50] * 4))
+    other = queue.put(of("one shard"), pairs_of([50] * 4))
     computed = next(n for n, finished in enumerate(drain(queue), 1) if other in finished)
     assert computed <= 5  # 4 batches of one pair each side, and the one in progress
 
 
+@given(small=LENGTHS, requests=st.integers(1, 12))
+def test_a_client_with_many_requests_gets_no_more_than_one_with_few(small: list[int], requests: int) -> None:
+    queue = TokenBudgetQueue(BUDGET)
+    for number in range(requests):
+        queue.put(of(f"request {number}", "greedy"), pairs_of(small * 20))
+    job = queue.put(of("the only one", "modest"), pairs_of(small))
+    computed = 0
+    while job.waiting:
+        batch = queue.next_batch()
+        computed += int(batch.pairs.lengths.sum())
+        queue.complete(batch, marks(batch.pairs))
+    assert computed <= 2 * sum(small) + 60 + BUDGET
+
+
+@given(priority=st.integers(1, 5))
+def test_a_request_of_low_priority_gets_a_smaller_share_and_is_not_starved(priority: int) -> None:
+    queue = TokenBudgetQueue(50)
+    low = queue.put(of("low", priority=priority), pairs_of([50] * 100))
+    high = queue.put(of("high"), pairs_of([50] * 100))
+    while high.waiting:
+        queue.complete(batch := queue.next_batch(), marks(batch.pairs))
+    served = 100 - low.waiting
+    assert abs(served - 100 / (1 + priority)) <= 2
+
+
 def test_a_job_without_pairs_is_whole_at_once() -> None:
     queue = TokenBudgetQueue(BUDGET)
-    assert queue.put("empty", pairs_of([])).waiting == 0
+    assert queue.put(of("empty"), pairs_of([])).waiting == 0
     assert queue.next_batch() is None
