@@ -1,7 +1,6 @@
 """A batch job whose model is at fault, on checkpoints that really are: logits that are NaN, a forward that kills."""
 
 import json
-import os
 import shutil
 from collections import Counter
 from collections.abc import Iterator
@@ -21,6 +20,8 @@ from reranker.types import EncodedPairs
 from tests.checkpoints import write_bert
 from tests.cluster import deadly
 from tests.cluster.jobs import SAMPLE, Job, inputs_in, ray_directory, wait_until
+
+pytestmark = pytest.mark.slow
 
 DEPTH = 4
 ON_CPU = {"encoders": 1, "engine": {"threads": 1}}
@@ -107,7 +108,6 @@ def write_deadly(directory: Path, word: str) -> Path:
     return directory
 
 
-@pytest.mark.skipif("RERANKER_KILLS" not in os.environ, reason="takes a minute: set RERANKER_KILLS to run it")
 def test_a_passage_that_kills_every_scorer_ends_the_job(scratch: Path, tmp_path: Path) -> None:
     texts = [f"The tide table lists high water {number}." for number in range(6)]
     texts[3] = "Bread rises because yeast turns sugar into carbon dioxide."

@@ -103,6 +103,7 @@ def test_a_job_goes_on_from_every_kill(undisturbed: Job, tmp_path: Path) -> None
     assert len(pairs) == len(set(pairs)) == 100 * UNITS
 
 
+@pytest.mark.slow
 def test_a_job_outlives_a_node(undisturbed: Job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A node dies with all its processes; Ray takes its time to notice, and sends units there meanwhile."""
     monkeypatch.setenv("RAY_TMPDIR", str(undisturbed.scratch))
