@@ -15,6 +15,7 @@ from reranker import errors
 from reranker.errors import InvalidRequest, RerankerError
 from reranker.settings import LimitsSettings
 from reranker.types import RerankOutcome, ScoredCandidate
+from tests.deployments.bodies import BODY
 from tests.deployments.services import FakeService
 
 EXAMPLES: dict[type[RerankerError], RerankerError] = {
@@ -160,32 +161,6 @@ async def test_a_body_that_cannot_be_read_is_refused_in_a_shape_of_its_path(
     response = await post(raw, path)
     assert response.status_code == status
     assert message_of(ROUTES[path].dialects[0].name, response.json())
-
-
-JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=5),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
-    max_leaves=8,
-)
-FIELDS = ["model", "query", "queries", "text_1", "documents", "text_2", "texts", "top_n", "top_k", "return_documents"]
-FIELDS += [
-    "rank_fields",
-    "truncation",
-    "truncate",
-    "raw_scores",
-    "use_activation",
-    "verbose",
-    "timeout_ms",
-    "on_deadline",
-    "priority",
-    "return_text",
-]
-DOCUMENTS = st.lists(
-    st.text(max_size=5) | st.fixed_dictionaries({"text": st.text(max_size=5)}, optional={"id": JSON})
-)
-BODY = st.fixed_dictionaries(
-    {}, optional={name: JSON | (DOCUMENTS if name in ("documents", "texts") else st.text()) for name in FIELDS}
-)
 
 
 @given(path=st.sampled_from(list(ROUTES)), body=BODY)

@@ -1,0 +1,129 @@
+"""The policy class between Serve's reports and the pure policy, on contexts as the controller builds them."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+from ray import cloudpickle
+from ray.serve._private.common import DeploymentID, ReplicaID, TimeStampedValue
+from ray.serve.config import AutoscalingConfig, AutoscalingContext, AutoscalingPolicy
+
+from deployments.autoscaling import WorkPolicy
+
+ID = DeploymentID(name="Scorer")
+SETTINGS = {"tokens_per_s": 1_000, "tokens_per_call": 500, "startup_s": 60, "remember_s": 300, "idle_s": 600}
+Reports = Mapping[str, Mapping[str, float]]
+
+
+def context(
+    now_s: float,
+    reports: Reports,
+    *,
+    running: Sequence[str] = ("a",),
+    target: int | None = None,
+    calls: float = 0.0,
+    queued: float | None = 0.0,
+    least: int = 1,
+) -> AutoscalingContext:
+    """reports: replica -> what its record_autoscaling_stats gave last; before that it gave something else."""
+    replicas = {name: ReplicaID(name, ID) for name in running}
+    raw: dict[str, dict[ReplicaID, list[Any]]] = {}
+    for name, stats in reports.items():
+        for key, value in stats.items():
+            series = [TimeStampedValue(now_s - 2, 12_345_678.0), TimeStampedValue(now_s - 1, value)]
+            raw.setdefault(key, {})[replicas[name]] = series
+    return AutoscalingContext(
+        deployment_id=ID,
+        deployment_name=ID.name,
+        app_name=ID.app_name,
+        current_num_replicas=len(running),
+        target_num_replicas=len(running) if target is None else target,
+        running_replicas=list(replicas.values()),
+        total_num_requests=lambda: calls,
+        total_queued_requests=lambda: queued,  # type: ignore[arg-type, return-value]
+        aggregated_metrics=None,
+        raw_metrics=lambda: raw,
+        capacity_adjusted_min_replicas=least,
+        capacity_adjusted_max_replicas=50,
+        policy_state={},
+        last_scale_up_time=None,
+        last_scale_down_time=None,
+        current_time=now_s,
+        config=AutoscalingConfig(min_replicas=least, max_replicas=50),
+    )
+
+
+def stats(backlog: float = 0.0, arrived: float = 0.0, speed: float = 1_000.0) -> dict[str, float]:
+    return {"backlog_tokens": backlog, "arrived_tokens": arrived, "tokens_per_s": speed}
+
+
+def test_serve_makes_one_object_and_asks_it_again_and_again() -> None:
+    """As the controller does: the class by its import path, pickled by value, made with its kwargs."""
+    policy = AutoscalingPolicy(policy_function="deployments.autoscaling:WorkPolicy", policy_kwargs=SETTINGS)
+    made = cloudpickle.loads(policy.get_serialized_policy_def())(**policy.policy_kwargs)
+    assert made(context(0, {"a": stats()})) == (1, {})
+    assert made(context(1, {"a": stats(backlog=460_000)})) == (20, {})
+    assert made(context(2, {"a": stats()}, target=20)) == (20, {})
+
+
+@pytest.mark.parametrize("wrong", [{"target_wait_s": 2}, {"target_utilisation": 3}])
+def test_wrong_kwargs_are_refused_when_the_policy_is_made(wrong: dict[str, float]) -> None:
+    with pytest.raises(ValidationError):
+        WorkPolicy(**wrong)
+
+
+def test_backlogs_add_up_and_speeds_are_averaged_over_those_that_have_measured_one() -> None:
+    policy = WorkPolicy(**SETTINGS)
+    reports = {"a": stats(100_000, speed=500), "b": stats(300_000, speed=1_500), "c": stats(60_000, speed=0)}
+    # Three replicas of 1,000 tokens/s do 180,000 within a start-up; 280,000 are left, for 20 s.
+    assert policy(context(0, reports, running="abc"))[0] == 14
+
+
+def test_arrivals_are_the_growth_of_counters_also_of_a_replica_in_the_place_of_another() -> None:
+    policy = WorkPolicy(**SETTINGS)
+    policy(context(0, {"a": stats(arrived=1e9)}))
+    policy(context(10, {"a": stats(arrived=1e9 + 40_000)}))
+    # 4,000 tokens/s: four replicas, and nine for the 180,000 tokens that one leaves in the 60 s until they start.
+    assert policy(context(20, {"b": stats(arrived=40_000)}, running="b"))[0] == 13
+
+
+def test_reports_that_are_missing_or_no_numbers_change_nothing() -> None:
+    policy = WorkPolicy(**SETTINGS)
+    assert policy(context(0, {}))[0] == 1
+    assert policy(context(1, {"a": stats(math.nan, math.nan, math.nan)}))[0] == 1
+    assert policy(context(2, {"a": {"backlog_tokens": 0.0}}, queued=None))[0] == 1
+    assert policy(context(3, {"a": stats(-1.0, math.inf, -5.0)}, calls=math.nan))[0] == 1
+    assert policy(context(4, {"a": stats()}))[0] == 1
+
+
+def test_where_no_replica_reports_its_calls_are_counted() -> None:
+    policy = WorkPolicy(**SETTINGS)
+    assert policy(context(0, {}))[0] == 1
+    assert policy(context(1, {}, calls=920))[0] > 20
+
+
+def test_calls_that_wait_at_handles_count_when_replicas_report_as_well() -> None:
+    policy = WorkPolicy(**SETTINGS)
+    assert policy(context(0, {"a": stats()}))[0] == 1
+    assert policy(context(1, {"a": stats()}, calls=920, queued=920))[0] > 20
+
+
+def test_it_answers_from_memory_between_decisions_unless_replicas_have_changed() -> None:
+    policy = WorkPolicy(**SETTINGS)
+    busy = {"a": stats(backlog=460_000)}
+    assert policy(context(0, {"a": stats()}))[0] == 1
+    assert policy(context(0.1, busy))[0] == 1
+    assert policy(context(0.2, busy, target=2))[0] > 1
+    assert policy(context(0.8, busy, target=2))[0] > 1
+
+
+def test_to_zero_and_back_as_serve_asks_for_it() -> None:
+    policy = WorkPolicy(**SETTINGS)
+    assert policy(context(0, {"a": stats()}, least=0))[0] == 1
+    assert policy(context(700, {"a": stats()}, least=0))[0] == 0
+    assert policy(context(800, {}, running="", least=0))[0] == 0
+    # A call has come, Serve has started a replica without asking; it has not reported yet.
+    assert policy(context(900, {}, running="b", least=0))[0] == 1
+    assert policy(context(901, {"b": stats(arrived=500)}, running="b", least=0))[0] == 1
