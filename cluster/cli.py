@@ -18,6 +18,7 @@ from cluster.bench.command import bench
 from cluster.commands.model import model
 from cluster.commands.rerank import rerank
 from cluster.evaluation.command import evaluate
+from cluster.machines.command import machines
 from reranker.errors import RerankerError, ServiceError
 
 app = typer.Typer(
@@ -34,6 +35,7 @@ app.command()(batch)
 app.add_typer(evaluate, name="evaluate")
 app.add_typer(model, name="model")
 app.add_typer(bench, name="bench")
+app.add_typer(machines, name="cluster")
 
 
 @app.callback(invoke_without_command=True)
