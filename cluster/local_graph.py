@@ -10,8 +10,10 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import httpx
@@ -25,12 +27,34 @@ START_TIMEOUT_S = 180
 STOP_TIMEOUT_S = 60
 
 
+@dataclass(frozen=True, slots=True)
+class LocalGraph:
+    """process: the id of `serve run`, from which all processes of the graph descend."""
+
+    url: str
+    process: int
+
+
 @contextlib.contextmanager
 def serving(console: Console, *, port: int = 8000, **args: Any) -> Iterator[str]:
-    """Yields the URL of a graph that is ready; it is stopped on leaving.
+    """Yields the URL of a graph that is ready; the rest is as for `local_graph`."""
+    with local_graph(console, args, port=port) as graph:
+        yield graph.url
 
-    args: what differs from the `args:` of serve_config.laptop.yaml. Raises Unavailable with the end of the log when
-    the port is taken or the graph does not come up.
+
+@contextlib.contextmanager
+def local_graph(
+    console: Console,
+    args: Mapping[str, Any],
+    *,
+    port: int,
+    environment: Mapping[str, str] = MappingProxyType({}),
+) -> Iterator[LocalGraph]:
+    """Yields a graph that is ready; it is stopped on leaving.
+
+    args: what differs from the `args:` of serve_config.laptop.yaml. environment: variables of its processes, for what
+    Serve reads from nowhere else. Raises Unavailable with the end of the log when the port is taken or the graph does
+    not come up.
     """
     url = f"http://127.0.0.1:{port}"
     with contextlib.suppress(httpx.HTTPError):
@@ -38,7 +62,7 @@ def serving(console: Console, *, port: int = 8000, **args: Any) -> Iterator[str]
         raise Unavailable(f"something answers on port {port} already: stop it, or choose another port")
     config = yaml.safe_load(LAPTOP_CONFIG.read_text())
     config["http_options"]["port"] = port
-    config["applications"][0]["args"] |= args
+    config["applications"][0]["args"] |= dict(args)
     with tempfile.TemporaryDirectory(prefix="reranker-graph-") as scratch:
         config_path, log_path = Path(scratch, "serve.yaml"), Path(scratch, "serve.log")
         config_path.write_text(yaml.safe_dump(config))
@@ -46,7 +70,7 @@ def serving(console: Console, *, port: int = 8000, **args: Any) -> Iterator[str]
             process = subprocess.Popen(  # noqa: S603  (our own config)
                 [Path(sys.executable).with_name("serve"), "run", config_path],
                 cwd=LAPTOP_CONFIG.parent,
-                env=os.environ | {"RAY_USAGE_STATS_ENABLED": "0"},
+                env=os.environ | {"RAY_USAGE_STATS_ENABLED": "0"} | dict(environment),
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,  # Ctrl-C reaches us alone; the graph is stopped in order
@@ -54,7 +78,7 @@ def serving(console: Console, *, port: int = 8000, **args: Any) -> Iterator[str]
         try:
             with console.status("starting the graph: gateway, tokenizer, scorer …"):
                 _await_ready(process, url, log_path)
-            yield url
+            yield LocalGraph(url, process.pid)
         finally:
             with console.status("stopping the graph …"):
                 _stop(process)

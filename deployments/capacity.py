@@ -1,6 +1,6 @@
 """How much can the scorers read, and which part of it is this gateway's?
 
-Serve's controller is asked how many replicas run, in passing and at most every two seconds; how fast they are comes
+Serve's controller is asked how many replicas run, in passing and at most every five seconds; how fast they are comes
 with every answer of theirs.
 """
 
@@ -21,7 +21,7 @@ from reranker.types import ModelDescription
 
 log = logging.getLogger("ray.serve")
 
-_ASK_EVERY_S = 2.0
+_ASK_EVERY_S = 5.0  # an answer costs some 40 ms of CPU here, and as much there
 _ASK_TIMEOUT_S = 2.0
 _NEWS = 0.1  # weight of the newest answer in the mean speed
 

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from cluster.bench.autoscale.command import autoscale
+from cluster.bench.http.command import http
 from cluster.commands.options import Device, Dtype, Model
 
 if TYPE_CHECKING:
@@ -23,6 +25,9 @@ Collection = Annotated[
 Json = Annotated[Path | None, typer.Option("--json", help="Write the figures here as well; '-' is stdout.")]
 Port = Annotated[int, typer.Option(help="A free port on 127.0.0.1 for the graph.")]
 SAMPLE = Path(__file__).parent.parent / "sample"
+
+bench.command()(autoscale)
+bench.command("http")(http)
 
 
 @bench.command()

@@ -1,4 +1,4 @@
-"""Two pictures as inline SVG: nDCG by depth, and what each query gained. The only module that loads matplotlib.
+"""Two pictures as inline SVG: nDCG by depth, and what each query gained.
 
 The same figures give the same bytes. Colours are CSS variables of the page around the picture (`--ink`, `--rule`,
 `--better`, `--worse`, `--run-0` …), so that it follows light and dark. Text is never read as mathematics.

@@ -56,7 +56,7 @@ class MemoryWatch:
                 with contextlib.suppress(OSError, StopIteration):  # it has just ended
                     role = "driver" if process == self.driver else _role(process)
                     if role is not None:
-                        largest[role] = max(largest[role], _anonymous_bytes(process))
+                        largest[role] = max(largest[role], anonymous_bytes(process))
             largest["object store"] = shutil.disk_usage(_STORE).used - before
             for role, value in largest.items():
                 self._samples[role].append(value)
@@ -82,6 +82,6 @@ def _role(process: int) -> str | None:
     return next((role for name, role in _ROLES.items() if name in command.split(" --")[0]), None)
 
 
-def _anonymous_bytes(process: int) -> int:
+def anonymous_bytes(process: int) -> int:
     lines = (line.split() for line in Path(f"/proc/{process}/status").read_text().splitlines())
     return next(int(words[1]) * 1024 for words in lines if words[0] == "RssAnon:")

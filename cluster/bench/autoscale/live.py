@@ -1,0 +1,177 @@
+"""Short traces against a real Serve, once under our policy and once under its default.
+
+The graph is known as a config and a URL; each run has a Ray of its own, in a process of its own. Scorers sleep for
+the device's time, so four of them fit two cores. A trace lasts about a fifteenth of what it would in earnest, and so
+do the delays of both policies; a replica takes as long to start as it takes here.
+"""
+
+from __future__ import annotations
+
+import json
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+from cluster.bench.autoscale.figures import flaps
+from cluster.bench.autoscale.traces import make_trace
+from cluster.bench.workload import sample_requests
+from cluster.local_graph import LAPTOP_CONFIG
+from reranker.errors import Unavailable
+
+POLICIES = ("ours", "default")
+_TIMES_FASTER = 15
+_DOCUMENTS = 10  # of a request: about 950 tokens at the lengths of MS MARCO
+_REQUEST_TOKENS = 950.0
+_TIMEOUT_S = 600
+
+
+@dataclass(frozen=True, slots=True)
+class LiveSettings:
+    """peak_replicas: how many the trace's peak keeps busy. tokens_per_s: of a scorer that sleeps."""
+
+    length_s: int = 75
+    peak_replicas: float = 3.0
+    most_replicas: int = 4
+    tokens_per_s: float = 2_000.0
+    startup_s: float = 8.0
+    seed: int = 0
+
+
+def measure_live(
+    traces: Sequence[str], settings: LiveSettings, progress: Callable[[str], None], policies: Sequence[str] = POLICIES
+) -> list[dict[str, Any]]:
+    """A row for each trace and policy whose graph came up; why one did not is said in `progress`."""
+    rows = []
+    for trace in traces:
+        for policy in policies:
+            progress(f"live, {trace}, {policy}: {settings.length_s} s, and the start of a Ray before")
+            try:
+                rows.append(_row(trace, policy, _drive(trace, policy, settings)))
+            except Unavailable as error:
+                progress(str(error))
+    return rows
+
+
+def graph_config(trace: str, policy: str, settings: LiveSettings, port: int) -> dict[str, Any]:
+    """The laptop's graph with simulated scorers that scale; on the trace `zero` down to none."""
+    config: dict[str, Any] = yaml.safe_load(LAPTOP_CONFIG.read_text())
+    config["http_options"]["port"] = port
+    application = config["applications"][0]
+    # One batch is a second of the device: what is on it counts as little as on a card.
+    application["args"]["engine"] = {
+        "simulated_tokens_per_s": settings.tokens_per_s,
+        "max_batch_tokens": int(settings.tokens_per_s),
+    }
+    # What is refused is not seen by any policy, and this is about waits: let everything wait.
+    application["args"]["admission"] = {"queue_s": 100}
+    scaling: dict[str, Any] = {
+        "min_replicas": 0 if trace == "zero" else 1,
+        "max_replicas": settings.most_replicas,
+        "metrics_interval_s": 1,
+        "look_back_period_s": 3,
+    }
+    if policy == "ours":
+        scaling |= {"upscale_delay_s": 0, "downscale_delay_s": 0}
+        scaling["policy"] = {
+            "policy_function": "deployments.autoscaling:WorkPolicy",
+            "policy_kwargs": {
+                "startup_s": settings.startup_s,
+                "rate_window_s": 5,
+                "remember_s": 300 / _TIMES_FASTER,
+                "idle_s": 10,
+                "tokens_per_s": settings.tokens_per_s,
+                "tokens_per_call": _REQUEST_TOKENS,
+            },
+        }
+    else:
+        scaling |= {
+            "target_ongoing_requests": 2,
+            "upscale_delay_s": 30 / _TIMES_FASTER,
+            "downscale_delay_s": 600 / _TIMES_FASTER,
+            "downscale_to_zero_delay_s": 10,
+        }
+    application["deployments"] = [
+        {"name": "Scorer", "autoscaling_config": scaling, "ray_actor_options": {"num_cpus": 0.2}}
+    ]
+    return config
+
+
+def arrival_times(trace: str, settings: LiveSettings) -> list[float]:
+    """When requests are sent, in seconds from the start: by chance around the trace's rate."""
+    rates = make_trace(trace, settings.seed, settings.length_s).rates
+    rng = np.random.default_rng(settings.seed)
+    counts = rng.poisson(rates * settings.peak_replicas * settings.tokens_per_s / _REQUEST_TOKENS)
+    seconds = np.repeat(np.arange(len(counts)), counts)
+    times: list[float] = np.sort(seconds + rng.uniform(size=len(seconds))).tolist()
+    return times
+
+
+def _drive(trace: str, policy: str, settings: LiveSettings) -> dict[str, Any]:
+    """One run of `driver.py`. Raises Unavailable with the end of what it said."""
+    (request,) = sample_requests(1, _DOCUMENTS, settings.seed)
+    port = _free_port()
+    with tempfile.TemporaryDirectory(prefix="rr-") as scratch:
+        output = Path(scratch, "seen.json")
+        told = {
+            "config": graph_config(trace, policy, settings, port),
+            "url": f"http://127.0.0.1:{port}",
+            "body": {"query": request.query, "documents": [passage.text for passage in request.passages]},
+            "times": arrival_times(trace, settings),
+            "length_s": settings.length_s,
+            "scratch": scratch,
+            "output": str(output),
+        }
+        try:
+            done = subprocess.run(
+                [sys.executable, "-m", "cluster.bench.autoscale.driver"],
+                input=json.dumps(told),
+                capture_output=True,
+                text=True,
+                timeout=_TIMEOUT_S + settings.length_s,
+                cwd=LAPTOP_CONFIG.parent,
+                check=False,
+            )
+        except subprocess.TimeoutExpired:
+            raise Unavailable(f"the live run took more than {_TIMEOUT_S + settings.length_s} s") from None
+        if done.returncode or not output.exists():
+            raise Unavailable(f"the live run ended with code {done.returncode}: {done.stderr.strip()[-1500:]}")
+        seen: dict[str, Any] = json.loads(output.read_bytes())
+        return seen
+
+
+def _row(trace: str, policy: str, seen: dict[str, Any]) -> dict[str, Any]:
+    """replicas: samples of (second, running, ordered), half a second apart. Refused is a 429, failed all else."""
+    answers = seen["answers"]
+    good = [answer["seconds"] for answer in answers if answer["status"] == 200]
+    refused = sum(answer["status"] == 429 for answer in answers)
+    times, _, ordered = (np.array(column, dtype=float) for column in zip(*seen["replicas"], strict=True))
+    return {
+        "trace": trace,
+        "policy": policy,
+        "requests": len(answers),
+        "refused": refused,
+        "failed": len(answers) - len(good) - refused,
+        "latency_p50_s": float(np.quantile(good, 0.5)) if good else float("nan"),
+        "latency_p95_s": float(np.quantile(good, 0.95)) if good else float("nan"),
+        "replica_s": float((np.diff(times) * ordered[:-1]).sum()),
+        "most_replicas": int(ordered.max()),
+        "least_replicas": int(ordered.min()),
+        "flaps": flaps(ordered),
+        "replicas": seen["replicas"],
+        "problems": seen["problems"],
+    }
+
+
+def _free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port: int = listener.getsockname()[1]
+        return port

@@ -1,0 +1,83 @@
+"""Autoscaling on work, as a policy class of Ray Serve.
+
+    autoscaling_config:
+      policy:
+        policy_function: deployments.autoscaling:WorkPolicy
+        policy_kwargs: {target_queue_wait_s: 2}
+
+Knows how Serve reports a deployment; what to do about it is `reranker.autoscaling`'s. Serve's controller makes one
+object for each deployment, anew with every change of its config, and calls it ten times a second. It asks no policy
+while no replica runs and something waits: it then starts one by itself.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from ray.serve.config import AutoscalingContext
+
+from reranker.autoscaling import Autoscaler, AutoscalingSettings, Growth, Observation
+
+log = logging.getLogger("ray.serve")
+
+_DECIDE_EVERY_S = 0.5  # reports come once a second at best; reading those of 10,000 replicas takes 25 to 50 ms
+
+
+class WorkPolicy:
+    """kwargs: those of AutoscalingSettings. Raises pydantic's ValidationError for others, and the deploy fails."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        self._autoscaler = Autoscaler(AutoscalingSettings(**kwargs))
+        self._arrived = Growth()
+        self._decided: tuple[float, int, int, int] | None = None  # when, for how many replicas, and how many to have
+
+    def __call__(self, ctx: AutoscalingContext) -> tuple[int, dict[str, Any]]:
+        """Replicas to have, and no state for Serve to keep."""
+        now_s = float(ctx.current_time or 0.0)
+        situation = (ctx.current_num_replicas, ctx.target_num_replicas)
+        if self._decided and self._decided[1:3] == situation and now_s < self._decided[0] + _DECIDE_EVERY_S:
+            return self._decided[3], {}
+        wanted = self._autoscaler.decide(self._observe(ctx, now_s))
+        self._decided = (now_s, *situation, wanted)
+        if wanted != ctx.target_num_replicas:
+            demand = self._autoscaler.demand
+            log.info(
+                f"{ctx.deployment_name}: {ctx.target_num_replicas} -> {wanted} replicas: "
+                f"{demand.backlog_tokens:.0f} tokens wait, {demand.arrival_tokens_per_s:.0f} arrive a second, "
+                f"a replica does {demand.tokens_per_s:.0f}"
+            )
+        return wanted, {}
+
+    def _observe(self, ctx: AutoscalingContext, now_s: float) -> Observation:
+        metrics = ctx.raw_metrics or {}
+        backlog, arrived, speeds = (
+            _newest(metrics.get(name)) for name in ("backlog_tokens", "arrived_tokens", "tokens_per_s")
+        )
+        measured = [speed for speed in speeds.values() if speed]
+        waiting, ongoing = _number(ctx.total_queued_requests), _number(ctx.total_num_requests)
+        return Observation(
+            now_s=now_s,
+            running=ctx.current_num_replicas,
+            target=ctx.target_num_replicas,
+            backlog_tokens=sum(backlog.values()),
+            arrived_tokens=self._arrived.add(arrived, ctx.running_replicas),
+            tokens_per_s=sum(measured) / len(measured) if measured else 0.0,
+            running_calls=max(0.0, ongoing - waiting) if backlog else 0.0,
+            # Of replicas that report nothing only the calls are known, as of those at handles.
+            waiting_calls=waiting if backlog else ongoing,
+            least=ctx.capacity_adjusted_min_replicas,
+            most=ctx.capacity_adjusted_max_replicas,
+        )
+
+
+def _newest(series: Mapping[Any, Any] | None) -> dict[Any, float]:
+    """Replica -> its last point, where that is a number. Serve's aggregate is a mean over the look-back period."""
+    last = {replica: points[-1].value for replica, points in (series or {}).items() if points}
+    return {replica: value for replica, value in last.items() if math.isfinite(value) and value >= 0}
+
+
+def _number(value: float | None) -> float:
+    return value if value is not None and math.isfinite(value) and value > 0 else 0.0
