@@ -7,6 +7,7 @@ with every answer of theirs.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import math
 import time
@@ -83,23 +84,30 @@ class Capacity:
         Raises Unavailable, with Serve's reason where it has one.
         """
         await self.refresh()
+        if not self.fleet.scorers:
+            await self._look()  # one may just have come
         if self.fleet.scorers:
             try:
                 return await self._ask_scorer()
             except Exception as error:
-                self.fleet = await asyncio.to_thread(_fleet, self._app_name, self._gateway_name, self._scorer)
+                await self._look()
                 raise Unavailable(self.fleet.problem or "no scorer answered in time") from error
         if self.description is None or self.fleet.problem:
             raise Unavailable(self.fleet.problem or "no scorer runs yet: the next request starts one")
         return self.description
 
     async def _ask(self) -> None:
+        await self._look()
+        if self.fleet.scorers and self.description is None:
+            with contextlib.suppress(Exception):  # asked again soon
+                self.observe((await self._ask_scorer()).tokens_per_s)
+
+    async def _look(self) -> None:
+        """Without a controller the fleet stays what it was."""
         try:
             self.fleet = await asyncio.to_thread(_fleet, self._app_name, self._gateway_name, self._scorer)
-            if self.fleet.scorers and not self._tokens_per_s:
-                self.observe((await self._ask_scorer()).tokens_per_s)
         except Exception as error:
-            log.warning("the fleet could not be looked at: %s", type(error).__name__)
+            log.warning("Serve does not say what runs: %s", type(error).__name__)
 
     async def _ask_scorer(self) -> ModelDescription:
         async with asyncio.timeout(_ASK_TIMEOUT_S):

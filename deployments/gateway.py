@@ -39,6 +39,9 @@ from reranker.types import CandidateScores, IntArray, ModelDescription, Passage,
 _WAY_BACK_S = 0.1
 _WAY_BACK_SHARE = 0.1
 
+# What takes so many times as long as all that is queued, its own work included, is with a replica that hangs.
+_PATIENCE = 3.0
+
 
 @serve.ingress()
 class Gateway:
@@ -48,7 +51,7 @@ class Gateway:
         self, settings: AppSettings, tokenizer: DeploymentHandle[Any], scorer: DeploymentHandle[Any]
     ) -> None:
         self._settings = settings
-        self._shards = ShardClient(tokenizer, scorer, settings.shards.max_retries)
+        self._shards = ShardClient(tokenizer, scorer, settings.shards)
         self._capacity = Capacity(scorer)
         self._admission = Admission(settings.admission)
         self._estimate = TokenEstimate()
@@ -135,9 +138,12 @@ class Gateway:
         way_back_s = min(_WAY_BACK_S, _WAY_BACK_SHARE * left_s) if partial else 0.0
         ticket = Ticket(request_id, request.client, request.priority, time.time() + left_s - way_back_s, partial)
 
+        patience_s = _PATIENCE * max(self._settings.admission.queue_s, self._admission.drained_in_s)
+
         async def score_part(part: slice) -> CandidateScores:
+            told = ticket._replace(refused_tokens=self._admission.take_refused())
             try:
-                answer = await self._shards.score(request.query, passages[part], request.truncation, ticket)
+                answer = await self._shards.score(request.query, passages[part], request.truncation, told, patience_s)
             except NonFiniteLogit as error:
                 raise NonFiniteLogit(part.start + error.index) from error
             self._capacity.observe(answer.tokens_per_s)

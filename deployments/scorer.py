@@ -4,6 +4,7 @@ import asyncio
 import logging
 import os
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 
 import ray
@@ -13,7 +14,7 @@ from reranker.device_thread import device_thread
 from reranker.errors import FidelityError, NonFiniteLogit
 from reranker.fidelity import VerifiedEngine, load_verified
 from reranker.settings import CheckpointSettings, EngineSettings
-from reranker.types import EncodedPairs, ModelDescription, Passage, ShardScores, Ticket
+from reranker.types import EncodedPairs, ModelDescription, Passage, ShardScores, Ticket, Truncation
 
 log = logging.getLogger("ray.serve")
 
@@ -41,6 +42,13 @@ class Scorer:
             await self._leave_if_ill()
             raise NonFiniteLogit(int(pairs.candidate_of[error.index])) from None
         return ShardScores(pairs.candidate_scores(logits), self._loop.throughput.tokens_per_s)
+
+    async def score_texts(
+        self, query: str, passages: Sequence[Passage], truncation: Truncation, ticket: Ticket
+    ) -> ShardScores:
+        """As `score`, of a shard so small that it is tokenized here."""
+        pairs = await asyncio.to_thread(self._loaded.encoder.encode, query, passages, truncation)
+        return await self.score(pairs, ticket)
 
     async def describe(self) -> ModelDescription:
         return replace(self._loaded.description, tokens_per_s=round(self._loop.throughput.tokens_per_s, 1))

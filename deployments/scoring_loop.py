@@ -44,7 +44,7 @@ class ScoringLoop:
         self._on_device_tokens = 0
         self._on_device_since = 0.0
         self.throughput = Throughput(max_batch_tokens)
-        self.arrived_tokens = 0
+        self.arrived_tokens = 0  # those that were refused before they could come among them
 
     @property
     def backlog_tokens(self) -> int:
@@ -68,7 +68,7 @@ class ScoringLoop:
         job = self._queue.put(ticket, pairs)
         if not job.waiting:
             return job.logits
-        self.arrived_tokens += sum(job.lengths)
+        self.arrived_tokens += sum(job.lengths) + ticket.refused_tokens
         self._waiting[job] = asyncio.get_running_loop().create_future()
         self._work.set()
         try:

@@ -5,7 +5,7 @@ Ray ignores keys it does not know; these are closed, so a misspelt one is an err
 
 from typing import Self
 
-from pydantic import Field, PositiveInt, model_validator
+from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
 
 from reranker.settings import AdmissionSettings, CheckpointSettings, EngineSettings, LimitsSettings, Settings
 
@@ -14,6 +14,10 @@ class ShardSettings(Settings):
     """How a request is cut up for the replicas."""
 
     max_chars: PositiveInt = Field(65_536, description="Characters of one shard; one longer passage is a shard.")
+    direct_chars: NonNegativeInt = Field(
+        4_096,
+        description="A smaller shard goes straight to the scorer, which tokenizes it: a hop costs more than that.",
+    )
     max_retries: int = Field(3, ge=0, le=10, description="How often a shard is sent again when its replica is lost.")
 
 

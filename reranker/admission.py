@@ -38,6 +38,7 @@ class Admission:
         self._clients: defaultdict[str, int] = defaultdict(int)
         self.queued_tokens = 0
         self.tokens_per_s = math.inf  # until it was measured nothing is refused
+        self._refused_tokens = 0
 
     @property
     def limit_tokens(self) -> float:
@@ -52,6 +53,7 @@ class Admission:
     def admit(self, client: str, tokens: int, priority: int = 0) -> Iterator[Held]:
         """Holds the request's work until the end of the block. Raises Overloaded where it may not join the queue."""
         if self.queued_tokens and not self._has_room(client, tokens, priority):
+            self._refused_tokens += tokens
             raise Overloaded(self.drained_in_s)
         held = Held()
         self._move(client, held, tokens)
@@ -63,6 +65,11 @@ class Admission:
     def done(self, client: str, held: Held, tokens: int) -> None:
         """A part of an admitted request has its answer."""
         self._move(client, held, -min(tokens, held.tokens))
+
+    def take_refused(self) -> int:
+        """Tokens that were refused since the last time this was asked."""
+        refused, self._refused_tokens = self._refused_tokens, 0
+        return refused
 
     def _has_room(self, client: str, tokens: int, priority: int) -> bool:
         limit = self.limit_tokens / (1 + priority)

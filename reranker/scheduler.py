@@ -3,9 +3,10 @@
 Knows nothing of torch, asyncio or Ray, and is not thread-safe: one loop owns it.
 
 The rule: every client that waits gets the same share of the tokens computed, and within it every request of that
-client does; a request of priority p gets 1 / (1 + p) of what its siblings of priority 0 get. Among k waiting clients
-a small request is done after about k times its own tokens, however large and however many the others' are. Batches
-mix requests; within a request long pairs go first, so that pairs of like length run together.
+client does; a request of priority p gets 1 / (1 + p) of what its siblings of priority 0 get. Who comes anew gets four
+shares until a batch's worth of it was computed: a request that fits one batch waits little more than the batch before
+it, however large and however many the others are. Nobody is starved. Batches mix requests; within a request long pairs
+go first, so that pairs of like length run together.
 """
 
 from __future__ import annotations
@@ -53,8 +54,8 @@ class _Client:
     """The requests of one client, and which of them is next."""
 
     id: str
+    turns: Turns[_Request]
     requests: dict[str, _Request] = field(default_factory=dict)
-    turns: Turns[_Request] = field(default_factory=Turns)
 
     def put(self, ticket: Ticket, job: Job) -> None:
         if ticket.request_id not in self.requests:
@@ -81,7 +82,7 @@ class TokenBudgetQueue:
     def __init__(self, max_batch_tokens: int) -> None:
         self._max_batch_tokens = max_batch_tokens
         self._clients: dict[str, _Client] = {}
-        self._turns: Turns[_Client] = Turns()
+        self._turns: Turns[_Client] = Turns(max_batch_tokens)
         self._backlog_tokens = 0
 
     @property
@@ -102,7 +103,7 @@ class TokenBudgetQueue:
         )
         if job.waiting:
             if ticket.client not in self._clients:
-                self._clients[ticket.client] = client = _Client(ticket.client)
+                self._clients[ticket.client] = client = _Client(ticket.client, Turns(self._max_batch_tokens))
                 self._turns.join(client)
             self._clients[ticket.client].put(ticket, job)
             self._backlog_tokens += sum(job.lengths)

@@ -60,7 +60,8 @@ class Ticket(NamedTuple):
     """What a scorer is told of the request that a shard belongs to.
 
     deadline_unix_s: after it nobody reads the answer (seconds since 1970, so that it holds on every node).
-    partial: at the deadline, answer with what was scored by then.
+    partial: at the deadline, answer with what was scored by then. refused_tokens: of requests that were turned away
+    since the last shard was sent; autoscaling wants to know of them.
     """
 
     request_id: str
@@ -68,6 +69,7 @@ class Ticket(NamedTuple):
     priority: int = 0
     deadline_unix_s: float = math.inf
     partial: bool = False
+    refused_tokens: int = 0
 
 
 @dataclass(frozen=True, slots=True)

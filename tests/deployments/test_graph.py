@@ -36,7 +36,7 @@ def graph(cluster: str) -> Iterator[str]:
             "dtype": "float32",
             "device": "cpu",
             "limits": {"max_documents": 500, "max_body_bytes": 3_000_000},
-            "shards": {"max_chars": 4_000},
+            "shards": {"max_chars": 4_000, "direct_chars": 500},
             "engine": {"threads": 1},
         }
     )

@@ -189,12 +189,12 @@ async def test_a_pass_that_does_not_end_fails_the_health_check() -> None:
 async def test_work_is_counted_until_it_is_done() -> None:
     gate = Gate()
     loop = ScoringLoop(gate.score, max_batch_tokens=2)
-    task = asyncio.create_task(loop.score(Ticket("a"), pairs_of(1, 2, 3)))
+    task = asyncio.create_task(loop.score(Ticket("a", refused_tokens=4), pairs_of(1, 2, 3)))
     await until(lambda: loop.backlog_tokens == 6)
     await gate.pass_one()
     await until(lambda: loop.backlog_tokens == 4)
     for _ in range(2):
         await gate.pass_one()
     await task
-    assert (loop.backlog_tokens, loop.arrived_tokens) == (0, 6)
+    assert (loop.backlog_tokens, loop.arrived_tokens) == (0, 6 + 4)
     assert loop.throughput.tokens_per_s > 0

@@ -93,6 +93,7 @@ def test_a_large_request_of_a_modest_client_is_let_in_beside_a_flood() -> None:
         with pytest.raises(Overloaded) as refused:
             stack.enter_context(account.admit("flood", 1))
     assert refused.value.retry_after_s == pytest.approx(16.5)
+    assert (account.take_refused(), account.take_refused()) == (10 + 1, 0)
 
 
 @given(priority=st.integers(1, 9))

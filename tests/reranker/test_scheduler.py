@@ -142,6 +142,32 @@ def test_a_large_request_is_not_starved_by_a_stream_of_small_ones() -> None:
     assert large.waiting == 0
 
 
+@given(small=st.lists(st.integers(2, 20), min_size=1, max_size=5), rivals=st.integers(1, 6))
+def test_what_fits_a_batch_does_not_wait_for_large_requests_that_are_under_way(small: list[int], rivals: int) -> None:
+    """It gets four shares to each of theirs: a quarter of its own tokens for each rival, and a pair more."""
+    queue = TokenBudgetQueue(BUDGET)
+    for number in range(rivals):
+        queue.put(of(f"large {number}"), pairs_of([20] * 1000))
+    for _ in range(2 * rivals):
+        queue.next_batch()
+    job = queue.put(of("small"), pairs_of(small))
+    computed = 0
+    while job.waiting:
+        batch = queue.next_batch()
+        computed += int(batch.pairs.lengths.sum())
+        queue.complete(batch, marks(batch.pairs))
+    assert computed <= sum(small) + rivals * (sum(small) / 4 + 2 * 20) + BUDGET
+
+
+def test_newcomers_that_fill_the_device_do_not_starve_a_large_request() -> None:
+    queue = TokenBudgetQueue(50)
+    large = queue.put(of("large"), pairs_of([50] * 100))
+    for number in range(100):
+        queue.put(of(f"new {number}", f"client {number}"), pairs_of([50]))
+        queue.complete(batch := queue.next_batch(), marks(batch.pairs))
+    assert 100 - large.waiting >= 10
+
+
 def test_shards_of_one_request_share_one_turn() -> None:
     queue = TokenBudgetQueue(BUDGET)
     for _ in range(10):
