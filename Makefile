@@ -38,7 +38,7 @@ demo: .venv
 	$(BIN)/python -m cluster.demo
 
 serve: .venv
-	$(BIN)/serve run serve_config.laptop.yaml
+	set -a; . ./serve.env; exec $(BIN)/serve run serve_config.laptop.yaml
 
 cluster: .venv
 	$(BIN)/reranker cluster up

@@ -6,10 +6,12 @@ import os
 import time
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import NoReturn
 
 import ray
+from torch import AcceleratorError
 
-from deployments.scoring_loop import ScoringLoop
+from deployments.scoring_loop import LoopStopped, ScoringLoop
 from reranker.device_thread import device_thread
 from reranker.errors import FidelityError, NonFiniteLogit
 from reranker.fidelity import VerifiedEngine, load_verified
@@ -38,6 +40,8 @@ class Scorer:
         """One shard's scores. Raises DeadlineExceeded, and NonFiniteLogit with the index of a candidate."""
         try:
             logits = await self._loop.score(ticket, pairs)
+        except (LoopStopped, AcceleratorError) as error:
+            _leave(error)
         except NonFiniteLogit as error:
             await self._leave_if_ill()
             raise NonFiniteLogit(int(pairs.candidate_of[error.index])) from None
@@ -62,7 +66,10 @@ class Scorer:
         }
 
     def check_health(self) -> None:
-        self._loop.check()
+        try:
+            self._loop.check()
+        except LoopStopped as error:
+            _leave(error)
 
     async def _leave_if_ill(self) -> None:
         """The model gave no number: is it the input or this replica? All callers wait for the same answer."""
@@ -72,18 +79,23 @@ class Scorer:
             await asyncio.shield(self._verification)
 
     async def _verify(self) -> None:
-        """A replica that fails its golden scores ends at once, so that its callers go elsewhere.
-
-        Until a health check removed it, its short queue would draw all the work to it.
-        """
         try:
             await asyncio.get_running_loop().run_in_executor(self._device, self._loaded.verify)
         except FidelityError as error:
-            log.critical("this replica is ill, and ends: %s", error)
-            os._exit(1)
+            _leave(error)
         finally:
             self._verified_at = time.monotonic()
             self._verification = None
+
+
+def _leave(why: Exception) -> NoReturn:
+    """An ill replica ends at once, so that its callers go elsewhere and Serve starts another.
+
+    Until a health check removed it, its short queue would draw all the work to it. After an AcceleratorError nothing
+    on that card works in this process any more.
+    """
+    log.critical("this replica is ill, and ends: %s", why)
+    os._exit(1)
 
 
 def _time_full_batch(loaded: VerifiedEngine) -> tuple[int, float]:

@@ -19,6 +19,10 @@ from reranker.types import EncodedPairs, FloatArray, Ticket
 STALLED_TIMES = 10.0
 
 
+class LoopStopped(RuntimeError):
+    """Nothing will ever be scored again: the loop has died, or a pass does not end."""
+
+
 class ScoringLoop:
     """Many callers, one forward pass at a time, in a thread of its own.
 
@@ -56,7 +60,7 @@ class ScoringLoop:
 
         At the ticket's deadline that is dropped as well: then raises DeadlineExceeded, or, for a partial ticket,
         returns NaN where the logit is missing. Raises NonFiniteLogit, with the pair's index, for a model that gave
-        no number.
+        no number, LoopStopped, and what `score` raises.
         """
         if self._task is None:
             self._task = asyncio.create_task(self._run())
@@ -83,9 +87,9 @@ class ScoringLoop:
         return job.logits
 
     def check(self) -> None:
-        """Raises RuntimeError when nothing would ever be scored again: the loop has died, or a pass does not end."""
+        """Raises LoopStopped."""
         if self._task is not None and self._task.done():
-            raise RuntimeError("the scoring loop has ended") from (
+            raise LoopStopped("the scoring loop has ended") from (
                 None if self._task.cancelled() else self._task.exception()
             )
         if not self._on_device_tokens:
@@ -93,7 +97,7 @@ class ScoringLoop:
         taken_s = time.monotonic() - self._on_device_since
         tokens_per_s = self.throughput.tokens_per_s or self._on_device_tokens
         if taken_s > max(self._stalled_s, STALLED_TIMES * self._on_device_tokens / tokens_per_s):
-            raise RuntimeError(f"a forward pass of {self._on_device_tokens} tokens has taken {taken_s:.0f} s")
+            raise LoopStopped(f"a forward pass of {self._on_device_tokens} tokens has taken {taken_s:.0f} s")
 
     async def _run(self) -> None:
         while True:
@@ -136,7 +140,7 @@ class ScoringLoop:
         """The loop has ended: nobody may wait for it."""
         for job in list(self._waiting):
             if future := self._pending(job):
-                future.set_exception(RuntimeError("the scoring loop has ended"))
+                future.set_exception(LoopStopped("the scoring loop has ended"))
 
     def _pending(self, job: Job) -> "asyncio.Future[None] | None":
         """The caller's future, None where the caller has left."""

@@ -18,6 +18,7 @@ from pathlib import Path
 from cluster.machines import processes
 from cluster.machines.host import free_port
 from cluster.machines.state import Machines, Node, StateDirectory
+from cluster.serve_environment import serve_environment
 from reranker.errors import Unavailable
 
 CARD = "gpu_24gb"
@@ -31,7 +32,6 @@ _START_TIMEOUT_S = 60
 
 # The controller runs on the head, so it inherits these: it says sooner than after 30 s why a replica waits.
 _ENVIRONMENT = {
-    "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_SERVE_SLOW_STARTUP_WARNING_S": "5",
     "RAY_SERVE_SLOW_STARTUP_WARNING_PERIOD_S": "5",
 }
@@ -42,7 +42,7 @@ def environment(directory: StateDirectory) -> dict[str, str]:
     """Ours, with the cluster's token, and without what would lead to another cluster."""
     lead_elsewhere = ("RAY_ADDRESS", "RAY_AUTH_TOKEN")
     kept = {name: value for name, value in os.environ.items() if name not in lead_elsewhere}
-    return kept | _ENVIRONMENT | {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(directory.token)}
+    return kept | serve_environment() | _ENVIRONMENT | {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(directory.token)}
 
 
 def start_head(machines: Machines, directory: StateDirectory) -> Machines:

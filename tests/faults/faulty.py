@@ -1,0 +1,68 @@
+"""A scorer that can be made faulty while it serves: it looks for a file that names a fault and its own pid."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from deployments.scorer import Scorer, _time_full_batch
+from deployments.scoring_loop import ScoringLoop
+from reranker.settings import CheckpointSettings, EngineSettings
+from reranker.types import EncodedPairs, FloatArray, Passage
+
+SLOW, ENDLESS, ILL = "slow", "endless", "ill"
+SLOW_TIMES = 10
+POISON = "yeast"
+
+
+class FaultyScorer(Scorer):
+    """faults: the directory of such files. stalled_s: as for ScoringLoop.
+
+    Whatever its health, passages with the word POISON have no finite score.
+    """
+
+    def __init__(
+        self, checkpoint: CheckpointSettings, engine: EngineSettings, faults: str, stalled_s: float = 60
+    ) -> None:
+        super().__init__(checkpoint, engine)
+        self._faults = Path(faults)
+        (self._poison,) = set(self._ids(POISON)) - set(self._ids("word"))
+        max_batch_tokens = self._loaded.engine.max_batch_tokens
+        self._loop = ScoringLoop(self._score, max_batch_tokens, self._device, stalled_s)
+        self._loop.throughput.observe(*self._device.submit(_time_full_batch, self._loaded).result())
+
+    def _score(self, pairs: EncodedPairs) -> FloatArray:
+        if self._has(ILL):
+            self._spoil_weights()
+        started = time.monotonic()
+        logits = self._loaded.engine.score(pairs)
+        if self._has(SLOW):
+            time.sleep((SLOW_TIMES - 1) * (time.monotonic() - started))
+        while self._has(ENDLESS):
+            time.sleep(0.1)
+        poisoned = [pair for pair in range(len(pairs)) if self._poison in pairs.pair_ids(pair)]
+        logits[poisoned] = np.nan
+        return logits
+
+    def _has(self, fault: str) -> bool:
+        return (self._faults / f"{fault}-{os.getpid()}").exists()
+
+    def _ids(self, text: str) -> list[int]:
+        ids: list[int] = self._loaded.encoder.encode("q", [Passage(text)]).pair_ids(0).tolist()
+        return ids
+
+    def _spoil_weights(self) -> None:
+        """As a card with broken memory would: the model, and so its golden scores, gives no number any more."""
+        with torch.inference_mode():
+            for weight in vars(self._loaded.engine._model).values():
+                if isinstance(weight, torch.Tensor):
+                    weight.fill_(torch.nan)
+
+
+def make(fault: str, pid: int, faults: Path) -> None:
+    """From its next forward pass on, the replica with this pid has the fault."""
+    (faults / f"{fault}-{pid}").touch()

@@ -1,0 +1,77 @@
+"""The graph under test: two of everything, deployed anew by whoever changes it, and looked at as Serve sees it."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import Any
+
+from ray import serve
+from ray.exceptions import RayError
+
+from cluster.machines.deployment import APPLICATION
+from cluster.machines.replicas import Replica, look
+from deployments.app import gateway, scorer, tokenizer
+from deployments.settings import AppSettings
+from tests.faults.faulty import FaultyScorer
+from tests.faults.nodes import CARD
+
+# A simulated device: the 1,400 tokens of a request take it a seventh of a second.
+SIMULATED = {"simulated_tokens_per_s": 10_000.0, "max_batch_tokens": 2_000}
+WHOLE = {"Gateway": 2, "Tokenizer": 2, "Scorer": 2}
+STALLED_S = 4.0
+_DEFAULTS: dict[str, Any] = {"device": "cpu", "engine": SIMULATED, "shards": {"direct_chars": 0}}
+
+
+class Graph:
+    """url: of the head's proxy. faults: the directory that its scorers look into."""
+
+    def __init__(self, url: str, faults: Path) -> None:
+        self.url, self.faults = url, faults
+        self._replicas = dict(WHOLE)
+
+    def deploy(
+        self,
+        replicas: Mapping[str, int] = WHOLE,
+        scorer_options: Mapping[str, Any] | None = None,
+        **settings: Any,
+    ) -> None:
+        """Returns when all of it runs. settings: what differs from the usual ones."""
+        self._replicas = dict(replicas)
+        app = AppSettings.model_validate(_DEFAULTS | settings)
+        soon: dict[str, Any] = {"health_check_period_s": 1, "health_check_timeout_s": 2}
+        options = {"ray_actor_options": {"num_cpus": 0.5, "resources": {CARD: 1}}, **soon} | dict(
+            scorer_options or {}
+        )
+        scorers = scorer.options(func_or_class=FaultyScorer, num_replicas=replicas["Scorer"], **options)
+        bound = gateway.options(num_replicas=replicas["Gateway"], **soon).bind(
+            app,
+            tokenizer.options(num_replicas=replicas["Tokenizer"], **soon).bind(app.checkpoint),
+            scorers.bind(app.checkpoint, app.engine, str(self.faults), STALLED_S),
+        )
+        serve.run(bound, name=APPLICATION, route_prefix="/")
+        self.until_whole()
+
+    def replicas(self, name: str) -> tuple[Replica, ...]:
+        """Those of a deployment that Serve says are running."""
+        return look()[name].running
+
+    def pids(self, name: str) -> list[int]:
+        return sorted(replica.pid for replica in self.replicas(name) if replica.pid)
+
+    def until_whole(self, without: Collection[int] = (), timeout_s: float = 180) -> float:
+        """Seconds until every replica runs, none of them with those pids. Raises TimeoutError."""
+        started = time.monotonic()
+        found: dict[str, list[int]] = {}
+        while time.monotonic() - started < timeout_s:
+            with contextlib.suppress(RayError):  # the controller may be what was lost
+                seen = look()
+                found = {name: [one.pid or 0 for one in seen[name].running] for name in self._replicas}
+                whole = all(len(pids) == self._replicas[name] for name, pids in found.items())
+                healthy = all(seen[name].status == "HEALTHY" for name in self._replicas)
+                if whole and healthy and not {pid for pids in found.values() for pid in pids} & set(without):
+                    return time.monotonic() - started
+            time.sleep(0.2)
+        raise TimeoutError(f"after {timeout_s} s these run: {found}, without {list(without)} wanted {self._replicas}")

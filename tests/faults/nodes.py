@@ -1,0 +1,83 @@
+"""A Ray of these tests' own: a head and nodes, each in a session and on a loopback address of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from cluster.machines import processes
+from cluster.machines.host import free_port
+from cluster.machines.processes import Session
+from cluster.serve_environment import serve_environment
+from tests.cluster.jobs import wait_until
+
+STORE_BYTES = 80 * 2**20  # Ray takes no less than 75 MB
+HEAD, CARD = "127.0.0.20", "card"
+ENVIRONMENT = serve_environment() | {
+    # A head takes the token of its user, if there is one; this process has read its own mode when Ray was loaded.
+    "RAY_AUTH_MODE": "disabled",
+}
+
+
+class Nodes:
+    """directory: a short path for Ray's files. environment: of every process, beside ENVIRONMENT."""
+
+    def __init__(self, directory: Path, environment: Mapping[str, str] | None = None) -> None:
+        self._directory = directory
+        lead_elsewhere = ("RAY_ADDRESS", "RAY_AUTH_TOKEN")
+        kept = {name: value for name, value in os.environ.items() if name not in lead_elsewhere}
+        self._environment = kept | ENVIRONMENT | dict(environment or {})
+        self.sessions: list[Session] = []
+        self._processes: list[subprocess.Popen[bytes]] = []
+        self._started = 0
+        self.port = free_port(HEAD)
+        self.gcs = f"{HEAD}:{self.port}"
+
+    def start_head(self, cards: int, cpus: int = 16) -> Session:
+        """Returns when it can be joined."""
+        return self._start(
+            HEAD,
+            *("--head", f"--port={self.port}", f"--num-cpus={cpus}", f'--resources={{"{CARD}": {cards}}}'),
+            *("--include-dashboard=false", f"--ray-client-server-port={free_port(HEAD)}"),
+        )
+
+    def start_card(self, cards: int = 1, cpus: int = 1) -> Session:
+        """A node with, by default, one card and room for its scorer alone."""
+        address = f"127.0.0.{111 + self._started}"
+        resources = f"--resources={json.dumps({CARD: cards})}"
+        return self._start(
+            address, f"--address={self.gcs}", f"--num-cpus={cpus}", resources, "--include-log-monitor=false"
+        )
+
+    def stop(self) -> None:
+        processes.kill(self.sessions)
+        for process in self._processes:
+            process.wait()
+
+    def _start(self, address: str, *options: str) -> Session:
+        name = f"node-{self._started}"
+        self._started += 1
+        log = self._directory / f"{name}.log"
+        ray = Path(sys.executable).with_name("ray")
+        command: list[str | Path] = [
+            ray,
+            *("start", "--block", *options, f"--object-store-memory={STORE_BYTES}", "--num-gpus=0"),
+            *("--dashboard-agent-listen-port=0", f"--node-ip-address={address}", f"--node-name={name}"),
+            f"--temp-dir={self._directory / name}",
+        ]
+        process = processes.start(command, log, self._environment)
+        session = processes.session_of(process)
+        self.sessions.append(session)
+        self._processes.append(process)
+        if not wait_until(lambda: "--block" in log.read_text(errors="replace"), process, pause_s=0.1):
+            raise RuntimeError(f"{name} did not start; {processes.tail(log)}")
+        return session
+
+
+def lose(session: Session) -> None:
+    """All that runs on a node, at once, as a power cut does."""
+    processes.kill([session])
