@@ -2,10 +2,9 @@
 
 Knows nothing of what a turn buys: the caller says what it cost.
 
-Source: self-clocked fair queueing (Golestani, 1994): who joins starts level with the turn that was given last, so that
-nobody is owed for a time when it was not there, and a stream of newcomers cannot hold up those who wait. Beyond it: who
-joins pays less at first, so that a small piece of work is not slowed down by large ones as much as they are by each
-other.
+Source: self-clocked fair queueing (Golestani, 1994). Who joins starts level with the turn that was given last: nobody
+is owed for a time when it was not there, and a stream of newcomers cannot hold up those who wait. Beyond it, who joins
+pays less at first, so that large pieces of work slow a small one down less than each other.
 """
 
 from __future__ import annotations

@@ -3,10 +3,10 @@
 Knows nothing of torch, asyncio or Ray, and is not thread-safe: one loop owns it.
 
 The rule: every client that waits gets the same share of the tokens computed, and within it every request of that
-client does; a request of priority p gets 1 / (1 + p) of what its siblings of priority 0 get. Who comes anew gets four
-shares until a batch's worth of it was computed: a request that fits one batch waits little more than the batch before
-it, however large and however many the others are. Nobody is starved. Batches mix requests; within a request long pairs
-go first, so that pairs of like length run together.
+client does; a request of priority p gets 1 / (1 + p) of what its siblings of priority 0 get. Who comes anew gets
+four shares until a batch's worth of it was computed: a request that fits one batch waits little more than the batch
+before it, however large and however many the others are. Nobody is starved. Batches mix requests; within a request
+long pairs go first, so that pairs of like length run together.
 """
 
 from __future__ import annotations

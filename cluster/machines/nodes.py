@@ -42,7 +42,8 @@ def environment(directory: StateDirectory) -> dict[str, str]:
     """Ours, with the cluster's token, and without what would lead to another cluster."""
     lead_elsewhere = ("RAY_ADDRESS", "RAY_AUTH_TOKEN")
     kept = {name: value for name, value in os.environ.items() if name not in lead_elsewhere}
-    return kept | serve_environment() | _ENVIRONMENT | {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(directory.token)}
+    token = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(directory.token)}
+    return kept | serve_environment() | _ENVIRONMENT | token
 
 
 def start_head(machines: Machines, directory: StateDirectory) -> Machines:
