@@ -3,8 +3,8 @@
 Knows nothing of what a turn buys: the caller says what it cost.
 
 Source: self-clocked fair queueing (Golestani, 1994). Who joins starts level with the turn that was given last: nobody
-is owed for a time when it was not there, and a stream of newcomers cannot hold up those who wait. Beyond it, who joins
-pays less at first, so that large pieces of work slow a small one down less than each other.
+is owed for a time when it was not there, and a stream of newcomers cannot hold up those who wait. Beyond it, whoever
+joins pays less at first, so that large pieces of work slow a small one down less than each other.
 """
 
 from __future__ import annotations
