@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -10,6 +9,7 @@ import typer
 
 from cluster.bench.autoscale.command import autoscale
 from cluster.bench.http.command import http
+from cluster.bench.output import Json, reported
 from cluster.commands.options import Device, Dtype, Model
 
 if TYPE_CHECKING:
@@ -22,7 +22,6 @@ bench = typer.Typer(
 Collection = Annotated[
     Path, typer.Option(help="A directory with queries.jsonl, corpus.jsonl, run.trec and qrels.tsv.")
 ]
-Json = Annotated[Path | None, typer.Option("--json", help="Write the figures here as well; '-' is stdout.")]
 Port = Annotated[int, typer.Option(help="A free port on 127.0.0.1 for the graph.")]
 SAMPLE = Path(__file__).parent.parent / "sample"
 
@@ -43,7 +42,7 @@ def roads(
     from reranker.settings import CheckpointSettings
 
     checkpoint = CheckpointSettings.model_validate({"model": model, "dtype": dtype})
-    _report(lambda console: compare_roads(collection, checkpoint, console, port=port), json_path)
+    reported(lambda console: compare_roads(collection, checkpoint, console, port=port), json_path)
 
 
 @bench.command()
@@ -58,7 +57,7 @@ def latency(
     """Seconds for one request over HTTP, beside CrossEncoder in process on the same pairs."""
     from cluster.bench.latency import measure_latency
 
-    _report(lambda console: measure_latency(collection, model, passages, rounds, console, port=port), json_path)
+    reported(lambda console: measure_latency(collection, model, passages, rounds, console, port=port), json_path)
 
 
 @bench.command()
@@ -109,7 +108,7 @@ def engine(
         one_at_a_time=one_at_a_time,
         seed=seed,
     )
-    result = _report(lambda console: measure_engine(settings, chosen, console), json_path)
+    result = reported(lambda console: measure_engine(settings, chosen, console), json_path)
     if any(row["name"] == RERANKER.name for row in result["failed"]):
         raise typer.Exit(1)
 
@@ -153,7 +152,7 @@ def batch(
         print_batch(result, console)
         return result
 
-    _report(measure, json_path)
+    reported(measure, json_path)
 
 
 def _numbers(option: str, text: str) -> list[int]:
@@ -164,17 +163,3 @@ def _numbers(option: str, text: str) -> list[int]:
     if not all(part.isdecimal() and int(part) for part in parts):
         raise InvalidField(option, f"got {text!r}: give whole numbers above 0 with commas between")
     return [int(part) for part in parts]
-
-
-def _report(measure: Callable[[Console], dict[str, Any]], json_path: Path | None) -> dict[str, Any]:
-    import json
-
-    from rich.console import Console
-
-    result = measure(Console(stderr=True))
-    text = json.dumps(result, indent=1)
-    if json_path == Path("-"):
-        print(text)
-    elif json_path is not None:
-        json_path.write_text(text + "\n")
-    return result

@@ -1,7 +1,7 @@
 """Replicas that die, hang, lie or dawdle under a steady load: the client does not notice."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import httpx
 import pytest
@@ -18,29 +18,19 @@ pytestmark = pytest.mark.slow
 QUEUE_S = 2.0
 
 
+@pytest.mark.parametrize(("how", "what"), [(victims.kill, "killed"), (victims.freeze, "hangs")])
 @pytest.mark.parametrize("victim", ["Scorer", "Tokenizer", "Gateway"])
-def test_a_killed_replica(victim: str, graph: Graph, load: Load, results: Results) -> None:
-    pid = graph.pids(victim)[0]
-    with load:
-        load.wait_for(10)
-        victims.kill(pid)
-        whole_s = graph.until_whole(without=[pid])
-        load.wait_for(10)
-    results.add(f"{victim} killed", load, whole_s)
-    assert load.failed == []
-    assert len(load.orders) == 1
-
-
-@pytest.mark.parametrize("victim", ["Scorer", "Tokenizer", "Gateway"])
-def test_a_replica_that_hangs(victim: str, graph: Graph, load: Load, results: Results) -> None:
+def test_a_replica_is_killed_or_hangs(
+    victim: str, how: Callable[[int], None], what: str, graph: Graph, load: Load, results: Results
+) -> None:
     """All of its process, as under a debugger or on a machine that swaps: it answers no health check either."""
     pid = graph.pids(victim)[0]
     with load:
         load.wait_for(10)
-        victims.freeze(pid)
+        how(pid)
         whole_s = graph.until_whole(without=[pid])
         load.wait_for(10)
-    results.add(f"{victim} hangs", load, whole_s)
+    results.add(f"{victim} {what}", load, whole_s)
     assert load.failed == []
     assert len(load.orders) == 1
 

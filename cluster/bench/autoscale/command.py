@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from cluster.bench.output import Json, reported
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -32,9 +34,7 @@ def autoscale(
         str, typer.Option(help="The same for --live; zero goes to no replica and back.")
     ] = f"{TRACES},zero",
     live_s: Annotated[int, typer.Option(min=20, help="Seconds of a live trace.")] = 75,
-    json_path: Annotated[
-        Path | None, typer.Option("--json", help="Write the figures here as well; '-' is stdout.")
-    ] = None,
+    json_path: Json = None,
 ) -> None:
     """How long does work wait, and for how many replicas? Our policy beside Serve's default, on the same arrivals.
 
@@ -48,7 +48,6 @@ def autoscale(
     from cluster.bench.autoscale.report import print_live, print_simulated
     from cluster.bench.autoscale.simulation import World
     from cluster.bench.autoscale.traces import SHAPES
-    from cluster.bench.command import _report
     from reranker.autoscaling import AutoscalingSettings
 
     simulated, replayed = _names("--traces", traces, SHAPES), _names("--live-traces", live_traces, SHAPES)
@@ -72,7 +71,7 @@ def autoscale(
             print_live(result["live"], console)
         return result
 
-    _report(measure, json_path)
+    reported(measure, json_path)
 
 
 def _names(option: str, text: str, known: Iterable[str]) -> list[str]:

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from cluster.bench.output import Json, reported
 from cluster.commands.options import Model
 
 _SERVERS, _LOAD = "Servers", "Load"
@@ -70,9 +71,7 @@ def http(
         typer.Option(help="Seconds from the intended start after which an answer is no use.", rich_help_panel=_LOAD),
     ] = 15.0,
     seed: Annotated[int, typer.Option(min=0, help="Of texts, arrivals and order.", rich_help_panel=_LOAD)] = 0,
-    json_path: Annotated[
-        Path | None, typer.Option("--json", help="Write the figures here as well; '-' is stdout.")
-    ] = None,
+    json_path: Json = None,
     picture: Annotated[Path | None, typer.Option(help="Draw them here, as PNG.")] = None,
 ) -> None:
     """Load on the endpoint: overhead, throughput, small requests beside large ones, overload, memory.
@@ -81,10 +80,6 @@ def http(
 
     Example: `reranker bench http --scenario overload --seconds 120 --picture overload.png`
     """
-    import json
-
-    from rich.console import Console
-
     from cluster.bench.http.arrivals import parse_mix
     from cluster.bench.http.measure import Servers, measure_http, scenarios_named
     from cluster.bench.http.peers import peer_named
@@ -117,12 +112,7 @@ def http(
         peers=[] if peer is None else [peer],
         port=port,
     )
-    result = measure_http(settings, chosen, servers, Console(stderr=True), picture)
-    text = json.dumps(result, indent=1)
-    if json_path == Path("-"):
-        print(text)
-    elif json_path is not None:
-        json_path.write_text(text + "\n")
+    reported(lambda console: measure_http(settings, chosen, servers, console, picture), json_path)
 
 
 def _args(model: str, simulated_tokens_per_s: float, more: str) -> dict[str, Any]:
