@@ -106,12 +106,14 @@ def test_a_low_priority_meets_a_smaller_queue(priority: int) -> None:
 
 
 def test_anything_is_let_in_where_nothing_waits_or_nothing_was_measured() -> None:
-    with admission().admit("a", 50 * LIMIT, priority=999):
-        pass
+    account = admission()
+    with account.admit("a", 50 * LIMIT, priority=999):
+        assert account.queued_tokens == 50 * LIMIT
     unmeasured = Admission(AdmissionSettings())
     with ExitStack() as stack:
         for _ in range(100):
             stack.enter_context(unmeasured.admit("a", 10**9))
+        assert unmeasured.queued_tokens == 100 * 10**9
 
 
 def test_a_request_that_fails_gives_its_room_back() -> None:
