@@ -111,4 +111,4 @@ class ShardClient:
 
 
 def _chars(query: str, passages: Sequence[Passage]) -> int:
-    return len(query) + sum(len(passage.title) + len(passage.text) for passage in passages)
+    return len(query) + sum(passage.chars for passage in passages)

@@ -14,7 +14,7 @@ def shard(passages: Sequence[Passage], max_chars: int) -> Iterator[slice]:
 
     A shard holds at most `max_chars` characters, or one passage; shards are no more than that needs, and alike.
     """
-    costs = [len(passage.title) + len(passage.text) + _CHARS_PER_PASSAGE for passage in passages]
+    costs = [passage.chars + _CHARS_PER_PASSAGE for passage in passages]
     total = sum(costs)
     target = total / max(1, ceil(total / max_chars))
     start = 0

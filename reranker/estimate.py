@@ -51,4 +51,4 @@ class TokenEstimate:
 
 
 def _lengths(passages: Sequence[Passage]) -> np.ndarray:
-    return np.array([len(passage.title) + len(passage.text) for passage in passages], dtype=np.float64)
+    return np.array([passage.chars for passage in passages], dtype=np.float64)

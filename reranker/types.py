@@ -28,6 +28,11 @@ class Passage(NamedTuple):
     text: str
     title: str = ""
 
+    @property
+    def chars(self) -> int:
+        """Characters of it all: what it will cost, told before it is tokenized."""
+        return len(self.title) + len(self.text)
+
 
 class Candidate(NamedTuple):
     """A passage with its id; `docid` is None where the caller gave none."""

@@ -38,7 +38,7 @@ class PassageWriter:
         place = len(self)
         self._docids.append(docid)
         self._passages.append(passage)
-        self._characters += len(passage.title) + len(passage.text)
+        self._characters += passage.chars
         if len(self._docids) >= _BATCH_ROWS or self._characters >= _BATCH_CHARACTERS:
             self._flush()
         return place

@@ -20,7 +20,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import IO, Any, Self, cast
 
-from reranker.errors import InvalidField
+from cluster.bench.names import names_in
 
 HERE = Path(__file__).parent
 ANSWER_LIMIT_S = 1800.0
@@ -91,11 +91,7 @@ PEERS: Mapping[str, Contender] = MappingProxyType(
 
 def peers_named(names: str) -> list[Contender]:
     """Peers of a list with commas; an empty one names none. Raises InvalidField for a name that is not in PEERS."""
-    wanted = [name for part in names.split(",") if (name := part.strip())]
-    for name in wanted:
-        if name not in PEERS:
-            raise InvalidField("--peers", f"{name!r} is not known: use any of {','.join(PEERS)}")
-    return [PEERS[name] for name in dict.fromkeys(wanted)]
+    return [PEERS[name] for name in names_in("--peers", names, PEERS)]
 
 
 class ContenderDied(Exception):

@@ -3,7 +3,6 @@
 import asyncio
 import json
 import os
-import socket
 from collections import Counter
 from collections.abc import Iterator
 from itertools import islice, repeat
@@ -21,6 +20,7 @@ from cluster.bench.http.peers import OURS, PEERS, Target, complaint, peer_named,
 from cluster.bench.http.records import Row, read_retry_after
 from cluster.bench.http.roles import REST, anonymous_bytes, cpu_seconds, role_of
 from cluster.bench.http.texts import Texts
+from cluster.machines.host import free_port
 from deployments.dialects import choose
 from reranker.errors import InvalidField, Unavailable
 from tests.cluster.conftest import Shell
@@ -292,9 +292,7 @@ def test_a_client_that_falls_behind_says_so() -> None:
 
 
 def test_a_server_that_is_not_there_or_another_is_named() -> None:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        free = f"http://127.0.0.1:{probe.getsockname()[1]}"
+    free = f"http://127.0.0.1:{free_port('127.0.0.1')}"
     with pytest.raises(Unavailable, match=f"vllm: nothing answers at {free} .ConnectError.: start it"):
         reach("vllm", free, PEERS["vllm"])
     with Endpoint().serving() as endpoint:
@@ -357,9 +355,7 @@ def test_the_command_measures_a_server_and_draws_it(shell: Shell, busy: Endpoint
 def test_the_overhead_of_the_real_graph_is_found(
     shell: Shell, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port("127.0.0.1")
     ended = shell(
         *("bench", "http", "--scenario", "overhead", "--rounds", "1", "--requests", "20"),
         *("--simulated-tokens-per-s", "40000", "--port", str(port), "--json", "-"),

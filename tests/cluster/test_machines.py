@@ -17,6 +17,7 @@ from rich.console import Console
 
 from cluster.machines import lifetime, processes
 from cluster.machines.deployment import PRODUCTION, differences, rewritten
+from cluster.machines.host import free_port
 from cluster.machines.processes import Session
 from cluster.machines.replicas import snapshot
 from cluster.machines.showing import nodes_table
@@ -172,9 +173,7 @@ def test_a_deployment_that_fails_is_a_problem_with_serves_words() -> None:
 
 @pytest.mark.slow
 def test_a_cluster_comes_up_loses_a_node_and_leaves_nothing(tmp_path: Path) -> None:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port("127.0.0.1")
     with ray_directory() as scratch:
         environment = os.environ | {"XDG_STATE_HOME": str(tmp_path), "TMPDIR": str(scratch), "COLUMNS": "160"}
 

@@ -2,13 +2,14 @@
 
 import os
 import shutil
-import socket
 import tempfile
 from collections.abc import Iterator
 
 import pytest
 import ray
 from ray import serve
+
+from cluster.machines.host import free_port
 
 
 @pytest.fixture
@@ -19,9 +20,7 @@ def anyio_backend() -> str:
 @pytest.fixture(scope="session")
 def cluster() -> Iterator[str]:
     """A Ray of our own with Serve's HTTP on a free port of the loopback; yields the base URL."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port("127.0.0.1")
     scratch = tempfile.mkdtemp(prefix="rr-")  # short: sockets live in it
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     ray.init(num_cpus=4, include_dashboard=False, _temp_dir=scratch, log_to_driver=False)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -48,9 +47,10 @@ def autoscale(
     from cluster.bench.autoscale.report import print_live, print_simulated
     from cluster.bench.autoscale.simulation import World
     from cluster.bench.autoscale.traces import SHAPES
+    from cluster.bench.names import names_in
     from reranker.autoscaling import AutoscalingSettings
 
-    simulated, replayed = _names("--traces", traces, SHAPES), _names("--live-traces", live_traces, SHAPES)
+    simulated, replayed = names_in("--traces", traces, SHAPES), names_in("--live-traces", live_traces, SHAPES)
     world = World(peak_replicas=replicas, startup_s=startup_s, seed=seed)
     settings = AutoscalingSettings(target_queue_wait_s=target_wait_s, startup_s=startup_s)
 
@@ -72,15 +72,3 @@ def autoscale(
         return result
 
     reported(measure, json_path)
-
-
-def _names(option: str, text: str, known: Iterable[str]) -> list[str]:
-    """Raises InvalidField for a name that is not known."""
-    from reranker.errors import InvalidField
-
-    names = list(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
-    allowed = list(known)
-    for name in names:
-        if name not in allowed:
-            raise InvalidField(option, f"{name!r} is not known: use any of {','.join(allowed)}")
-    return names

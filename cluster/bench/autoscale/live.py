@@ -8,7 +8,6 @@ do the delays of both policies; a replica takes as long to start as it takes her
 from __future__ import annotations
 
 import json
-import socket
 import subprocess
 import sys
 import tempfile
@@ -24,6 +23,7 @@ from cluster.bench.autoscale.figures import flaps
 from cluster.bench.autoscale.traces import make_trace
 from cluster.bench.workload import sample_requests
 from cluster.local_graph import LAPTOP_CONFIG
+from cluster.machines.host import free_port
 from reranker.errors import Unavailable
 
 POLICIES = ("ours", "default")
@@ -70,7 +70,7 @@ def graph_config(trace: str, policy: str, settings: LiveSettings, port: int) -> 
         "simulated_tokens_per_s": settings.tokens_per_s,
         "max_batch_tokens": int(settings.tokens_per_s),
     }
-    # What is refused is not seen by any policy, and this is about waits: let everything wait.
+    # Only our policy hears of what is refused, and this is about waits: let everything wait.
     application["args"]["admission"] = {"queue_s": 100}
     scaling: dict[str, Any] = {
         "min_replicas": 0 if trace == "zero" else 1,
@@ -117,7 +117,7 @@ def arrival_times(trace: str, settings: LiveSettings) -> list[float]:
 def _drive(trace: str, policy: str, settings: LiveSettings) -> dict[str, Any]:
     """One run of `driver.py`. Raises Unavailable with the end of what it said."""
     (request,) = sample_requests(1, _DOCUMENTS, settings.seed)
-    port = _free_port()
+    port = free_port("127.0.0.1")
     with tempfile.TemporaryDirectory(prefix="rr-") as scratch:
         output = Path(scratch, "seen.json")
         told = {
@@ -168,10 +168,3 @@ def _row(trace: str, policy: str, seen: dict[str, Any]) -> dict[str, Any]:
         "replicas": seen["replicas"],
         "problems": seen["problems"],
     }
-
-
-def _free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port: int = listener.getsockname()[1]
-        return port

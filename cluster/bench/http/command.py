@@ -81,12 +81,14 @@ def http(
     Example: `reranker bench http --scenario overload --seconds 120 --picture overload.png`
     """
     from cluster.bench.http.arrivals import parse_mix
-    from cluster.bench.http.measure import Servers, measure_http, scenarios_named
+    from cluster.bench.http.measure import Servers, measure_http
     from cluster.bench.http.peers import peer_named
+    from cluster.bench.http.scenarios import SCENARIOS
     from cluster.bench.http.settings import HttpBenchSettings
+    from cluster.bench.names import names_in
     from reranker.errors import InvalidField
 
-    chosen = scenarios_named(scenario)
+    chosen = names_in("--scenario", scenario, SCENARIOS)
     parse_mix("--mix", mix)
     if peer is not None:
         peer_named(peer[0])

@@ -20,7 +20,6 @@ from cluster.bench.http.settings import HttpBenchSettings
 from cluster.bench.http.texts import Texts
 from cluster.bench.machine import machine_facts
 from cluster.local_graph import local_graph
-from reranker.errors import InvalidField
 from reranker.settings import CheckpointSettings, EngineSettings
 
 # Serve reads these from the environment alone. The gateway's replica then listens on a port of its own as well.
@@ -39,15 +38,6 @@ class Servers:
     throughput_mode: bool
     peers: Sequence[tuple[str, str]]
     port: int
-
-
-def scenarios_named(names: str) -> list[str]:
-    """Raises InvalidField for a name that is no scenario."""
-    wanted = [name for part in names.split(",") if (name := part.strip())]
-    for name in wanted:
-        if name not in SCENARIOS:
-            raise InvalidField("--scenario", f"{name!r} is not known: use any of {','.join(SCENARIOS)}")
-    return wanted
 
 
 def measure_http(
