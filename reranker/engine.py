@@ -9,17 +9,19 @@ import os
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from transformers import PretrainedConfig
 
 from reranker.allocator import keep_freed_memory
 from reranker.checkpoint import CheckpointFiles, load_config
 from reranker.encoding import PairEncoder
 from reranker.errors import CheckpointError
-from reranker.memory import CARD_BATCH_TOKENS, CPU_BATCH_TOKENS, MemoryPlan
-from reranker.models import ScoringModel
-from reranker.models.loading import load_model
+from reranker.lanes import Lanes
+from reranker.memory import CARD_BATCH_TOKENS, CPU_BATCH_TOKENS, CPU_LANE_TOKENS, MemoryPlan
+from reranker.models import ForwardPass, ScoringModel
+from reranker.models.loading import load_model, why_plain
 from reranker.models.simulated import SimulatedModel
-from reranker.packing import pack
+from reranker.packing import pack, pack_evenly
 from reranker.roofline import ModelShape
 from reranker.settings import CheckpointSettings, EngineSettings
 from reranker.types import EncodedPairs, FloatArray
@@ -30,7 +32,8 @@ HALF_PRECISION = (torch.bfloat16, torch.float16)
 class Engine:
     """Runs one model over any number of pairs, in batches of bounded size. Not thread-safe.
 
-    max_batch_tokens: of one forward pass. deterministic: one pair a pass, so that company cannot change a score.
+    max_batch_tokens: on the device at once; lanes, where there are some, share them (and a pass of many may have one
+    pair more than its share). deterministic: one pair a pass, so that company cannot change a score.
     """
 
     def __init__(
@@ -38,15 +41,22 @@ class Engine:
         model: ScoringModel,
         max_batch_tokens: int,
         *,
+        lanes: Lanes | None = None,
         deterministic: bool = False,
         dtype: torch.dtype = torch.float32,
         device: str = "cpu",
     ) -> None:
         self._model = model
         self.max_batch_tokens = max_batch_tokens
+        self._lanes = lanes
         self._deterministic = deterministic
         self.dtype = dtype
         self.device = device
+
+    @property
+    def lanes(self) -> int:
+        """Forward passes that run side by side."""
+        return 1 if self._lanes is None else self._lanes.count
 
     @property
     def pads(self) -> bool:
@@ -60,12 +70,21 @@ class Engine:
     def score(self, pairs: EncodedPairs) -> FloatArray:
         """Logits, float32 (pairs,), in input order. A logit may be NaN where the weights are at fault.
 
-        Which pairs share a forward pass is a pure function of their lengths.
+        Which pairs share a forward pass is a pure function of their lengths, and of the lanes.
         """
-        budget = 1 if self._deterministic else self.max_batch_tokens
-        batches = pack(pairs.lengths, budget, padded=self._model.pads)
-        # All are launched before any is read, so that a device computes one while the next is prepared.
-        launched = [self._model(pairs.take(batch)) for batch in batches]
+        lanes, lengths = self._lanes, pairs.lengths
+        if lanes is not None and len(pairs) < 2 * lanes.count and not self._deterministic:
+            lanes = None  # too few to share out evenly: all threads work on one pass
+        if self._deterministic or lanes is None:
+            batches = pack(lengths, 1 if self._deterministic else self.max_batch_tokens, padded=self._model.pads)
+        else:
+            batches = pack_evenly(lengths, self.max_batch_tokens // lanes.count, lanes.count)
+
+        def prepare(batch: NDArray[np.intp]) -> ForwardPass:
+            return self._model.prepare(pairs.take(batch))
+
+        # All are launched before any is read, so that a card computes one while the next is prepared.
+        launched = lanes.map(prepare, batches) if lanes else [prepare(batch)() for batch in batches]
         logits = np.empty(len(pairs), dtype=np.float32)
         for batch, scores in zip(batches, launched, strict=True):
             logits[batch] = scores.cpu().numpy()
@@ -78,11 +97,14 @@ def load_engine(
     """Put a checkpoint's weights on a device. Sets this process's torch threads. Raises CheckpointError."""
     if settings.simulated_tokens_per_s is not None:
         return Engine(SimulatedModel(settings.simulated_tokens_per_s), settings.max_batch_tokens or CPU_BATCH_TOKENS)
-    torch.set_num_threads(settings.threads or len(os.sched_getaffinity(0)))
+    threads = settings.threads or len(os.sched_getaffinity(0))
+    torch.set_num_threads(threads)
     device = choose_device(checkpoint.device)
     config = load_config(files, trust_remote_code=checkpoint.trust_remote_code)
     dtype = choose_dtype(checkpoint.dtype, config.dtype, device)
-    max_batch_tokens = choose_batch_tokens(settings, config, encoder.max_pair_tokens, dtype, device)
+    lanes = choose_lanes(settings, config, encoder.max_pair_tokens, device)
+    max_batch_tokens = choose_batch_tokens(settings, config, encoder.max_pair_tokens, dtype, device, lanes)
+    lanes = min(lanes, max_batch_tokens // encoder.max_pair_tokens)
     model = load_model(
         files,
         config,
@@ -94,7 +116,14 @@ def load_engine(
     )
     if device == "cpu":
         keep_freed_memory()  # after loading, which frees as much as it keeps
-    return Engine(model, max_batch_tokens, deterministic=settings.deterministic, dtype=dtype, device=device)
+    return Engine(
+        model,
+        max_batch_tokens,
+        lanes=Lanes(lanes, threads // lanes) if lanes > 1 else None,
+        deterministic=settings.deterministic,
+        dtype=dtype,
+        device=device,
+    )
 
 
 def choose_device(wanted: str) -> str:
@@ -121,10 +150,22 @@ def choose_dtype(wanted: str, saved: torch.dtype | str | None, device: str) -> t
     return dtype
 
 
+def choose_lanes(settings: EngineSettings, config: PretrainedConfig, max_pair_tokens: int, device: str) -> int:
+    """How many passes run side by side: one for each thread of a CPU; a card runs one, and so does a padded model."""
+    if device != "cpu" or settings.forward == "plain" or why_plain(config, max_pair_tokens) is not None:
+        return 1
+    return settings.threads or len(os.sched_getaffinity(0))
+
+
 def choose_batch_tokens(
-    settings: EngineSettings, config: PretrainedConfig, max_pair_tokens: int, dtype: torch.dtype, device: str
+    settings: EngineSettings,
+    config: PretrainedConfig,
+    max_pair_tokens: int,
+    dtype: torch.dtype,
+    device: str,
+    lanes: int,
 ) -> int:
-    """Tokens of a forward pass: what the settings say, else what suits the device; never more than it can hold.
+    """Tokens on the device at once: what the settings say, else what suits it; never more than it can hold.
 
     Raises CheckpointError when one pair would not fit the settings or the device.
     """
@@ -134,8 +175,8 @@ def choose_batch_tokens(
             "allow more, or set a smaller max_pair_tokens"
         )
     on_cpu = device == "cpu"
-    wanted = settings.max_batch_tokens or (CPU_BATCH_TOKENS if on_cpu else CARD_BATCH_TOKENS)
-    wanted = max(wanted, max_pair_tokens)
+    usual = max(CPU_BATCH_TOKENS, CPU_LANE_TOKENS * lanes) if on_cpu else CARD_BATCH_TOKENS
+    wanted = max(settings.max_batch_tokens or usual, max_pair_tokens)
     try:
         shape = ModelShape.of(config)
     except CheckpointError:

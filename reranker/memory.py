@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from reranker.errors import CheckpointError
 from reranker.roofline import ModelShape
 
-# On a CPU a batch should stay near the caches; larger ones gain nothing (docs/benchmarks.md).
-CPU_BATCH_TOKENS = 2_048
+# On a CPU a pass should stay near its core's caches; larger ones gain little and make small requests wait
+# (docs/benchmarks.md). At least so many are there at once, and so many a core.
+CPU_BATCH_TOKENS, CPU_LANE_TOKENS = 2_048, 1_024
 # On a card, batches beyond this gain nothing and make small requests wait.
 CARD_BATCH_TOKENS = 16_384
 # Keys and values of queries kept from batch to batch.

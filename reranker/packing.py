@@ -3,6 +3,8 @@
 Source of the idea: length-sorted token budgets, as in fairseq's `batch_by_size`.
 """
 
+import math
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -24,3 +26,18 @@ def pack(lengths: NDArray[np.integer], max_batch_tokens: int, *, padded: bool) -
         batches.append(order[start : start + size])
         start += size
     return batches
+
+
+def pack_evenly(lengths: NDArray[np.integer], batch_tokens: int, workers: int) -> list[NDArray[np.intp]]:
+    """Split pairs into batches of about equal tokens, as many for each worker, longest pairs first.
+
+    lengths: (pairs,), tokens of each pair. A batch has at most `batch_tokens` and one pair more. Every pair is in
+    exactly one batch, ties keep input order, and no batch is empty: few pairs give fewer batches.
+    """
+    order = np.argsort(-lengths.astype(np.int64), kind="stable")
+    ends = np.cumsum(lengths[order].astype(np.int64))
+    total = int(ends[-1]) if len(ends) else 0
+    count = workers * max(1, math.ceil(total / (batch_tokens * workers)))
+    middles = ends - lengths[order] / 2
+    cuts = np.searchsorted(middles, total / count * np.arange(1, count))
+    return [batch for batch in np.split(order, cuts) if len(batch)]

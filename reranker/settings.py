@@ -49,13 +49,13 @@ class EngineSettings(Settings):
     """How forward passes run."""
 
     max_batch_tokens: PositiveInt | None = Field(
-        None, description="Tokens of one forward pass; None takes what suits the device and fits its memory."
+        None, description="Tokens on the device at once; None takes what suits it and fits its memory."
     )
     forward: Literal["auto", "plain"] = Field(
         "auto", description="'auto' runs our own fast forward where the architecture has one; 'plain' Hugging Face's."
     )
     threads: PositiveInt | None = Field(
-        None, description="CPU threads of a forward pass; None takes every core this process may use."
+        None, description="CPU threads that score; None takes every core this process may use."
     )
     deterministic: bool = Field(
         False, description="Score each pair alone, so that its score cannot depend on the batch. Slow."

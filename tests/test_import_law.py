@@ -45,6 +45,7 @@ LAYERS = (
         "embedded",
         "errors",
         "fairness",
+        "lanes",
         "retry_budget",
         "settings",
         "throughput",

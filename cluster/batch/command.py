@@ -71,6 +71,10 @@ def batch(
             help="Tokenizing actors at most; by default one for every 8 scorers.", rich_help_panel=_MACHINES
         ),
     ] = None,
+    threads: Annotated[
+        int | None,
+        typer.Option(min=1, help="CPU threads of a scorer; every core by default.", rich_help_panel=_MACHINES),
+    ] = None,
     address: Annotated[
         str | None,
         typer.Option(
@@ -125,6 +129,7 @@ def batch(
                 "dtype": dtype,
                 "device": device,
             },
+            "engine": {"threads": threads},
         }
     )
     if dry_run:

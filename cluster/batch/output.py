@@ -100,7 +100,7 @@ class BatchOutput:
             changed = [f"{name} {before[name]} (now {now[name]})" for name in now if before[name] != now[name]]
             raise JobRefused(
                 f"{self.directory}: a scorer computes otherwise than those before it: {', '.join(changed)}. Give "
-                "every node the same checkpoint, and set a --dtype and --device that all of them have"
+                "every node the same checkpoint, and set a --dtype, --device and --threads that all of them have"
             )
 
     def commit(self, scored: ScoredUnit) -> None:

@@ -18,7 +18,7 @@ RANKED_ROWS = pa.schema(
 class Scale:
     """What a unit's scores were computed with. Units of one job must agree in it.
 
-    checkpoint: reranker.fingerprint.of_checkpoint. max_batch_tokens decides which pairs share a forward pass.
+    checkpoint: reranker.fingerprint.of_checkpoint. max_batch_tokens and lanes decide which pairs share a pass.
     """
 
     model: str
@@ -29,6 +29,7 @@ class Scale:
     dtype: str
     device: str
     max_batch_tokens: int
+    lanes: int
 
 
 @dataclass(frozen=True, slots=True)

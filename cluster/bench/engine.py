@@ -25,7 +25,7 @@ from cluster.bench.synthetic import kept_synthetic
 from cluster.bench.workload import Request, collection_requests, sample_requests
 from reranker.checkpoint import load_config, load_encoder, locate
 from reranker.encoding import PairEncoder
-from reranker.engine import choose_batch_tokens, choose_device, choose_dtype
+from reranker.engine import choose_batch_tokens, choose_device, choose_dtype, choose_lanes
 from reranker.errors import CheckpointError
 from reranker.roofline import ModelShape, needed_work
 from reranker.settings import CheckpointSettings, EngineSettings, Settings
@@ -77,12 +77,14 @@ def measure_engine(settings: EngineBenchSettings, peers: list[Contender], consol
         "threads": settings.threads or len(os.sched_getaffinity(0)),
     }
     if shape is not None:
+        engine = EngineSettings(threads=told["threads"])
+        pair_tokens = encoder.max_pair_tokens
+        lanes = choose_lanes(engine, config, pair_tokens, device)
         told |= {
             "linears": [(linear.inputs, linear.outputs) for linear in shape.linears],
             "layers": shape.layers,
-            "rows": choose_batch_tokens(
-                EngineSettings(), config, encoder.max_pair_tokens, getattr(torch, dtype), device
-            ),
+            "lanes": lanes,
+            "rows": choose_batch_tokens(engine, config, pair_tokens, getattr(torch, dtype), device, lanes) // lanes,
         }
     count = WARM_UP_ROUNDS + settings.rounds
     requests = (

@@ -1,10 +1,13 @@
 """Forward passes over one checkpoint's weights."""
 
+from collections.abc import Callable
 from typing import Protocol
 
 from torch import Tensor
 
 from reranker.types import EncodedPairs
+
+ForwardPass = Callable[[], Tensor]
 
 
 class ScoringModel(Protocol):
@@ -13,10 +16,11 @@ class ScoringModel(Protocol):
     pads: bool
     """Whether a batch costs its longest pair times its size, rather than the sum of its lengths."""
 
-    def __call__(self, pairs: EncodedPairs) -> Tensor:
-        """Logits of at least one pair, float32 (pairs,), in the order of the pairs.
+    def prepare(self, pairs: EncodedPairs) -> ForwardPass:
+        """A pass over at least one pair. It returns logits, float32 (pairs,), in the order of the pairs.
 
         They are on the device and may still be in the making: reading them waits, launching the next pass does not.
+        Passes may run side by side, but `prepare`, which may keep something for later passes, must not.
         """
         ...
 

@@ -79,10 +79,10 @@ class BlockAttention:
     def __init__(self, sequences: Sequences, heads: Heads, *, causal: bool, device: torch.device) -> None:
         self._heads = heads
         self._scale = 1 / math.sqrt(heads.size)
-        scores = _CPU_BLOCK_SCORES if device.type == "cpu" else _CARD_BLOCK_SCORES
+        scores, step = (_CPU_BLOCK_SCORES, 8) if device.type == "cpu" else (_CARD_BLOCK_SCORES, 1)
         self._blocks = [
             _DeviceBlock(block, sequences.lengths[block.first : block.last], device)
-            for block in blocks(sequences, scores // heads.query)
+            for block in blocks(sequences, scores // heads.query, step)
         ]
         keys = max(block.before + block.longest for block in self._blocks)
         self._future = torch.full((keys, keys), -math.inf, device=device).triu_(1) if causal else None
@@ -101,7 +101,8 @@ class BlockAttention:
             out = self._attend(q.reshape(count * key, -1, size), x[:, :, query:], block, prefixes, mask)
             out = out.view(count, query, longest, size).transpose(1, 2).reshape(count * longest, query * size)
             outputs.append(block.packed(out))
-        return torch.cat(outputs) if len(outputs) > 1 else outputs[0]
+        outputs.append(qkv.new_zeros(len(qkv) - self._blocks[-1].end, query * size))
+        return torch.cat(outputs)
 
     def one_token(self, q: Tensor, kv: Tensor, prefixes: Sequence[KeysValues]) -> Tensor:
         query, key, size = self._heads
@@ -142,7 +143,7 @@ class _DeviceBlock:
     def __init__(self, block: Block, lengths: np.ndarray, device: torch.device) -> None:
         self.first, self.last, self.slot, self.before = block.first, block.last, block.slot, block.before
         self.longest = block.longest
-        self._start, self._end = block.start, block.end
+        self._start, self.end = block.start, block.end
         self._rows = self._kept = self.padding = None
         if block.rows is not None and block.kept is not None:
             self._rows = on_device(block.rows, device)
@@ -152,7 +153,7 @@ class _DeviceBlock:
 
     def padded(self, rows: Tensor) -> Tensor:
         """(tokens, heads, size) -> (sequences, longest, heads, size)"""
-        mine = rows[self._start : self._end] if self._rows is None else rows.index_select(0, self._rows)
+        mine = rows[self._start : self.end] if self._rows is None else rows.index_select(0, self._rows)
         return mine.view(self.last - self.first, self.longest, *rows.shape[1:])
 
     def packed(self, rows: Tensor) -> Tensor:

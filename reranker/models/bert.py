@@ -8,6 +8,7 @@ first, which alone is read.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -16,8 +17,9 @@ from torch.nn import functional
 from transformers import PretrainedConfig
 
 from reranker.encoding import PairLayout
+from reranker.models import ForwardPass
 from reranker.models.attention import Heads, attention_over
-from reranker.models.linear import LayerReader, Linear
+from reranker.models.linear import LayerReader, Linear, in_usual_rows
 from reranker.models.packed import Sequences
 from reranker.models.transfer import in_order, on_device
 from reranker.types import EncodedPairs, OffsetArray
@@ -65,7 +67,7 @@ class _Layer:
 
 
 class BertModel:
-    """See ScoringModel. Not thread-safe: one forward pass at a time."""
+    """See ScoringModel."""
 
     pads = False
 
@@ -93,15 +95,17 @@ class BertModel:
         self._pooler = reader.linear(pooler, width=width, out=width)
         self._head = reader.linear(head, width=width, out=1)
 
-    @torch.inference_mode()
-    def __call__(self, pairs: EncodedPairs) -> Tensor:
+    def prepare(self, pairs: EncodedPairs) -> ForwardPass:
         sequences = Sequences.lay([pairs.pair_ids(pair) for pair in range(len(pairs))])
-        types = self._token_types(sequences, pairs)
-        first = self._run(sequences, types)
-        return in_order(self._head(torch.tanh(self._pooler(first))), sequences)
+        return partial(self._logits, sequences, self._token_types(sequences, pairs))
 
     def forget(self) -> None:
         """It keeps nothing."""
+
+    @torch.inference_mode()
+    def _logits(self, sequences: Sequences, types: np.ndarray) -> Tensor:
+        first = self._run(sequences, types)
+        return in_order(self._head(torch.tanh(self._pooler(first))), sequences)
 
     def _run(self, sequences: Sequences, types: np.ndarray) -> Tensor:
         """Hidden state of each sequence's first token, (sequences, width)."""
@@ -110,7 +114,7 @@ class BertModel:
         x = functional.embedding(on_device(sequences.ids, device), self._words)
         x += functional.embedding(on_device(types, device), self._types)
         x += functional.embedding(on_device(self._positions(sequences), device), self._places)
-        x = self._norm(x)
+        x = in_usual_rows(self._norm(x))
         first = on_device(sequences.starts[:-1], device)
         query, _, size = self._heads
         for number, layer in enumerate(self._layers):

@@ -5,6 +5,7 @@ is no pad token, and pools the right token here. Other models are called as they
 """
 
 import inspect
+from functools import partial
 
 import numpy as np
 import torch
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from reranker.encoding import PairLayout
+from reranker.models import ForwardPass
 from reranker.types import EncodedPairs
 
 # Encoders that are known to honour an attention mask on the right. Any other architecture that is not causal gets
@@ -23,7 +25,7 @@ _MASKED_ENCODERS = frozenset(
 
 
 class GenericModel:
-    """See ScoringModel. Not thread-safe: one forward pass at a time."""
+    """See ScoringModel."""
 
     pads = True
 
@@ -39,14 +41,17 @@ class GenericModel:
         self._has_types = "token_type_ids" in accepted and getattr(config, "type_vocab_size", 0) > 1
         self._extra = {"use_cache": False} if "use_cache" in accepted else {}
 
+    def prepare(self, pairs: EncodedPairs) -> ForwardPass:
+        return partial(self._run, pairs)
+
     @torch.inference_mode()
-    def __call__(self, pairs: EncodedPairs) -> Tensor:
+    def _run(self, pairs: EncodedPairs) -> Tensor:
         lengths = pairs.lengths
         if not self._maskable and len(set(lengths.tolist())) > 1:
             logits = torch.empty(len(pairs))
             for length in np.unique(lengths):
                 same = np.flatnonzero(lengths == length)
-                logits[torch.from_numpy(same)] = self(pairs.take(same)).cpu()
+                logits[torch.from_numpy(same)] = self._run(pairs.take(same)).cpu()
             return logits
         device = next(self._module.parameters()).device
         ids = np.full((len(pairs), int(lengths.max())), self._pad_token_id or 0, dtype=np.int64)

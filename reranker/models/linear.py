@@ -20,6 +20,8 @@ Activation = Literal["silu", "gelu", "relu"]
 
 _USUAL_ROWS = 2048  # for which oneDNN chooses its blocks; any number of rows works
 
+_ROWS_STEP = 32
+
 _ONEDNN = {"silu": ("swish", ""), "gelu": ("gelu", "none"), "relu": ("relu", "")}
 _TORCH: dict[str, Callable[[Tensor], Tensor]] = {
     "silu": functional.silu,
@@ -81,6 +83,15 @@ class LayerReader:
 
     def _read(self, names: list[str], shape: tuple[int, ...]) -> Tensor:
         return self._weights.read(*names, shape=shape, dtype=self._dtype, device=self._device)
+
+
+def in_usual_rows(x: Tensor) -> Tensor:
+    """x: (tokens, ...), with rows of zeros below where they save time.
+
+    oneDNN makes a kernel for each number of rows it has not seen, which takes as long as 20 tokens more.
+    """
+    missing = -len(x) % _ROWS_STEP if fuses(x.dtype, x.device) else 0
+    return torch.cat((x, x.new_zeros(missing, *x.shape[1:]))) if missing else x
 
 
 def fuses(dtype: torch.dtype, device: torch.device) -> bool:

@@ -11,6 +11,7 @@ What it leaves out, and why the logits stay the same:
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -20,8 +21,9 @@ from transformers import PretrainedConfig
 from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding
 
 from reranker.memory import PREFIX_CACHE_TOKENS, PREFIX_PASS_TOKENS
+from reranker.models import ForwardPass
 from reranker.models.attention import Heads, KeysValues, attention_over
-from reranker.models.linear import LayerReader, Linear
+from reranker.models.linear import LayerReader, Linear, in_usual_rows
 from reranker.models.packed import Sequences
 from reranker.models.prefixes import Layers, PrefixCache
 from reranker.models.transfer import in_order, on_device
@@ -66,7 +68,7 @@ class _Layer:
 
 
 class LlamaModel:
-    """See ScoringModel. Not thread-safe: one forward pass at a time."""
+    """See ScoringModel."""
 
     pads = False
 
@@ -87,15 +89,18 @@ class LlamaModel:
         self._cos, self._sin = _rotations(config, max_pair_tokens, like=self._embedding)
         self._prefixes = PrefixCache(PREFIX_CACHE_TOKENS)
 
-    @torch.inference_mode()
-    def __call__(self, pairs: EncodedPairs) -> Tensor:
+    def prepare(self, pairs: EncodedPairs) -> ForwardPass:
+        """Computes the prefixes that are not known yet."""
         sequences, prefix_ids = self._split(pairs)
-        known = self._known_prefixes(prefix_ids)
-        hidden, _ = self._run(sequences, known, keep=False)
-        return in_order(self._head(self._normed(hidden, self._norm)), sequences)
+        return partial(self._logits, sequences, self._known_prefixes(prefix_ids))
 
     def forget(self) -> None:
         self._prefixes.clear()
+
+    @torch.inference_mode()
+    def _logits(self, sequences: Sequences, prefixes: list[Layers]) -> Tensor:
+        hidden, _ = self._run(sequences, prefixes, keep=False)
+        return in_order(self._head(self._normed(hidden, self._norm)), sequences)
 
     def _split(self, pairs: EncodedPairs) -> tuple[Sequences, list[IntArray]]:
         """What each pair computes itself, and the prefixes that are computed once, by slot.
@@ -132,6 +137,7 @@ class LlamaModel:
         text = np.flatnonzero(ids != self._pad_token_id)
         return int(text[-1]) if len(text) else -1
 
+    @torch.inference_mode()
     def _known_prefixes(self, prefix_ids: list[IntArray]) -> list[Layers]:
         """Keys and values by slot, then layer; those not in the cache are computed, in passes of bounded size."""
         found = [self._prefixes.get(ids) for ids in prefix_ids]
@@ -161,8 +167,8 @@ class LlamaModel:
         attention = attention_over(sequences, self._heads, causal=True, like=self._embedding)
         positions = on_device(sequences.positions, device)
         last = on_device(sequences.starts[1:] - 1, device)
-        cos, sin = self._cos.index_select(0, positions), self._sin.index_select(0, positions)
-        x = functional.embedding(on_device(sequences.ids, device), self._embedding)
+        cos, sin = (in_usual_rows(table.index_select(0, positions)) for table in (self._cos, self._sin))
+        x = in_usual_rows(functional.embedding(on_device(sequences.ids, device), self._embedding))
         query, key, _ = self._heads
         kept: Layers = []
         for number, layer in enumerate(self._layers):

@@ -5,6 +5,7 @@ Pure index arithmetic in numpy; the forwards turn it into tensors.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -85,16 +86,17 @@ class Block:
         return self.last - self.first
 
 
-def blocks(sequences: Sequences, max_scores: int) -> Iterator[Block]:
+def blocks(sequences: Sequences, max_scores: int, step: int = 1) -> Iterator[Block]:
     """Blocks that cover all sequences in order.
 
     max_scores: bound on a block's attention scores of one head, sequences * longest * keys; a longer sequence is a
-    block of its own. Within a block, padding is what the shorter sequences lack.
+    block of its own. step: a block's `longest` is a multiple of it. Within a block, padding is what the shorter
+    sequences lack.
     """
     lengths = sequences.lengths
     first = 0
     while first < len(sequences):
-        longest, before = int(lengths[first]), int(sequences.before[first])
+        longest, before = math.ceil(lengths[first] / step) * step, int(sequences.before[first])
         fits = max(1, max_scores // (longest * (before + longest)))
         same = np.flatnonzero(sequences.slot[first:] != sequences.slot[first])
         last = first + min(fits, int(same[0]) if len(same) else len(sequences) - first)

@@ -96,7 +96,7 @@ def test_logits_are_hugging_faces(config: PretrainedConfig, exact_matmul: None) 
 
     def plain() -> np.ndarray:
         model = GenericModel(module, LAYOUT)
-        return np.concatenate([model(pair).cpu().numpy() for pair in one_by_one])
+        return np.concatenate([model.prepare(pair)().cpu().numpy() for pair in one_by_one])
 
     truth = plain()
     ours = {

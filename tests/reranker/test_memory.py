@@ -8,7 +8,7 @@ from transformers import BertConfig, LlamaConfig, PretrainedConfig
 
 from reranker.engine import choose_batch_tokens
 from reranker.errors import CheckpointError
-from reranker.memory import CARD_BATCH_TOKENS, CPU_BATCH_TOKENS, MemoryPlan
+from reranker.memory import CARD_BATCH_TOKENS, CPU_BATCH_TOKENS, CPU_LANE_TOKENS, MemoryPlan
 from reranker.roofline import ModelShape
 from reranker.settings import EngineSettings
 
@@ -57,11 +57,12 @@ def test_an_encoder_keeps_no_prefixes_and_a_cpu_no_reserve() -> None:
 
 @pytest.mark.parametrize("config", [LlamaConfig(num_hidden_layers=1, hidden_size=64), PretrainedConfig()])
 def test_settings_decide_and_a_budget_below_one_pair_is_refused(config: PretrainedConfig) -> None:
-    def chosen(max_batch_tokens: int | None) -> int:
+    def chosen(max_batch_tokens: int | None, lanes: int = 1) -> int:
         settings = EngineSettings(max_batch_tokens=max_batch_tokens)
-        return choose_batch_tokens(settings, config, 228, torch.float32, "cpu")
+        return choose_batch_tokens(settings, config, 228, torch.float32, "cpu", lanes)
 
     assert chosen(None) == CPU_BATCH_TOKENS
+    assert chosen(None, lanes=8) == 8 * CPU_LANE_TOKENS
     assert chosen(5000) == 5000
     with pytest.raises(CheckpointError, match="max_batch_tokens 100 does not hold one pair of 228 tokens"):
         chosen(100)

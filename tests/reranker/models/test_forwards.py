@@ -112,9 +112,9 @@ def ids(max_size: int) -> st.SearchStrategy[list[int]]:
 @given(pairs=any_pairs())
 def test_logits_are_the_plain_forwards(name: str, pairs: EncodedPairs) -> None:
     fast, plain = both(name)
-    expected = np.concatenate([plain(pairs.take(np.array([n]))).numpy() for n in range(len(pairs))])
-    assert fast(pairs).numpy() == pytest.approx(expected, abs=1e-4)
-    assert fast(pairs).numpy() == pytest.approx(expected, abs=1e-4)  # with every prefix in the cache
+    expected = np.concatenate([plain.prepare(pairs.take(np.array([n])))().numpy() for n in range(len(pairs))])
+    assert fast.prepare(pairs)().numpy() == pytest.approx(expected, abs=1e-4)
+    assert fast.prepare(pairs)().numpy() == pytest.approx(expected, abs=1e-4)  # with every prefix in the cache
 
 
 def test_prefixes_beyond_one_pass_and_shards_with_the_same_query_are_scored_alike() -> None:
@@ -135,7 +135,7 @@ def test_prefixes_beyond_one_pass_and_shards_with_the_same_query_are_scored_alik
 
     prefixes = random.integers(0, 60, (60, 70), dtype=np.int32)  # 4,200 tokens: two passes, and more than is kept
     pairs = EncodedPairs.concat([shard(prefixes), shard(prefixes)])
-    assert fast(pairs).numpy() == pytest.approx(plain(pairs).numpy(), abs=1e-4)
+    assert fast.prepare(pairs)().numpy() == pytest.approx(plain.prepare(pairs)().numpy(), abs=1e-4)
 
 
 @pytest.mark.parametrize("name", ["llama 3", "bert"])
@@ -151,7 +151,7 @@ def test_the_weights_of_the_test_do_tell_pairs_apart(name: str) -> None:
         candidate_of=np.arange(len(passages), dtype=np.int32),
         truncated=np.zeros(len(passages), dtype=bool),
     )
-    assert np.ptp(fast(pairs).numpy()) > 0.1
+    assert np.ptp(fast.prepare(pairs)().numpy()) > 0.1
 
 
 def quantized() -> PretrainedConfig:

@@ -33,14 +33,17 @@ def test_every_sequence_stands_whole_where_origin_says(given_laid: tuple) -> Non
         assert sequences.positions[start:end].tolist() == list(range(first, first + end - start))
 
 
-@given(laid(), st.integers(1, 3000))
-def test_blocks_cover_all_keep_their_bound_and_unpad_what_they_pad(given_laid: tuple, max_scores: int) -> None:
+@given(laid(), st.integers(1, 3000), st.integers(1, 8))
+def test_blocks_cover_all_keep_their_bound_and_unpad_what_they_pad(
+    given_laid: tuple, max_scores: int, step: int
+) -> None:
     sequences, _, _ = given_laid
     covered = []
-    for block in blocks(sequences, max_scores):
+    for block in blocks(sequences, max_scores, step):
         covered += range(block.first, block.last)
         assert set(sequences.slot[block.first : block.last]) == {block.slot}
-        assert block.longest == sequences.lengths[block.first : block.last].max()
+        assert 0 <= block.longest - sequences.lengths[block.first : block.last].max() < step
+        assert block.longest % step == 0
         assert block.count * block.longest * (block.before + block.longest) <= max_scores or block.count == 1
         packed = sequences.ids[block.start : block.end]
         if block.rows is None:
