@@ -110,7 +110,9 @@ def load_encoder(settings: CheckpointSettings, files: CheckpointFiles | None = N
         max_pair_tokens = settings.max_pair_tokens
     if max_pair_tokens > longest:
         raise CheckpointError(f"max_pair_tokens {max_pair_tokens} exceeds the {longest} that {files.name} reads")
-    return PairEncoder(tokenizer, template_named(template), max_pair_tokens)
+    # An adapter may bring rows of its own, which the base's config does not count.
+    embeddings = getattr(config.get_text_config(), "vocab_size", None) if files.base is None else None
+    return PairEncoder(tokenizer, template_named(template), max_pair_tokens, embeddings)
 
 
 def load_config(files: CheckpointFiles, *, trust_remote_code: bool = False) -> PretrainedConfig:

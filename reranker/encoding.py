@@ -8,6 +8,7 @@ computed from the lengths.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -67,9 +68,19 @@ class PairLayout:
 
 
 class PairEncoder:
-    """Encodes pairs as one checkpoint wants them. Safe to call from several threads."""
+    """Encodes pairs as one checkpoint wants them. Safe to call from several threads.
 
-    def __init__(self, tokenizer: PreTrainedTokenizerBase, template: PromptTemplate, max_pair_tokens: int) -> None:
+    embeddings: token ids that the model knows, from 0; None where that is not known. A tokenizer may have been given
+    a token that the model was not (a pad token, most often): a text that spells it is read as any other text.
+    """
+
+    def __init__(
+        self,
+        tokenizer: PreTrainedTokenizerBase,
+        template: PromptTemplate,
+        max_pair_tokens: int,
+        embeddings: int | None = None,
+    ) -> None:
         if not tokenizer.is_fast:
             raise CheckpointError("its tokenizer has no tokenizer.json: save it once as a fast tokenizer")
         self.template = template
@@ -83,7 +94,7 @@ class PairEncoder:
             )
         self._cut_left = tokenizer.truncation_side == "left"
         # A copy, because truncation and padding are state of the backend and the caller may set them.
-        self._backend = Tokenizer.from_str(tokenizer.backend_tokenizer.to_str())
+        self._backend = _known_to_the_model(tokenizer.backend_tokenizer, embeddings)
         self._backend.no_truncation()
         self._backend.no_padding()
         self._backend.encode_special_tokens = tokenizer.split_special_tokens
@@ -157,6 +168,20 @@ class PairEncoder:
         ends = [*starts[1:], len(text)]
         pieces = [text[start:end] for start, end in zip(starts, ends, strict=True)]
         return pieces[:MAX_WINDOWS], len(pieces) > MAX_WINDOWS
+
+
+def _known_to_the_model(backend: Tokenizer, embeddings: int | None) -> Tokenizer:
+    """A copy without added tokens beyond the embeddings. Raises CheckpointError where words lie beyond them."""
+    words, text = backend.get_vocab_size(with_added_tokens=False), backend.to_str()
+    if embeddings is not None and words > embeddings:
+        raise CheckpointError(
+            f"its tokenizer has {words} words, its model {embeddings}: they do not belong to each other"
+        )
+    if embeddings is None or all(token < embeddings for token in backend.get_added_tokens_decoder()):
+        return Tokenizer.from_str(text)
+    parts = json.loads(text)
+    parts["added_tokens"] = [token for token in parts["added_tokens"] if token["id"] < embeddings]
+    return Tokenizer.from_str(json.dumps(parts))
 
 
 def longest_first(

@@ -1,5 +1,6 @@
 """Token ids are those of Hugging Face's own call, for any texts and any length."""
 
+import copy
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -146,3 +147,23 @@ def test_what_lies_beyond_the_last_window_is_flagged(windowed: Callable[..., tup
     texts, _, cut = windowed("when", [Passage("tide " * 48 * MAX_WINDOWS)])
     assert len(texts) == MAX_WINDOWS
     assert all(cut)
+
+
+def test_a_spelled_token_that_the_model_was_never_given_is_read_as_text(llama: Path) -> None:
+    """Else its id would index beyond the embeddings: an exception on a CPU, and on CUDA the end of the process."""
+    tokenizer = copy.deepcopy(tokenizer_of(str(llama)))
+    rows = len(tokenizer)
+    tokenizer.add_special_tokens({"pad_token": "[PAD]"})
+    spelled = [Passage("tide [PAD] table")]
+
+    unguarded = PairEncoder(tokenizer, DEAR, 64).encode("q [PAD]", spelled)
+    guarded = PairEncoder(tokenizer, DEAR, 64, embeddings=rows).encode("q [PAD]", spelled)
+
+    assert unguarded.pair_ids(0).max() == rows
+    expected = PairEncoder(tokenizer_of(str(llama)), DEAR, 64).encode("q [PAD]", spelled)
+    assert guarded.pair_ids(0).tolist() == expected.pair_ids(0).tolist()
+
+
+def test_a_tokenizer_with_more_words_than_the_model_is_refused(llama: Path) -> None:
+    with pytest.raises(CheckpointError, match=r"its tokenizer has \d+ words, its model 100: they do not belong"):
+        PairEncoder(tokenizer_of(str(llama)), DEAR, 64, embeddings=100)

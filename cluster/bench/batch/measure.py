@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import statistics
 import subprocess
 import sys
@@ -78,7 +79,7 @@ def _throughput(settings: BatchBenchSettings, scratch: Path, console: Console) -
         console.print(f"throughput, round {number + 1} of {settings.rounds}")
         with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as own_process:
             engine = own_process.submit(engine_pairs_per_s, job, scratch / "plan").result()
-        report, _ = _run(job.model_copy(update={"output": scratch / f"job-{number}"}), cpus=4)
+        report, _ = _run(job.model_copy(update={"output": scratch / f"job-{number}"}), cpus=_own_cores())
         run = report["this_run"]
         rounds.append(
             {
@@ -112,6 +113,10 @@ def engine_pairs_per_s(settings: BatchSettings, plan_directory: Path) -> float:
         loaded.engine.forget()
         loaded.engine.score(pairs)
     return int(plan.pairs[1:].sum()) / (time.monotonic() - started)
+
+
+def _own_cores() -> int:
+    return len(os.sched_getaffinity(0))
 
 
 def _memory(rows: int, scratch: Path, console: Console) -> dict[str, Any]:
