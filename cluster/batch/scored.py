@@ -29,7 +29,7 @@ class Scale:
     dtype: str
     device: str
     max_batch_tokens: int
-    lanes: int
+    lanes: int = 1  # as many as there were before there were several
 
 
 @dataclass(frozen=True, slots=True)

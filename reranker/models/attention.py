@@ -20,6 +20,8 @@ from reranker.models.transfer import on_device
 
 # Attention scores of a block, all heads: 2 MB of float32, which a core's cache holds; a card wants large blocks.
 _CPU_BLOCK_SCORES, _CARD_BLOCK_SCORES = 2**19, 2**26
+# oneDNN makes a kernel for each shape it has not seen: lengths in steps are few, and soon all are known.
+_CPU_LENGTH_STEP = 8
 
 
 class Heads(NamedTuple):
@@ -79,7 +81,8 @@ class BlockAttention:
     def __init__(self, sequences: Sequences, heads: Heads, *, causal: bool, device: torch.device) -> None:
         self._heads = heads
         self._scale = 1 / math.sqrt(heads.size)
-        scores, step = (_CPU_BLOCK_SCORES, 8) if device.type == "cpu" else (_CARD_BLOCK_SCORES, 1)
+        on_cpu = device.type == "cpu"
+        scores, step = (_CPU_BLOCK_SCORES, _CPU_LENGTH_STEP) if on_cpu else (_CARD_BLOCK_SCORES, 1)
         self._blocks = [
             _DeviceBlock(block, sequences.lengths[block.first : block.last], device)
             for block in blocks(sequences, scores // heads.query, step)
