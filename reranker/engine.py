@@ -97,7 +97,7 @@ def load_engine(
     """Put a checkpoint's weights on a device. Sets this process's torch threads. Raises CheckpointError."""
     if settings.simulated_tokens_per_s is not None:
         return Engine(SimulatedModel(settings.simulated_tokens_per_s), settings.max_batch_tokens or CPU_BATCH_TOKENS)
-    threads = settings.threads or len(os.sched_getaffinity(0))
+    threads = choose_threads(settings)
     torch.set_num_threads(threads)
     device = choose_device(checkpoint.device)
     config = load_config(files, trust_remote_code=checkpoint.trust_remote_code)
@@ -154,6 +154,11 @@ def choose_lanes(settings: EngineSettings, config: PretrainedConfig, max_pair_to
     """How many passes run side by side: one for each thread of a CPU; a card runs one, and so does a padded model."""
     if device != "cpu" or settings.forward == "plain" or why_plain(config, max_pair_tokens) is not None:
         return 1
+    return choose_threads(settings)
+
+
+def choose_threads(settings: EngineSettings) -> int:
+    """CPU threads that score: what the settings say, else every core this process may use."""
     return settings.threads or len(os.sched_getaffinity(0))
 
 

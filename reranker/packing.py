@@ -17,7 +17,7 @@ def pack(lengths: NDArray[np.integer], max_batch_tokens: int, *, padded: bool) -
     keep input order, so the result is a pure function of the lengths.
     """
     batches: list[NDArray[np.intp]] = []
-    order = np.argsort(-lengths.astype(np.int64), kind="stable")
+    order = _longest_first(lengths)
     start = 0
     while start < len(order):
         rest = lengths[order[start:]].astype(np.int64)
@@ -34,10 +34,14 @@ def pack_evenly(lengths: NDArray[np.integer], batch_tokens: int, workers: int) -
     lengths: (pairs,), tokens of each pair. A batch has at most `batch_tokens` and one pair more. Every pair is in
     exactly one batch, ties keep input order, and no batch is empty: few pairs give fewer batches.
     """
-    order = np.argsort(-lengths.astype(np.int64), kind="stable")
+    order = _longest_first(lengths)
     ends = np.cumsum(lengths[order].astype(np.int64))
     total = int(ends[-1]) if len(ends) else 0
     count = workers * max(1, math.ceil(total / (batch_tokens * workers)))
     middles = ends - lengths[order] / 2
     cuts = np.searchsorted(middles, total / count * np.arange(1, count))
     return [batch for batch in np.split(order, cuts) if len(batch)]
+
+
+def _longest_first(lengths: NDArray[np.integer]) -> NDArray[np.intp]:
+    return np.argsort(-lengths.astype(np.int64), kind="stable")

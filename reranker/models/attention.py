@@ -104,8 +104,9 @@ class BlockAttention:
             out = self._attend(q.reshape(count * key, -1, size), x[:, :, query:], block, prefixes, mask)
             out = out.view(count, query, longest, size).transpose(1, 2).reshape(count * longest, query * size)
             outputs.append(block.packed(out))
-        outputs.append(qkv.new_zeros(len(qkv) - self._blocks[-1].end, query * size))
-        return torch.cat(outputs)
+        if below := len(qkv) - self._blocks[-1].end:  # rows that belong to no sequence
+            outputs.append(qkv.new_zeros(below, query * size))
+        return torch.cat(outputs) if len(outputs) > 1 else outputs[0]
 
     def one_token(self, q: Tensor, kv: Tensor, prefixes: Sequence[KeysValues]) -> Tensor:
         query, key, size = self._heads

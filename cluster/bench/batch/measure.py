@@ -75,11 +75,12 @@ def _throughput(settings: BatchBenchSettings, scratch: Path, console: Console) -
         }
     )
     rounds = []
+    cores = len(os.sched_getaffinity(0))
     for number in range(settings.rounds):
         console.print(f"throughput, round {number + 1} of {settings.rounds}")
         with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as own_process:
             engine = own_process.submit(engine_pairs_per_s, job, scratch / "plan").result()
-        report, _ = _run(job.model_copy(update={"output": scratch / f"job-{number}"}), cpus=_own_cores())
+        report, _ = _run(job.model_copy(update={"output": scratch / f"job-{number}"}), cpus=cores)
         run = report["this_run"]
         rounds.append(
             {
@@ -113,10 +114,6 @@ def engine_pairs_per_s(settings: BatchSettings, plan_directory: Path) -> float:
         loaded.engine.forget()
         loaded.engine.score(pairs)
     return int(plan.pairs[1:].sum()) / (time.monotonic() - started)
-
-
-def _own_cores() -> int:
-    return len(os.sched_getaffinity(0))
 
 
 def _memory(rows: int, scratch: Path, console: Console) -> dict[str, Any]:
