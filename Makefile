@@ -35,7 +35,7 @@ endif
 	@touch $@
 
 demo: .venv
-	$(BIN)/python -m cluster.demo
+	$(BIN)/python -m cluster.local.demo
 
 serve: .venv
 	set -a; . ./serve.env; exec $(BIN)/serve run serve_config.laptop.yaml

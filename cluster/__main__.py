@@ -1,5 +1,5 @@
 """`python -m cluster` is the `reranker` command."""
 
-from cluster.cli import main
+from cluster.cli.main import main
 
 main()

@@ -19,7 +19,7 @@ from typing import Any
 
 from ray.serve.config import AutoscalingContext
 
-from reranker.autoscaling import Autoscaler, AutoscalingSettings, Growth, Observation
+from reranker.scheduling.autoscaling import Autoscaler, AutoscalingSettings, Growth, Observation
 
 log = logging.getLogger("ray.serve")
 

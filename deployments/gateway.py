@@ -16,12 +16,11 @@ from ray import serve
 from ray.serve.handle import DeploymentHandle
 
 from deployments.capacity import Capacity
-from deployments.http import build_http
+from deployments.http.routes import build_http
 from deployments.settings import AppSettings
 from deployments.shard_client import ShardClient
 from deployments.sharding import shard
-from reranker.admission import Admission, Held
-from reranker.distinct import distinct
+from reranker.deduplicate import distinct
 from reranker.errors import (
     DeadlineExceeded,
     EmptyField,
@@ -31,8 +30,9 @@ from reranker.errors import (
     TooManyCandidates,
     UnknownModel,
 )
-from reranker.estimate import TokenEstimate
 from reranker.ranking import check_not_cut, ranked
+from reranker.scheduling.admission import Admission, Held
+from reranker.scheduling.token_estimate import TokenEstimate
 from reranker.types import CandidateScores, IntArray, ModelDescription, Passage, RerankOutcome, RerankRequest, Ticket
 
 # Of a request's time: what a partial answer needs for the way back.

@@ -15,8 +15,8 @@ import logging
 from starlette.middleware import Middleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from deployments.dialects import ROUTES
-from reranker.retry_budget import RetryBudget
+from deployments.http.dialects import ROUTES
+from reranker.scheduling.retry_budget import RetryBudget
 from reranker.settings import LimitsSettings
 
 log = logging.getLogger("ray.serve")

@@ -12,7 +12,7 @@ import ray
 from torch import AcceleratorError
 
 from deployments.scoring_loop import LoopStopped, ScoringLoop
-from reranker.device_thread import device_thread
+from reranker.engine.device_thread import device_thread
 from reranker.errors import FidelityError, NonFiniteLogit
 from reranker.fidelity import VerifiedEngine, load_verified
 from reranker.settings import CheckpointSettings, EngineSettings

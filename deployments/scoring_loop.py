@@ -10,10 +10,10 @@ from concurrent.futures import Executor
 
 import numpy as np
 
-from reranker.device_thread import device_thread
+from reranker.engine.device_thread import device_thread
 from reranker.errors import DeadlineExceeded, NonFiniteLogit
-from reranker.scheduler import Batch, Job, TokenBudgetQueue
-from reranker.throughput import Throughput
+from reranker.scheduling.queue import Batch, Job, TokenBudgetQueue
+from reranker.scheduling.throughput import Throughput
 from reranker.types import EncodedPairs, FloatArray, Ticket
 
 STALLED_TIMES = 10.0

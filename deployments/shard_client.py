@@ -11,10 +11,10 @@ from typing import Any
 from ray.serve.exceptions import BackPressureError
 from ray.serve.handle import DeploymentHandle
 
-from deployments.faults import cause_of, replica_was_lost
+from deployments.replica_errors import cause_of, replica_was_lost
 from deployments.settings import ShardSettings
 from reranker.errors import NonFiniteLogit, Overloaded, RerankerError, Unavailable
-from reranker.retry_budget import RetryBudget
+from reranker.scheduling.retry_budget import RetryBudget
 from reranker.types import Passage, ShardScores, Ticket, Truncation
 
 log = logging.getLogger("ray.serve")

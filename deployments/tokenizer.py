@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Sequence
 
-from reranker.checkpoint import load_encoder
+from reranker.checkpoints.files import load_encoder
 from reranker.settings import CheckpointSettings
 from reranker.types import EncodedPairs, Passage, Truncation
 

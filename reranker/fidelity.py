@@ -11,10 +11,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from reranker.card import CheckpointCard, GoldenPair
-from reranker.checkpoint import load_encoder, locate
+from reranker.checkpoints.files import load_encoder, locate
+from reranker.checkpoints.manifest import CheckpointCard, GoldenPair
 from reranker.encoding import PairEncoder
-from reranker.engine import HALF_PRECISION, Engine, load_engine
+from reranker.engine.engine import HALF_PRECISION, Engine, load_engine
 from reranker.errors import FidelityError
 from reranker.settings import CheckpointSettings, EngineSettings
 from reranker.types import EncodedPairs, ModelDescription, Passage

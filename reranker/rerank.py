@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from reranker.distinct import distinct
+from reranker.deduplicate import distinct
 from reranker.errors import InvalidField
 from reranker.fidelity import load_verified
 from reranker.ranking import best_first, check_not_cut, ranked

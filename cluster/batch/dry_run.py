@@ -14,15 +14,15 @@ import ray
 from rich.console import Console
 from rich.table import Table
 
-from cluster.batch.encode_stage import EncodeStage
 from cluster.batch.pipeline import ENCODER_CPUS, SCORER_CPUS, needs_card, scorers
 from cluster.batch.plan import Plan, make_plan
-from cluster.batch.read_stage import read_stage
-from cluster.batch.score_stage import ScoreStage
 from cluster.batch.scored import ScoredUnit
 from cluster.batch.session import ray_session
 from cluster.batch.settings import BatchSettings
-from reranker.checkpoint import load_encoder
+from cluster.batch.stages.encode import EncodeStage
+from cluster.batch.stages.read import read_stage
+from cluster.batch.stages.score import ScoreStage
+from reranker.checkpoints.files import load_encoder
 
 _SAMPLE_SECONDS = 10.0
 """Units are scored until this long has passed; one at least."""

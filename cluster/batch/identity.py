@@ -6,8 +6,8 @@ from importlib.metadata import version
 from typing import Any
 
 from cluster.batch.settings import BatchSettings
-from reranker import fingerprint
-from reranker.checkpoint import CheckpointFiles
+from reranker.checkpoints import fingerprint
+from reranker.checkpoints.files import CheckpointFiles
 from reranker.errors import JobRefused
 
 Identity = dict[str, Any]

@@ -17,8 +17,8 @@ import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from cluster.batch.bad_rows import BadRows
 from cluster.batch.identity import identity_of, refuse_other
+from cluster.batch.inputs.bad_rows import BadRows
 from cluster.batch.output import BatchOutput, refuse_used
 from cluster.batch.pipeline import scored_units, scorers
 from cluster.batch.plan import Plan, make_plan
@@ -26,10 +26,10 @@ from cluster.batch.report import BatchReport, Clock, this_run
 from cluster.batch.scored import ScoredUnit
 from cluster.batch.session import ray_session, refuse_unreachable
 from cluster.batch.settings import BatchSettings
-from reranker.allocator import give_back_freed_memory
-from reranker.checkpoint import load_encoder, locate
+from reranker.checkpoints.files import load_encoder, locate
+from reranker.engine.allocator import give_back_freed_memory
 from reranker.errors import InvalidFile
-from reranker.trec import write_atomically
+from reranker.ir.trec import write_atomically
 
 
 def run_batch(settings: BatchSettings, console: Console) -> BatchReport:

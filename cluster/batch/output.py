@@ -22,10 +22,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from cluster.batch.bad_rows import append_bad_rows
+from cluster.batch.inputs.bad_rows import append_bad_rows
 from cluster.batch.scored import Counts, Scale, ScoredUnit
 from reranker.errors import CannotWrite, InvalidFile, JobRefused
-from reranker.trec import write_atomically, write_run
+from reranker.ir.trec import write_atomically, write_run
 
 RUN_TAG = "dear-reranker"
 _OURS = "reranker"  # key of our facts in a part's metadata

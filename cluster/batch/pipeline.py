@@ -17,12 +17,12 @@ import ray
 from ray.data import ActorPoolStrategy, DataContext, Dataset, TaskPoolStrategy
 from ray.util.annotations import RayDeprecationWarning
 
-from cluster.batch.encode_stage import EncodeStage
 from cluster.batch.plan import Plan
-from cluster.batch.read_stage import read_stage
-from cluster.batch.score_stage import ScoreStage
 from cluster.batch.scored import ScoredUnit
 from cluster.batch.settings import BatchSettings
+from cluster.batch.stages.encode import EncodeStage
+from cluster.batch.stages.read import read_stage
+from cluster.batch.stages.score import ScoreStage
 
 # An actor that dies is started again this often, so a unit that kills its actor ends the job. How often a unit may be
 # tried is not bounded: until a lost node is known to be dead, each second costs one try of what was sent there.

@@ -16,12 +16,12 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from cluster.batch.bad_rows import BadRows
-from cluster.batch.passages import PassageReader, PassageWriter
+from cluster.batch.inputs.bad_rows import BadRows
+from cluster.batch.inputs.passages import PassageReader, PassageWriter
+from cluster.batch.inputs.sources import Candidates, Say, read_candidates
 from cluster.batch.settings import BatchSettings
-from cluster.batch.sources import Candidates, Say, read_candidates
 from reranker.errors import CannotWrite
-from reranker.trec import write_atomically
+from reranker.ir.trec import write_atomically
 from reranker.types import OffsetArray
 
 _SCHEMA = pa.schema([("query_id", pa.string()), ("query", pa.large_string()), ("places", pa.list_(pa.int64()))])

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 
 import pyarrow as pa
 
-from cluster.batch.bad_rows import BadRow
+from cluster.batch.inputs.bad_rows import BadRow
 
 RANKED_ROWS = pa.schema(
     [("query_id", pa.string()), ("docid", pa.string()), ("rank", pa.int32()), ("logit", pa.float32())]

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, Field, NonNegativeInt, PositiveInt, model_validator
 
 from reranker.errors import InvalidField
-from reranker.records import shown
+from reranker.ir.records import shown
 from reranker.settings import CheckpointSettings, EngineSettings, Settings
 
 Where = Annotated[str, BeforeValidator(lambda value: str(value) if isinstance(value, Path) else value)]

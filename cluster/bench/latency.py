@@ -19,11 +19,11 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from cluster.bench.contender import PEERS, ContenderProcess
-from cluster.local_graph import serving
-from reranker.checkpoint import load_encoder, locate
+from cluster.bench.engine.contender import PEERS, ContenderProcess
+from cluster.local.graph import serving
+from reranker.checkpoints.files import load_encoder, locate
+from reranker.ir.trec import iter_corpus, read_queries, read_run
 from reranker.settings import CheckpointSettings
-from reranker.trec import iter_corpus, read_queries, read_run
 
 WARM_UP_ROUNDS = 3
 PEER = PEERS["crossencoder"]

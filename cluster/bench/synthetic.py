@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColumn
 
 from reranker.errors import InvalidField
-from reranker.trec import iter_corpus
+from reranker.ir.trec import iter_corpus
 
 CORPUS = Path(__file__).parent.parent / "sample" / "corpus.jsonl"
 DTYPES = ("bfloat16", "float16", "float32")
@@ -22,7 +22,7 @@ def write_synthetic(shape: str, output: Path, console: Console, *, seed: int, dt
         raise InvalidField("--dtype", f"{dtype!r} is not known: use one of {', '.join(DTYPES)}")
     import torch
 
-    from reranker.synth import shape_named, synthesize
+    from reranker.checkpoints.synth import shape_named, synthesize
 
     sizes, weights_dtype = shape_named(shape), getattr(torch, dtype)
     texts = [passage.text for _, passage in iter_corpus(CORPUS)]

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from reranker.errors import InvalidFile
-from reranker.measures import Difference, Evaluation, differences, evaluate, ndcg_by_depth
-from reranker.trec import Qrels, Run
+from reranker.ir.measures import Difference, Evaluation, differences, evaluate, ndcg_by_depth
+from reranker.ir.trec import Qrels, Run
 
 MAIN_MEASURE = "nDCG@10"  # the one that tables of papers show, and by which queries win or lose
 

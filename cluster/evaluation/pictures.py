@@ -20,7 +20,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 from numpy.typing import NDArray
 
-from reranker.measures import Gain
+from reranker.ir.measures import Gain
 
 Values = NDArray[np.float64]
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from cluster.evaluation.collection import Collection
 from cluster.evaluation.comparison import Comparison, as_rows
-from reranker.measures import Difference
+from reranker.ir.measures import Difference
 
 FIRST_STAGE, RERANKED = "first stage", "reranked"
 

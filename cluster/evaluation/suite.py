@@ -16,7 +16,7 @@ from cluster.batch.settings import BatchSettings
 from cluster.evaluation.collection import Collection
 from cluster.evaluation.comparison import compare, refuse_strangers
 from cluster.evaluation.report import FIRST_STAGE, RERANKED, CollectionResult, SuiteReport
-from reranker.trec import read_qrels, read_run
+from reranker.ir.trec import read_qrels, read_run
 
 
 @dataclass(frozen=True, slots=True)

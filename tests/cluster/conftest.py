@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import pytest
 
-from cluster.cli import main
+from cluster.cli.main import main
 
 PASSAGES = ["Bread rises because of yeast.", "High tide is at noon.", "[bold]Low[/bold] tide — 6 h later."]
 

@@ -9,7 +9,7 @@ import pytest
 import ray
 from ray import serve
 
-from cluster.machines.host import free_port
+from cluster.local.host import free_port
 
 
 @pytest.fixture

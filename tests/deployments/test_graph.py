@@ -17,12 +17,12 @@ from ray.util import list_named_actors
 from deployments.app import build_app, gateway, scorer, tokenizer
 from deployments.settings import AppSettings
 from reranker import Reranker
-from reranker.checkpoint import load_module, load_tokenizer, locate
-from reranker.importing import import_checkpoint
+from reranker.checkpoints.files import load_module, load_tokenizer, locate
+from reranker.checkpoints.importing import import_checkpoint
+from reranker.checkpoints.reference import reference_logits
+from reranker.ir.trec import iter_corpus, read_queries, read_run
 from reranker.prompt import DEAR
-from reranker.reference import reference_logits
 from reranker.settings import CheckpointSettings
-from reranker.trec import iter_corpus, read_queries, read_run
 from reranker.types import Passage
 
 SAMPLE = Path(__file__).parents[2] / "cluster" / "sample"

@@ -10,9 +10,9 @@ import pytest
 import ray
 from ray import serve
 
-from cluster.machines.host import free_port
-from cluster.machines.processes import Session
-from tests.cluster.jobs import ray_directory
+from cluster.local.host import free_port
+from cluster.local.processes import Session
+from tests.cluster.batch.jobs import ray_directory
 from tests.faults.graph import Graph
 from tests.faults.load import Load
 from tests.faults.nodes import Nodes

@@ -11,8 +11,8 @@ from typing import Any
 from ray import serve
 from ray.exceptions import RayError
 
-from cluster.machines.deployment import APPLICATION
-from cluster.machines.replicas import Replica, look
+from cluster.local.deployment import APPLICATION
+from cluster.local.replicas import Replica, look
 from deployments.app import gateway, scorer, tokenizer
 from deployments.settings import AppSettings
 from tests.faults.faulty import FaultyScorer

@@ -9,11 +9,11 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from cluster.machines import processes
-from cluster.machines.host import free_port
-from cluster.machines.processes import Session
-from cluster.serve_environment import serve_environment
-from tests.cluster.jobs import wait_until
+from cluster.local import processes
+from cluster.local.environment import serve_environment
+from cluster.local.host import free_port
+from cluster.local.processes import Session
+from tests.cluster.batch.jobs import wait_until
 
 STORE_BYTES = 80 * 2**20  # Ray takes no less than 75 MB
 HEAD, CARD = "127.0.0.20", "card"

@@ -13,8 +13,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from cluster.machines.host import free_port
-from tests.cluster.jobs import ROOT, ray_directory
+from cluster.local.host import free_port
+from tests.cluster.batch.jobs import ROOT, ray_directory
 from tests.faults.conftest import PER_S
 from tests.faults.load import Load
 from tests.faults.nodes import Nodes, lose

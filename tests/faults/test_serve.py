@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from cluster.machines.processes import Session
+from cluster.local.processes import Session
 from tests.faults import victims
 from tests.faults.graph import Graph
 from tests.faults.load import Load

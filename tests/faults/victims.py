@@ -7,8 +7,8 @@ import signal
 from collections.abc import Sequence
 from pathlib import Path
 
-from cluster.machines import processes
-from cluster.machines.processes import Session
+from cluster.local import processes
+from cluster.local.processes import Session
 
 CONTROLLER = "ray::ServeController"
 PROXY = "ray::ProxyActor"

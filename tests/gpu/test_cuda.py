@@ -13,16 +13,16 @@ import pytest
 import torch
 from transformers import AutoModelForSequenceClassification, BertConfig, LlamaConfig, PretrainedConfig
 
+from reranker.checkpoints.weights import ModuleWeights
 from reranker.encoding import PairLayout
-from reranker.engine import Engine
-from reranker.memory import CARD_BATCH_TOKENS, MemoryPlan
-from reranker.models import ScoringModel
-from reranker.models.bert import BertModel
-from reranker.models.generic import GenericModel
-from reranker.models.llama import LlamaModel
-from reranker.roofline import ModelShape, needed_work
+from reranker.engine.engine import Engine
+from reranker.engine.memory import CARD_BATCH_TOKENS, MemoryPlan
+from reranker.engine.models import ScoringModel
+from reranker.engine.models.bert import BertModel
+from reranker.engine.models.huggingface import GenericModel
+from reranker.engine.models.llama import LlamaModel
+from reranker.engine.shape import ModelShape, needed_work
 from reranker.types import EncodedPairs, offsets
-from reranker.weights import ModuleWeights
 
 pytestmark = [
     pytest.mark.gpu,

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from transformers import PreTrainedTokenizerBase
 
-from reranker.checkpoint import EMBEDDED, load_tokenizer, locate
+from reranker.checkpoints.files import EMBEDDED, load_tokenizer, locate
 from reranker.encoding import MAX_WINDOWS, PairEncoder, longest_first
 from reranker.errors import CheckpointError
 from reranker.prompt import DEAR, PLAIN, PromptTemplate

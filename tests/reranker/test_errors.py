@@ -5,7 +5,7 @@ import pickle
 import pytest
 
 from reranker.errors import RerankerError
-from tests.deployments.test_refusals import EXAMPLES
+from tests.deployments.http.test_refusals import EXAMPLES
 
 
 @pytest.mark.parametrize("error", EXAMPLES.values(), ids=lambda error: type(error).__name__)

@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 from safetensors.torch import load_file, save_file
 
-from reranker.card import CheckpointCard, read_card, write_card
+from reranker.checkpoints.importing import GOLDEN_TEXTS, import_checkpoint
+from reranker.checkpoints.manifest import CheckpointCard, read_card, write_card
 from reranker.errors import CheckpointError, FidelityError
 from reranker.fidelity import load_verified
-from reranker.importing import GOLDEN_TEXTS, import_checkpoint
 from reranker.settings import CheckpointSettings, EngineSettings
 
 

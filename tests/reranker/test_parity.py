@@ -8,9 +8,9 @@ import pytest
 import torch
 from scipy import stats
 
-from reranker.checkpoint import EMBEDDED, load_module, load_tokenizer, locate
+from reranker.checkpoints.files import EMBEDDED, load_module, load_tokenizer, locate
+from reranker.checkpoints.reference import reference_logits
 from reranker.fidelity import VerifiedEngine, load_verified
-from reranker.reference import reference_logits
 from reranker.settings import CheckpointSettings, EngineSettings
 from reranker.types import EncodedPairs, FloatArray, Passage
 from tests.checkpoints import SAMPLE_TEXTS

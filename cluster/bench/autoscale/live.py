@@ -22,8 +22,8 @@ import yaml
 from cluster.bench.autoscale.figures import flaps
 from cluster.bench.autoscale.traces import make_trace
 from cluster.bench.workload import sample_requests
-from cluster.local_graph import LAPTOP_CONFIG
-from cluster.machines.host import free_port
+from cluster.local.graph import LAPTOP_CONFIG
+from cluster.local.host import free_port
 from reranker.errors import Unavailable
 
 POLICIES = ("ours", "default")

@@ -11,7 +11,7 @@ from cluster.bench.autoscale.figures import Figures, figures
 from cluster.bench.autoscale.policies import contenders
 from cluster.bench.autoscale.simulation import Run, Series, World, simulate
 from cluster.bench.autoscale.traces import Trace, make_trace
-from reranker.autoscaling import AutoscalingSettings
+from reranker.scheduling.autoscaling import AutoscalingSettings
 
 # So many times the replicas of the peak may be ordered, by any policy.
 _MOST = 4

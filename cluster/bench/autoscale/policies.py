@@ -18,7 +18,7 @@ from ray.serve.autoscaling_policy import (
 )
 from ray.serve.config import AutoscalingConfig, AutoscalingContext
 
-from reranker.autoscaling import Autoscaler, AutoscalingSettings, Observation
+from reranker.scheduling.autoscaling import Autoscaler, AutoscalingSettings, Observation
 
 _ID = DeploymentID(name="Scorer")
 

@@ -7,7 +7,7 @@ import random
 from pathlib import Path
 
 from cluster.bench.workload import SAMPLE, sample_requests
-from reranker.trec import iter_corpus, read_queries
+from reranker.ir.trec import iter_corpus, read_queries
 
 Inputs = dict[str, str]
 

@@ -18,9 +18,9 @@ from typing import Any
 
 from rich.console import Console
 
-from cluster.batch.encode_stage import encode_unit
 from cluster.batch.plan import make_plan, read_unit
 from cluster.batch.settings import BatchSettings
+from cluster.batch.stages.encode import encode_unit
 from cluster.bench.batch.inputs import CANDIDATES, Inputs, collection_inputs, large_inputs, realistic_inputs
 from cluster.bench.batch.processes import Memory, MemoryWatch
 from cluster.bench.machine import machine_facts

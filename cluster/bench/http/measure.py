@@ -10,8 +10,8 @@ from typing import Any
 
 from rich.console import Console
 
-from cluster.bench.http.bench import Bench, Outcome
-from cluster.bench.http.own_engine import OwnEngine
+from cluster.bench.http.context import Bench, Outcome
+from cluster.bench.http.engine_baseline import OwnEngine
 from cluster.bench.http.peers import OURS, Target, peer_named, reach
 from cluster.bench.http.picture import draw
 from cluster.bench.http.report import print_report
@@ -19,7 +19,7 @@ from cluster.bench.http.scenarios import SCENARIOS
 from cluster.bench.http.settings import HttpBenchSettings
 from cluster.bench.http.texts import Texts
 from cluster.bench.machine import machine_facts
-from cluster.local_graph import local_graph
+from cluster.local.graph import local_graph
 from reranker.settings import CheckpointSettings, EngineSettings
 
 # Serve reads these from the environment alone. The gateway's replica then listens on a port of its own as well.

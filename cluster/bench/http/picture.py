@@ -17,7 +17,7 @@ from matplotlib.figure import Figure, SubFigure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from cluster.bench.http import figures
-from cluster.bench.http.bench import Outcome
+from cluster.bench.http.context import Outcome
 from cluster.bench.http.records import TOO_MANY, Row
 from cluster.bench.http.settings import HttpBenchSettings
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from cluster.bench.workload import PASSAGE_TOKENS, QUERY_TOKENS, SAMPLE, Windows, plain_tokenizer
-from reranker.trec import iter_corpus, read_queries
+from reranker.ir.trec import iter_corpus, read_queries
 
 _PASSAGES = 8_000
 _QUERIES = 64

@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 
 from cluster.batch.identity import Identity, identity_of, refuse_other
-from reranker.checkpoint import CheckpointFiles, locate
+from reranker.checkpoints.files import CheckpointFiles, locate
+from reranker.checkpoints.fingerprint import of_checkpoint, of_content
 from reranker.errors import InvalidFile, JobRefused
-from reranker.fingerprint import of_checkpoint, of_content
 from reranker.settings import CheckpointSettings
-from tests.cluster.batch.inputs import pair_rows, settings_of, write_files, write_rows
+from tests.cluster.batch.collections import pair_rows, settings_of, write_files, write_rows
 
 BEGUN: Identity = {
     "version": "0.1.0",

@@ -12,11 +12,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cluster.batch.bad_rows import BadRow, append_bad_rows
+from cluster.batch.inputs.bad_rows import BadRow, append_bad_rows
 from cluster.batch.output import BatchOutput
 from cluster.batch.scored import RANKED_ROWS, Counts, Scale
 from reranker.errors import CannotWrite
-from reranker.trec import read_run
+from reranker.ir.trec import read_run
 from tests.cluster.batch.units import JOB, SCALE, begun, contents_of, finish, rankings_of, scored_unit
 
 UNITS = [scored_unit(0), scored_unit(1, bad=["x", "y"]), scored_unit(2, candidates=0, bad=["z"]), scored_unit(3)]

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from cluster.batch.plan import Plan, cut_units, make_plan
 from reranker.errors import CannotWrite, InvalidFile
 from reranker.types import Passage
-from tests.cluster.batch.inputs import Collection, plan_of, settings_of, units_of, write_files
+from tests.cluster.batch.collections import Collection, plan_of, settings_of, units_of, write_files
 
 MANY = Collection(
     {f"q{n}": f"query {n}" for n in range(9)},

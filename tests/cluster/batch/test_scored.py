@@ -6,7 +6,7 @@ import pyarrow as pa
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cluster.batch.bad_rows import BadRow
+from cluster.batch.inputs.bad_rows import BadRow
 from cluster.batch.scored import RANKED_ROWS, Counts, ScoredUnit, Seconds
 from tests.cluster.batch.units import SCALE, scored_unit
 

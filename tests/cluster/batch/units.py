@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from cluster.batch.bad_rows import BadRow
+from cluster.batch.inputs.bad_rows import BadRow
 from cluster.batch.output import BatchOutput
 from cluster.batch.scored import RANKED_ROWS, Counts, Scale, ScoredUnit, Seconds
 

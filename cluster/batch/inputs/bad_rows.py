@@ -1,0 +1,63 @@
+"""Rows that a job leaves out, each with its reason: how many there may be, and the dead-letter file they go to."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from reranker.errors import InvalidFile, TooManyBadRows
+from reranker.ir.records import OnBad
+
+_SHOWN_CHARACTERS = 4_000
+
+
+@dataclass(frozen=True, slots=True)
+class BadRow:
+    """file, line: where it was read. query_id, docid: whose it is, where known. row: as far as it could be read."""
+
+    reason: str
+    file: str | None = None
+    line: int | None = None
+    query_id: str | None = None
+    docid: str | None = None
+    row: str | None = None
+
+
+class BadRows:
+    """Counts bad rows, `count` of them so far, against the limit."""
+
+    def __init__(self, limit: int, count: int = 0) -> None:
+        self._limit, self.count = limit, count
+
+    def admit(self, rows: Sequence[BadRow], problem: InvalidFile) -> None:
+        """Raises TooManyBadRows, which tells of the problem, when these are too many."""
+        self.count += len(rows)
+        if rows and self.count > self._limit:
+            raise TooManyBadRows(problem.path, problem.problem, problem.line, self.count, self._limit)
+
+    def into(self, path: Path) -> OnBad:
+        """The `on_bad` for readers of files: admits a row and appends it to the dead letters."""
+
+        def on_bad(error: InvalidFile, row: object) -> None:
+            text = row if isinstance(row, str) else json.dumps(row, default=str, ensure_ascii=False)
+            rows = [BadRow(error.problem, error.path, error.line, row=text[:_SHOWN_CHARACTERS])]
+            self.admit(rows, error)
+            append_bad_rows(path, rows)
+
+        return on_bad
+
+
+def append_bad_rows(path: Path, rows: Sequence[BadRow]) -> None:
+    """Write rows to a dead-letter file, jsonl, which is made when the first one comes."""
+    if rows:
+        with path.open("a", encoding="utf-8", errors="replace") as file:
+            file.writelines(_line(row) for row in rows)
+            file.flush()
+            os.fsync(file.fileno())
+
+
+def _line(row: BadRow) -> str:
+    return json.dumps({name: value for name, value in asdict(row).items() if value is not None}) + "\n"

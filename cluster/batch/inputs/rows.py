@@ -1,0 +1,94 @@
+"""Tables that hold candidates with their texts: a row a candidate, or a row a query with its candidates as lists."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+from reranker.errors import InvalidFile
+from reranker.ir.records import Location, OnBad, Record, iter_records, shown
+from reranker.ir.trec import id_of, passage_of, query_of
+from reranker.types import Passage
+
+_PAIR_FIELDS = ("query_id", "query", "docid", "title", "text", "first_stage_score")
+_LIST_FIELDS = {"docid": "docids", "title": "titles", "text": "texts", "first_stage_score": "first_stage_scores"}
+_QUERY_FIELDS = ("query_id", "query", *_LIST_FIELDS.values())
+
+
+class CandidateRow(NamedTuple):
+    """One candidate and its query. score: the first stage's, None where the table has none. line: where it stands."""
+
+    line: int
+    query_id: str
+    query: str
+    docid: str
+    passage: Passage
+    score: float | None
+
+
+def iter_pair_rows(location: Location, on_bad: OnBad) -> Iterator[CandidateRow]:
+    """A table of query_id, query, docid, text, and optionally title and first_stage_score. Raises InvalidFile."""
+    for line, row in iter_records(location, _PAIR_FIELDS, on_bad):
+        try:
+            candidate = _candidate(location, line, row)
+        except InvalidFile as error:
+            on_bad(error, row)
+        else:
+            yield candidate
+
+
+def iter_query_rows(location: Location, on_bad: OnBad) -> Iterator[CandidateRow]:
+    """A table of query_id, query, docids, texts, and optionally titles and first_stage_scores. Raises InvalidFile.
+
+    A row with one bad candidate is bad as a whole.
+    """
+    for line, row in iter_records(location, _QUERY_FIELDS, on_bad):
+        try:
+            candidates = [_candidate(location, line, single) for single in _unfolded(location, line, row)]
+        except InvalidFile as error:
+            on_bad(error, row)
+        else:
+            yield from candidates
+
+
+def _unfolded(location: Location, line: int, row: Record) -> Iterator[Record]:
+    """A row a query -> rows a candidate. Raises InvalidFile when the lists do not fit together."""
+    lists: dict[str, list[Any]] = {}
+    for field, name in _LIST_FIELDS.items():
+        values = row.get(name)
+        if values is None and field in ("title", "first_stage_score"):
+            continue
+        if not isinstance(values, list):
+            raise InvalidFile(shown(location), f"`{name}` must be a list, got {values!r}"[:200], line)
+        lists[field] = values
+    if not lists["docid"]:
+        raise InvalidFile(shown(location), "`docids` is empty: a query needs candidates", line)
+    lengths = {_LIST_FIELDS[field]: len(values) for field, values in lists.items()}
+    if len(set(lengths.values())) > 1:
+        raise InvalidFile(shown(location), f"its lists differ in length: {lengths}", line)
+    for values in zip(*lists.values(), strict=True):
+        yield dict(zip(lists, values, strict=True)) | {"query_id": row.get("query_id"), "query": row.get("query")}
+
+
+def _candidate(location: Location, line: int, row: Record) -> CandidateRow:
+    return CandidateRow(
+        line,
+        id_of(location, line, row, "query_id"),
+        query_of(location, line, row, "query"),
+        id_of(location, line, row, "docid"),
+        passage_of(location, line, row),
+        _score(location, line, row.get("first_stage_score")),
+    )
+
+
+def _score(location: Location, line: int, value: object) -> float | None:
+    if value is None:
+        return None
+    try:
+        score = math.nan if isinstance(value, bool) else float(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError, OverflowError):
+        score = math.nan
+    if not math.isfinite(score):
+        raise InvalidFile(shown(location), f"`first_stage_score` must be a finite number, got {value!r}"[:200], line)
+    return score

@@ -1,0 +1,55 @@
+"""The second stage: a unit's texts become tokens, on a CPU. A shell around what the online graph runs."""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+import pyarrow as pa
+
+from cluster.batch.stages.columns import to_columns
+from cluster.batch.stages.load_errors import attempt
+from reranker.checkpoints.files import load_encoder
+from reranker.deduplicate import distinct
+from reranker.encoding import PairEncoder
+from reranker.settings import CheckpointSettings
+from reranker.types import EncodedPairs, IntArray, Passage
+
+
+class EncodeStage:
+    """UNIT_ROW -> its ids, the columns of EncodedPairs, and each candidate's place among the pairs."""
+
+    def __init__(self, checkpoint: CheckpointSettings) -> None:
+        self._encoder = attempt(lambda: load_encoder(checkpoint))
+
+    def __call__(self, row: pa.Table) -> pa.Table:
+        started = time.perf_counter()
+        encoder = self._encoder.result()
+        unit = row.to_pylist()[0]
+        pairs, places = encode_unit(encoder, unit["queries"], unit["counts"], unit["titles"], unit["texts"])
+        columns = {name: row.column(name) for name in ("unit", "query_ids", "counts", "docids", "read_s")}
+        columns["places"] = pa.array([places], pa.list_(pa.int32()))
+        columns |= to_columns([pairs])
+        empty = sum(not text.strip() for text in unit["texts"])
+        columns |= {"empty": pa.array([empty]), "encode_s": pa.array([time.perf_counter() - started])}
+        return pa.table(columns)
+
+
+def encode_unit(
+    encoder: PairEncoder, queries: list[str], counts: list[int], titles: list[str], texts: list[str]
+) -> tuple[EncodedPairs, IntArray]:
+    """The pairs of a unit, equal passages of a query once; int32 (candidates,), the place of each among them.
+
+    Arguments are those of `plan.Unit`.
+    """
+    encoded: list[EncodedPairs] = []
+    places = []
+    pairs = end = 0
+    for query, count in zip(queries, counts, strict=True):
+        start, end = end, end + count
+        both = zip(texts[start:end], titles[start:end], strict=True)
+        passages, place = distinct([Passage(text, title) for text, title in both])
+        encoded.append(encoder.encode(query, passages))
+        places.append(place + pairs)
+        pairs += len(passages)
+    return EncodedPairs.concat(encoded), np.concatenate(places)

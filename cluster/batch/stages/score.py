@@ -1,0 +1,98 @@
+"""The third stage: a unit's tokens become a ranking, on the device. A shell around what the online graph runs."""
+
+from __future__ import annotations
+
+import os
+import time
+
+import numpy as np
+import pyarrow as pa
+
+from cluster.batch.inputs.bad_rows import BadRow
+from cluster.batch.scored import RANKED_ROWS, Counts, Scale, ScoredUnit, Seconds
+from cluster.batch.stages.columns import COLUMNS, from_columns
+from cluster.batch.stages.load_errors import attempt
+from reranker.checkpoints import fingerprint
+from reranker.checkpoints.files import locate
+from reranker.engine.device_thread import device_thread
+from reranker.engine.packing import pack
+from reranker.fidelity import load_verified
+from reranker.ranking import best_first
+from reranker.settings import CheckpointSettings, EngineSettings
+from reranker.types import EncodedPairs
+
+_AT_FAULT = "its weights or dtype are at fault"
+
+
+class ScoreStage:
+    """An encoded unit -> ScoredUnit's row: of each query the best `top_k` (all where None), best first."""
+
+    def __init__(self, checkpoint: CheckpointSettings, engine: EngineSettings, top_k: int | None) -> None:
+        self._top_k = top_k
+        self._device = device_thread()
+        self._loaded = self._device.submit(load_verified, checkpoint, engine)
+        self._loaded.exception()  # loaded now; what went wrong is kept for the first call, as in `attempt`
+        self._scale = attempt(lambda: self._scale_of(checkpoint))
+        self._worker = f"{os.uname().nodename}:{os.getpid()}"
+
+    def __call__(self, row: pa.Table) -> pa.Table:
+        engine, scale = self._loaded.result().engine, self._scale.result()
+        started = time.perf_counter()
+        (pairs,) = from_columns(row)
+        engine.forget()
+        logits = self._device.submit(engine.score, pairs).result()
+        score_s = time.perf_counter() - started
+        unit = row.drop_columns(list(COLUMNS)).to_pylist()[0]
+        places = np.array(unit["places"])
+        ranked, bad = self._ranked(unit["query_ids"], unit["counts"], unit["docids"], logits[places])
+        tokens = int(pairs.lengths.sum())
+        counts = Counts(
+            queries=len(unit["counts"]),
+            pairs=len(places),
+            scored=len(pairs),
+            tokens=tokens,
+            padding=_computed_tokens(pairs, scale.max_batch_tokens) - tokens if engine.pads else 0,
+            empty=unit["empty"],
+            truncated=int(pairs.truncated[places].sum()),
+        )
+        seconds = Seconds(unit["read_s"], unit["encode_s"], score_s)
+        return ScoredUnit(unit["unit"], ranked, bad, scale, counts, seconds, self._worker).to_row()
+
+    def _ranked(
+        self, query_ids: list[str], counts: list[int], docids: list[str], logits: np.ndarray
+    ) -> tuple[pa.Table, list[BadRow]]:
+        tables, bad = [RANKED_ROWS.empty_table()], []
+        end = 0
+        for query_id, count in zip(query_ids, counts, strict=True):
+            start, end = end, end + count
+            names, scores = np.array(docids[start:end], dtype=object), logits[start:end]
+            finite = np.isfinite(scores)
+            bad += [
+                BadRow(f"the model gave {score} for it: {_AT_FAULT}", query_id=query_id, docid=name)
+                for name, score in zip(names[~finite], scores[~finite], strict=True)
+            ]
+            names, scores = names[finite], scores[finite]
+            best = best_first(scores, self._top_k)
+            columns = [[query_id] * len(best), names[best], np.arange(1, len(best) + 1), scores[best]]
+            tables.append(pa.table(columns, schema=RANKED_ROWS))
+        return pa.concat_tables(tables).combine_chunks(), bad
+
+    def _scale_of(self, checkpoint: CheckpointSettings) -> Scale:
+        loaded = self._loaded.result()
+        about = loaded.description
+        return Scale(
+            about.model,
+            fingerprint.of_checkpoint(locate(checkpoint, weights=True)),
+            about.template,
+            about.template_version,
+            about.max_pair_tokens,
+            about.dtype,
+            about.device.partition(":")[0],
+            loaded.engine.max_batch_tokens,
+            loaded.engine.lanes,
+        )
+
+
+def _computed_tokens(pairs: EncodedPairs, max_batch_tokens: int) -> int:
+    lengths = pairs.lengths
+    return sum(len(batch) * int(lengths[batch].max()) for batch in pack(lengths, max_batch_tokens, padded=True))

@@ -1,0 +1,165 @@
+"""`reranker bench`: measurements that can be made again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from cluster.bench.output import Json, reported
+from cluster.cli.bench_autoscale import autoscale
+from cluster.cli.bench_http import http
+from cluster.cli.options import Device, Dtype, Model
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+bench = typer.Typer(
+    help="Measurements that can be made again; each prints a table, and JSON where asked.", no_args_is_help=True
+)
+
+Collection = Annotated[
+    Path, typer.Option(help="A directory with queries.jsonl, corpus.jsonl, run.trec and qrels.tsv.")
+]
+Port = Annotated[int, typer.Option(help="A free port on 127.0.0.1 for the graph.")]
+SAMPLE = Path(__file__).parents[1] / "sample"
+
+bench.command()(autoscale)
+bench.command("http")(http)
+
+
+@bench.command()
+def roads(
+    collection: Collection = SAMPLE,
+    model: Model = "embedded",
+    dtype: Dtype = "float32",
+    port: Port = 8200,
+    json_path: Json = None,
+) -> None:
+    """Same scores on every road? Hugging Face's loop, HTTP and a batch job over one collection."""
+    from cluster.bench.parity import compare_roads
+    from reranker.settings import CheckpointSettings
+
+    checkpoint = CheckpointSettings.model_validate({"model": model, "dtype": dtype})
+    reported(lambda console: compare_roads(collection, checkpoint, console, port=port), json_path)
+
+
+@bench.command()
+def latency(
+    collection: Collection = SAMPLE,
+    model: Model = "embedded",
+    passages: Annotated[int, typer.Option(min=1, help="Passages a request.")] = 100,
+    rounds: Annotated[int, typer.Option(min=1, help="Requests for each contender.")] = 20,
+    port: Port = 8200,
+    json_path: Json = None,
+) -> None:
+    """Seconds for one request over HTTP, beside CrossEncoder in process on the same pairs."""
+    from cluster.bench.latency import measure_latency
+
+    reported(lambda console: measure_latency(collection, model, passages, rounds, console, port=port), json_path)
+
+
+@bench.command()
+def engine(
+    model: Annotated[
+        str | None,
+        typer.Option("--model", "-m", help="As for other commands; by default random weights, 12 layers 576 wide."),
+    ] = None,
+    peers: Annotated[
+        str, typer.Option(help="Any of loop, crossencoder, infinity and vllm, with commas.")
+    ] = "loop,crossencoder,infinity,vllm",
+    collection: Annotated[
+        Path | None,
+        typer.Option(
+            help="queries.jsonl, corpus.jsonl and run.trec; by default bundled texts, as long as MS MARCO's."
+        ),
+    ] = None,
+    documents: Annotated[int, typer.Option(min=1, help="Passages a query.")] = 100,
+    rounds: Annotated[int, typer.Option(min=1, help="Queries, each with passages of its own.")] = 7,
+    dtype: Dtype = "auto",
+    device: Device = "auto",
+    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads of each contender; all by default.")] = None,
+    one_at_a_time: Annotated[
+        bool, typer.Option("--one-at-a-time", help="Never two contenders in memory; rounds are not interleaved then.")
+    ] = False,
+    seed: Annotated[int, typer.Option(min=0, help="Of texts and order.")] = 0,
+    json_path: Json = None,
+) -> None:
+    """How fast is the engine beside its peers, and how near to the machine's own limit?
+
+    Peers live in environments of their own, .peers/NAME here or $RERANKER_PEERS/NAME; those that are missing are
+    named with the command that installs them. `loop`, Hugging Face's own, needs nothing.
+
+    Example: `reranker bench engine --peers loop,vllm --json engine.json`
+    """
+    from cluster.bench.engine.contender import RERANKER, peers_named
+    from cluster.bench.engine.engine import EngineBenchSettings, measure_engine
+
+    chosen = peers_named(peers)
+    settings = EngineBenchSettings(
+        model=model,
+        dtype=dtype,
+        device=device,
+        collection=collection,
+        documents=documents,
+        rounds=rounds,
+        threads=threads,
+        one_at_a_time=one_at_a_time,
+        seed=seed,
+    )
+    result = reported(lambda console: measure_engine(settings, chosen, console), json_path)
+    if any(row["name"] == RERANKER.name for row in result["failed"]):
+        raise typer.Exit(1)
+
+
+@bench.command()
+def batch(
+    model: Model = "embedded",
+    dtype: Dtype = "auto",
+    collection: Annotated[
+        Path | None, typer.Option(help="queries.jsonl, corpus.jsonl and run.trec; by default bundled texts.")
+    ] = None,
+    depth: Annotated[int, typer.Option(min=1, help="Candidates a query.")] = 100,
+    rounds: Annotated[int, typer.Option(min=0, help="Of engine and job in turns; 0 leaves them out.")] = 3,
+    rows: Annotated[
+        str, typer.Option(help="Sizes for the memory of the job, with commas; '' leaves it out.")
+    ] = "10000,100000,1000000",
+    scorers: Annotated[str, typer.Option(help="Pool sizes for scaling, with commas; '' leaves it out.")] = "1,2,4,8",
+    json_path: Json = None,
+) -> None:
+    """What does the whole batch job cost beside the engine alone? Does its memory grow, and does it scale?
+
+    Throughput runs the model; memory runs a scorer that takes no time, scaling one that sleeps for a device's time.
+
+    Example: `reranker bench batch --collection DIR --rows '' --scorers ''`
+    """
+    from cluster.bench.batch.measure import BatchBenchSettings, measure_batch
+    from cluster.bench.batch.report import print_batch
+
+    settings = BatchBenchSettings(
+        model=model,
+        dtype=dtype,
+        collection=collection,
+        depth=depth,
+        rounds=rounds,
+        rows=_numbers("--rows", rows),
+        scorers=_numbers("--scorers", scorers),
+    )
+
+    def measure(console: Console) -> dict[str, Any]:
+        result = measure_batch(settings, console)
+        print_batch(result, console)
+        return result
+
+    reported(measure, json_path)
+
+
+def _numbers(option: str, text: str) -> list[int]:
+    """Raises InvalidField unless it is whole numbers with commas."""
+    from reranker.errors import InvalidField
+
+    parts = [part.strip() for part in text.split(",") if part.strip()]
+    if not all(part.isdecimal() and int(part) for part in parts):
+        raise InvalidField(option, f"got {text!r}: give whole numbers above 0 with commas between")
+    return [int(part) for part in parts]

@@ -1,0 +1,78 @@
+"""The `reranker` command: one typer application, one file a command.
+
+Wrong input ends in one line on stderr and exit code 2. Nothing heavy is imported before a command runs.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import sys
+from importlib.metadata import version
+from typing import Annotated
+
+import typer
+
+from cluster.cli.batch import batch
+from cluster.cli.bench import bench
+from cluster.cli.cluster import machines
+from cluster.cli.evaluate import evaluate
+from cluster.cli.model import model
+from cluster.cli.rerank import rerank
+from reranker.errors import RerankerError, ServiceError
+
+app = typer.Typer(
+    name="reranker",
+    help="Rerank passages with a cross-encoder: at a terminal, or a whole query log at once.",
+    no_args_is_help=True,
+    rich_markup_mode="markdown",
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command()(rerank)
+app.command()(batch)
+app.add_typer(evaluate, name="evaluate")
+app.add_typer(model, name="model")
+app.add_typer(bench, name="bench")
+app.add_typer(machines, name="cluster")
+
+
+@app.callback(invoke_without_command=True)
+def root(
+    show_version: Annotated[
+        bool, typer.Option("--version", help="Print the version and exit.", is_eager=True)
+    ] = False,
+) -> None:
+    if show_version:
+        print(version("dear-reranker"))
+        raise typer.Exit
+
+
+def main(args: list[str] | None = None) -> None:
+    """Exit codes: 0 done, 1 our fault or a server's, 2 wrong input, 130 interrupted."""
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # Ray's own files keep the rest
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # what this terminal cannot show is no reason to fail
+    code: str | int | None = 0
+    try:
+        app(args)
+    except SystemExit as end:  # typer's: done, wrong usage (2) or interrupted (130)
+        code = 0 if isinstance(end.__context__, BrokenPipeError) else end.code
+    except RerankerError as error:
+        print(f"reranker: {error}", file=sys.stderr)
+        code = 1 if isinstance(error, ServiceError) else 2
+    except ValueError as error:
+        if not hasattr(error, "errors"):  # pydantic's: settings out of bounds
+            raise
+        first = error.errors()[0]
+        field = str(first["loc"][-1] if first["loc"] else "settings").replace("_", "-")
+        print(f"reranker: --{field}: {first['msg']}, got {first['input']!r}", file=sys.stderr)
+        code = 2
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:  # the reader of our output has left, as `| head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    sys.exit(code)

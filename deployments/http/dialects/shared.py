@@ -1,0 +1,57 @@
+"""`POST /v1/rerank` for Cohere v1, Jina and vLLM at once.
+
+Nothing in a body tells these apart, so answers and errors carry the fields of all three. Documents come back unless
+`return_documents` is false: Jina and vLLM return them by default, and Cohere v1's clients do not mind.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import Field
+
+from deployments.http.dialects.base import Json, RerankBody, RerankCall, Results, read_body, status_of
+from deployments.http.dialects.cohere import meta
+from deployments.http.dialects.documents import echo, read_documents
+from deployments.http.dialects.vllm import error_object, usage
+from reranker.errors import RerankerError
+from reranker.types import RerankOutcome
+
+
+class SharedBody(RerankBody):
+    rank_fields: list[str] | None = Field(None, description="Cohere v1: fields of object documents to read.")
+    return_documents: bool | None = None
+
+
+@dataclass(frozen=True)
+class SharedCall(RerankCall):
+    body: SharedBody
+
+    def response(self, outcome: RerankOutcome) -> Json:
+        render = Results("relevance_score", self.body.raw_scores, self.body.verbose)
+        results = [render.entry(hit) for hit in outcome.ranking]
+        if self.body.return_documents is not False:
+            for result in results:
+                result["document"] = echo(self.body.documents[result["index"]])
+        return {
+            "id": outcome.request_id,
+            "model": outcome.model,
+            "results": results,
+            "usage": usage(outcome),
+            "meta": meta(outcome, len(self.candidates), version="1"),
+        }
+
+
+class SharedV1:
+    name = "Cohere v1, Jina, vLLM"
+
+    def parse(self, body: Mapping[str, Any]) -> SharedCall:
+        read = read_body(SharedBody, body)
+        return SharedCall(read, read_documents("documents", read.documents, read.rank_fields))
+
+    def failure(self, error: RerankerError) -> tuple[int, Json]:
+        status = status_of(error)
+        return status, {"message": str(error), "detail": str(error), "error": error_object(error, status)}
+
+    def schemas(self) -> list[dict[str, Any]]:
+        return [SharedBody.model_json_schema()]

@@ -1,0 +1,75 @@
+"""Text Embeddings Inference, `POST /rerank` with `texts`."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import Field
+
+from deployments.http.dialects.base import Body, Json, Results, read_body, status_of
+from deployments.http.dialects.documents import read_documents
+from reranker.errors import (
+    DeadlineExceeded,
+    EmptyField,
+    InvalidField,
+    InvalidRequest,
+    NonFiniteLogit,
+    Overloaded,
+    RerankerError,
+)
+from reranker.types import Candidate, RerankOutcome, RerankRequest
+
+
+class TeiBody(Body):
+    query: str
+    texts: list[Any] = Field(description="Strings, or objects {id, title, text}.")
+    return_text: bool = False
+    truncate: bool | None = Field(False, description="Long texts are cut either way, as by --auto-truncate.")
+    truncation_direction: str = "right"
+
+
+@dataclass(frozen=True, slots=True)
+class TeiCall:
+    body: TeiBody
+    candidates: tuple[Candidate, ...]
+
+    def request(self) -> RerankRequest:
+        return self.body.asks(self.body.query, self.candidates)
+
+    def response(self, outcome: RerankOutcome) -> Json:
+        render = Results("score", self.body.raw_scores, self.body.verbose)
+        results: list[Any] = [render.entry(hit) for hit in outcome.ranking]
+        if self.body.return_text:
+            for result in results:
+                result["text"] = self.candidates[result["index"]].passage.text
+        return results
+
+
+class Tei:
+    name = "TEI"
+
+    def parse(self, body: Mapping[str, Any]) -> TeiCall:
+        read = read_body(TeiBody, body)
+        if read.truncation_direction.lower() != "right":
+            raise InvalidField(
+                "truncation_direction",
+                f"only right is served, as the model was trained, got {read.truncation_direction!r}",
+            )
+        return TeiCall(read, read_documents("texts", read.texts))
+
+    def failure(self, error: RerankerError) -> tuple[int, Json]:
+        status = status_of(error)
+        if isinstance(error, InvalidRequest) and status != 413:
+            status = 400 if isinstance(error, EmptyField) else 422
+        return status, {"error": str(error), "error_type": _error_type(error)}
+
+    def schemas(self) -> list[dict[str, Any]]:
+        return [TeiBody.model_json_schema()]
+
+
+def _error_type(error: RerankerError) -> str:
+    if isinstance(error, InvalidRequest):
+        return "Empty" if isinstance(error, EmptyField) else "Validation"
+    if isinstance(error, Overloaded):
+        return "Overloaded"
+    return "Backend" if isinstance(error, DeadlineExceeded | NonFiniteLogit) else "Unhealthy"

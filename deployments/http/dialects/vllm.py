@@ -1,0 +1,120 @@
+"""vLLM: `POST /rerank`, and `POST /score` or `/v1/score`."""
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import AliasChoices, Field
+
+from deployments.http.dialects.base import Body, Json, RerankBody, RerankCall, Results, read_body, status_of
+from deployments.http.dialects.documents import echo, read_documents
+from reranker.errors import InvalidField, RerankerError
+from reranker.types import Candidate, RerankOutcome, RerankRequest
+
+_ERROR_TYPES = {404: "NotFoundError", 429: "RateLimitError", 503: "ServiceUnavailableError", 504: "TimeoutError"}
+
+
+class VllmRerankBody(RerankBody):
+    return_documents: bool | None = None
+    use_activation: bool | None = Field(None, description="false: scores are logits.")
+
+
+class VllmScoreBody(Body):
+    model: str | None = Field(None, description="Any name, unless the server is strict.")
+    queries: str | list[str] = Field(
+        validation_alias=AliasChoices("queries", "text_1"), description="One query, or a list of one."
+    )
+    documents: str | list[Any] = Field(
+        validation_alias=AliasChoices("documents", "text_2"),
+        description="One document or several: strings, or objects {id, title, text}.",
+    )
+    use_activation: bool | None = Field(None, description="false: scores are logits.")
+
+
+@dataclass(frozen=True)
+class VllmRerankCall(RerankCall):
+    body: VllmRerankBody
+
+    def response(self, outcome: RerankOutcome) -> Json:
+        raw = self.body.raw_scores or self.body.use_activation is False
+        render = Results("relevance_score", raw, self.body.verbose)
+        results = [render.entry(hit) for hit in outcome.ranking]
+        if self.body.return_documents is not False:
+            for result in results:
+                result["document"] = echo(self.body.documents[result["index"]])
+        return {
+            "id": f"rerank-{outcome.request_id}",
+            "model": outcome.model,
+            "usage": usage(outcome),
+            "results": results,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class VllmScoreCall:
+    body: VllmScoreBody
+    query: str
+    candidates: tuple[Candidate, ...]
+
+    def request(self) -> RerankRequest:
+        return self.body.asks(self.query, self.candidates, model=self.body.model)
+
+    def response(self, outcome: RerankOutcome) -> Json:
+        raw = self.body.raw_scores or self.body.use_activation is False
+        render = Results("score", raw, self.body.verbose)
+        in_input_order = sorted(outcome.ranking, key=lambda hit: hit.index)
+        return {
+            "id": f"score-{outcome.request_id}",
+            "object": "list",
+            "created": int(time.time()),
+            "model": outcome.model,
+            "data": [render.entry(hit) | {"object": "score"} for hit in in_input_order],
+            "usage": usage(outcome),
+        }
+
+
+class _Vllm:
+    def failure(self, error: RerankerError) -> tuple[int, Json]:
+        status = status_of(error)
+        return status, {"error": error_object(error, status)}
+
+
+class VllmRerank(_Vllm):
+    name = "vLLM rerank"
+
+    def parse(self, body: Mapping[str, Any]) -> VllmRerankCall:
+        read = read_body(VllmRerankBody, body)
+        return VllmRerankCall(read, read_documents("documents", read.documents))
+
+    def schemas(self) -> list[dict[str, Any]]:
+        return [VllmRerankBody.model_json_schema()]
+
+
+class VllmScore(_Vllm):
+    name = "vLLM score"
+
+    def parse(self, body: Mapping[str, Any]) -> VllmScoreCall:
+        read = read_body(VllmScoreBody, body)
+        queries = [read.queries] if isinstance(read.queries, str) else read.queries
+        if len(queries) != 1:
+            raise InvalidField("queries", f"got {len(queries)} queries: send one request for each query")
+        documents = [read.documents] if isinstance(read.documents, str) else read.documents
+        return VllmScoreCall(read, queries[0], read_documents("documents", documents))
+
+    def schemas(self) -> list[dict[str, Any]]:
+        return [VllmScoreBody.model_json_schema(by_alias=False)]
+
+
+def usage(outcome: RerankOutcome) -> dict[str, int]:
+    return {"prompt_tokens": outcome.total_tokens, "total_tokens": outcome.total_tokens}
+
+
+def error_object(error: RerankerError, status: int) -> dict[str, Any]:
+    """What vLLM, and OpenAI's clients with it, read of a failure."""
+    return {
+        "message": str(error),
+        "type": _ERROR_TYPES.get(status, "BadRequestError"),
+        "param": error.field if isinstance(error, InvalidField) else None,
+        "code": status,
+    }

@@ -1,0 +1,51 @@
+"""Voyage, `POST /v1/rerank` with `top_k` or a boolean `truncation`."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import Field, PositiveInt
+
+from deployments.http.dialects.base import Json, RerankBody, RerankCall, Results, read_body, status_of
+from deployments.http.dialects.documents import read_documents
+from reranker.errors import RerankerError
+from reranker.types import RerankOutcome
+
+
+class VoyageBody(RerankBody):
+    top_n: PositiveInt | None = Field(
+        None, validation_alias="top_k", description="How many to return; null means all."
+    )
+    return_documents: bool | None = None
+
+
+@dataclass(frozen=True)
+class VoyageCall(RerankCall):
+    body: VoyageBody
+
+    def response(self, outcome: RerankOutcome) -> Json:
+        render = Results("relevance_score", self.body.raw_scores, self.body.verbose)
+        data = [render.entry(hit) for hit in outcome.ranking]
+        if self.body.return_documents:
+            for entry in data:
+                entry["document"] = self.candidates[entry["index"]].passage.text
+        return {
+            "object": "list",
+            "data": data,
+            "model": outcome.model,
+            "usage": {"total_tokens": outcome.total_tokens},
+        }
+
+
+class Voyage:
+    name = "Voyage"
+
+    def parse(self, body: Mapping[str, Any]) -> VoyageCall:
+        read = read_body(VoyageBody, body)
+        return VoyageCall(read, read_documents("documents", read.documents))
+
+    def failure(self, error: RerankerError) -> tuple[int, Json]:
+        return status_of(error), {"detail": str(error)}
+
+    def schemas(self) -> list[dict[str, Any]]:
+        return [VoyageBody.model_json_schema()]

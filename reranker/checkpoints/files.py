@@ -1,0 +1,216 @@
+"""A directory or hub id becomes a tokenizer, an encoder and a torch module.
+
+Knows nothing of batches or scores. Everything is loaded from a local directory: a hub id is first brought into
+the hub's cache, and nothing else ever asks the network.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import huggingface_hub
+from huggingface_hub import constants as hub_constants
+from transformers import AutoConfig, AutoTokenizer, PretrainedConfig, PreTrainedTokenizerBase
+
+from reranker.checkpoints.manifest import CheckpointCard, read_card
+from reranker.encoding import PairEncoder
+from reranker.errors import CheckpointError
+from reranker.prompt import template_named
+from reranker.settings import CheckpointSettings
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedModel
+
+log = logging.getLogger(__name__)
+
+EMBEDDED = "embedded"
+DEAR_PAIR_TOKENS = 228
+LONGEST_PLAIN_PAIR_TOKENS = 512
+_TEXT_FILES = ["*.json", "*.txt", "*.model", "*.jinja"]
+_ADAPTER = "adapter_config.json"
+# These count positions from behind their pad token's id, and so have fewer than their table.
+_POSITIONS_AFTER_PAD = frozenset({"roberta", "xlm-roberta", "xlm-roberta-xl", "camembert"})
+
+
+@dataclass(frozen=True, slots=True)
+class CheckpointFiles:
+    """A checkpoint on this machine's disk.
+
+    base: directory of the base model where `directory` is a LoRA adapter, else None.
+    """
+
+    name: str
+    directory: Path
+    base: Path | None
+    card: CheckpointCard | None
+
+
+def locate(settings: CheckpointSettings, *, weights: bool) -> CheckpointFiles:
+    """Find a checkpoint, downloading a hub id into the hub's cache (without weights where not `weights`).
+
+    Raises CheckpointError when it is not there.
+    """
+    directory = _local_directory(settings.model, settings.revision, weights=weights)
+    if not (directory / "config.json").is_file() and not (directory / _ADAPTER).is_file():
+        raise CheckpointError(f"{directory} holds neither config.json nor {_ADAPTER}: it is no checkpoint")
+    base = None
+    if (directory / _ADAPTER).is_file():
+        with _explained(settings.model):
+            base_name = json.loads((directory / _ADAPTER).read_bytes()).get("base_model_name_or_path")
+        if not base_name:
+            raise CheckpointError(f"{directory / _ADAPTER} names no base_model_name_or_path")
+        base = _local_directory(str(base_name), None, weights=weights)
+    return CheckpointFiles(settings.model_name, directory, base, read_card(directory))
+
+
+def load_tokenizer(files: CheckpointFiles, *, trust_remote_code: bool = False) -> PreTrainedTokenizerBase:
+    """Raises CheckpointError when neither the checkpoint nor its base brings a tokenizer."""
+    for directory in filter(None, (files.directory, files.base)):
+        if not any((directory / name).is_file() for name in ("tokenizer.json", "tokenizer_config.json")):
+            continue
+        with _explained(files.name), offline():
+            tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
+                directory, local_files_only=True, trust_remote_code=trust_remote_code
+            )
+            return tokenizer
+    raise CheckpointError(f"{files.name} has no tokenizer: save its tokenizer.json beside the weights")
+
+
+def load_encoder(settings: CheckpointSettings, files: CheckpointFiles | None = None) -> PairEncoder:
+    """The encoder this checkpoint wants, without its weights. Raises CheckpointError.
+
+    The setting decides over the checkpoint's card, the card over the rule for checkpoints without one: the DeAR
+    template at 228 tokens for a DeAR checkpoint, else bare pairs at the model's own maximum, at most 512.
+    """
+    files = files or locate(settings, weights=False)
+    tokenizer = load_tokenizer(files, trust_remote_code=settings.trust_remote_code)
+    config = load_config(files, trust_remote_code=settings.trust_remote_code)
+    positions = getattr(config.get_text_config(), "max_position_embeddings", None) or tokenizer.model_max_length
+    if config.model_type in _POSITIONS_AFTER_PAD:
+        positions -= config.pad_token_id + 1
+    longest = min(positions, tokenizer.model_max_length)
+    if files.card is not None:
+        template, max_pair_tokens = files.card.template, files.card.max_pair_tokens
+    elif _is_dear(settings.model):
+        template, max_pair_tokens = "dear", DEAR_PAIR_TOKENS
+    else:
+        template, max_pair_tokens = "plain", min(longest, LONGEST_PLAIN_PAIR_TOKENS)
+    if files.card is None and (settings.template == "auto" or settings.max_pair_tokens is None):
+        log.warning("%s has no reranker.json: assuming template %s, %d tokens", files.name, template, max_pair_tokens)
+    if settings.template != "auto":
+        template = settings.template
+    if settings.max_pair_tokens is not None:
+        max_pair_tokens = settings.max_pair_tokens
+    if max_pair_tokens > longest:
+        raise CheckpointError(f"max_pair_tokens {max_pair_tokens} exceeds the {longest} that {files.name} reads")
+    # An adapter may bring rows of its own, which the base's config does not count.
+    embeddings = getattr(config.get_text_config(), "vocab_size", None) if files.base is None else None
+    return PairEncoder(tokenizer, template_named(template), max_pair_tokens, embeddings)
+
+
+def load_config(files: CheckpointFiles, *, trust_remote_code: bool = False) -> PretrainedConfig:
+    """Raises CheckpointError unless the checkpoint promises exactly one logit."""
+    with _explained(files.name), offline():
+        config: PretrainedConfig = AutoConfig.from_pretrained(
+            files.base or files.directory,
+            local_files_only=True,
+            trust_remote_code=trust_remote_code,
+            **({"num_labels": 1} if files.base else {}),
+        )
+    if config.num_labels != 1:
+        raise CheckpointError(f"{files.name} has {config.num_labels} logits: a reranker has exactly one")
+    return config
+
+
+def load_module(
+    files: CheckpointFiles, *, dtype: torch.dtype, device: str, trust_remote_code: bool = False
+) -> PreTrainedModel:
+    """The one-logit model in eval mode, a LoRA adapter merged into it. Raises CheckpointError.
+
+    A head that the files do not hold would be random: that is refused too.
+    """
+    from transformers import AutoModelForSequenceClassification
+    from transformers.utils.logging import disable_progress_bar
+
+    disable_progress_bar()  # a bar for each replica would bury the log
+    config = load_config(files, trust_remote_code=trust_remote_code)
+    with _explained(files.name), offline():
+        module, loaded = AutoModelForSequenceClassification.from_pretrained(
+            files.base or files.directory,
+            config=config,
+            dtype=dtype,
+            device_map=device,
+            local_files_only=True,
+            trust_remote_code=trust_remote_code,
+            output_loading_info=True,
+        )
+        missing = set(loaded["missing_keys"])
+        if files.base is not None:
+            module, missing = _merge_adapter(module, files.directory, missing)
+    if missing:
+        raise CheckpointError(
+            f"{files.name} lacks weights its config asks for ({', '.join(sorted(missing)[:3])}): "
+            "is it a one-logit sequence classifier?"
+        )
+    if loaded["mismatched_keys"]:
+        raise CheckpointError(f"the weights of {files.name} do not match its config: {loaded['mismatched_keys']}")
+    return module.eval().requires_grad_(False)  # type: ignore[no-any-return]
+
+
+def _merge_adapter(module: Any, directory: Path, missing: set[str]) -> tuple[Any, set[str]]:
+    """Merge a LoRA adapter; what it brought itself (the head) is no longer missing."""
+    from peft import PeftModel, load_peft_weights
+
+    brought = load_peft_weights(str(directory), device="cpu")
+    merged = PeftModel.from_pretrained(module, str(directory)).merge_and_unload()
+    return merged, {key for key in missing if not any(name.endswith(key) for name in brought)}
+
+
+@contextlib.contextmanager
+def offline() -> Iterator[None]:
+    """Forbid the hub: loaders that find everything on disk still like to ask it."""
+    before = hub_constants.HF_HUB_OFFLINE
+    hub_constants.HF_HUB_OFFLINE = True
+    try:
+        yield
+    finally:
+        hub_constants.HF_HUB_OFFLINE = before
+
+
+def _local_directory(model: str, revision: str | None, *, weights: bool) -> Path:
+    if model == EMBEDDED:
+        return Path(__file__).parents[1] / "embedded"
+    path = Path(model).expanduser()
+    if path.is_dir():
+        return path.resolve()
+    if path.is_absolute() or model.startswith((".", "~")) or model.count("/") > 1:
+        raise CheckpointError(f"{model} is not a directory on this machine")
+    with _explained(model):
+        return Path(
+            huggingface_hub.snapshot_download(
+                model, revision=revision, allow_patterns=_TEXT_FILES + ["*.safetensors"] * weights
+            )
+        )
+
+
+def _is_dear(model: str) -> bool:
+    return Path(model).name.lower().startswith("dear-")
+
+
+@contextlib.contextmanager
+def _explained(name: str) -> Iterator[None]:
+    """Whatever a loading library raises becomes one line about the checkpoint."""
+    try:
+        yield
+    except CheckpointError:
+        raise
+    except (OSError, ValueError, KeyError, ImportError, RuntimeError) as error:
+        reason = " ".join(str(error).split())[:400]
+        raise CheckpointError(f"{name} cannot be loaded: {reason}") from error

@@ -1,0 +1,92 @@
+"""Copy a checkpoint and write its `reranker.json`: template, length, and golden scores from Hugging Face.
+
+The golden scores come from the model card's own loop, not from our engine, so that a replica that replays them is
+held against the reference and not against itself.
+"""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import torch
+import transformers
+
+from reranker.checkpoints.files import load_encoder, load_module, load_tokenizer, locate
+from reranker.checkpoints.manifest import CARD_NAME, CheckpointCard, GoldenPair, write_card
+from reranker.checkpoints.reference import reference_inputs, reference_logits
+from reranker.errors import CheckpointError
+from reranker.settings import CheckpointSettings
+from reranker.types import Passage
+
+_LONG = (
+    "The tide table lists high and low water for each harbour, in local time, with the height in metres above "
+    "chart datum. Heights vary with wind and air pressure, and a strong onshore gale can hold the water back. "
+)
+
+# Each pair is there for a case that a broken template, cut, tokenizer or head gets wrong.
+GOLDEN_TEXTS: tuple[tuple[str, Passage], ...] = (
+    ("when is high tide", Passage(_LONG, "Reading a tide table")),
+    ("when is high tide", Passage(_LONG)),
+    ("when is high tide", Passage("Bread rises because yeast makes carbon dioxide.", "Baking")),
+    ("what makes bread rise", Passage("Bread rises because yeast makes carbon dioxide.", "Baking")),
+    ("what makes bread rise", Passage("yeast")),
+    ("what makes bread rise", Passage("")),
+    ("how tall is the tower", Passage("", "How tall is the tower?")),
+    ("when is high tide", Passage(_LONG * 12, "Longer than any pair")),
+    (_LONG * 12, Passage("Query longer than any pair.")),
+    (_LONG * 12, Passage(_LONG * 12, "Both longer than any pair")),
+    ("¿dónde está la estación?", Passage("La estación está al norte del río; el andén 3 es para Sevilla.")),
+    ("什么是潮汐", Passage("潮汐是海水周期性的涨落现象。", "潮汐")),
+    ("ما هو المد", Passage("المد والجزر حركة دورية لمياه البحر.")),
+    ("🌊 emoji", Passage("Waves 🌊🌊 and 👩‍👩‍👧 families, tabs\tand\nnew lines.", "emoji 🏄")),
+    (
+        "a text that spells [SEP] or <|end_of_text|>",
+        Passage("[CLS] [SEP] </s> <|end_of_text|> <|begin_of_text|> [PAD]"),
+    ),
+    ("x", Passage("y", "z")),
+)
+
+
+def import_checkpoint(settings: CheckpointSettings, output: Path) -> CheckpointCard:
+    """Copy the checkpoint (downloaded first where it is a hub id) to `output` with a fresh `reranker.json`.
+
+    Needs memory for the weights in float32. Raises CheckpointError; `output` must not hold anything yet.
+    """
+    if output.exists() and (not output.is_dir() or any(output.iterdir())):
+        raise CheckpointError(f"{output} is not an empty directory: choose another --output")
+    files = locate(settings, weights=True)
+    encoder = load_encoder(settings, files)
+    tokenizer = load_tokenizer(files, trust_remote_code=settings.trust_remote_code)
+    logits = {}
+    for dtype in (torch.float32, torch.bfloat16):
+        module = load_module(files, dtype=dtype, device="cpu", trust_remote_code=settings.trust_remote_code)
+        logits[dtype] = reference_logits(module, tokenizer, encoder.template, encoder.max_pair_tokens, GOLDEN_TEXTS)
+        del module
+    if not np.isfinite(logits[torch.float32]).all():
+        raise CheckpointError(f"{files.name} gives logits that are not finite: its weights are damaged")
+    card = CheckpointCard(
+        template=encoder.template.name,
+        max_pair_tokens=encoder.max_pair_tokens,
+        made_with=f"torch {torch.__version__}, transformers {transformers.__version__}",
+        golden=tuple(
+            GoldenPair(
+                query=query,
+                title=passage.title,
+                text=passage.text,
+                input_ids=tuple(
+                    reference_inputs(tokenizer, encoder.template, encoder.max_pair_tokens, query, passage)
+                    .input_ids[0]
+                    .tolist()
+                ),
+                logit=float(full),
+                logit_bfloat16=float(half),
+            )
+            for (query, passage), full, half in zip(
+                GOLDEN_TEXTS, logits[torch.float32], logits[torch.bfloat16], strict=True
+            )
+        ),
+    )
+    ignore = shutil.ignore_patterns(CARD_NAME, ".*", "__pycache__", "*.py")
+    shutil.copytree(files.directory, output, dirs_exist_ok=True, ignore=ignore)
+    write_card(output, card)
+    return card

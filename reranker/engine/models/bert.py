@@ -1,0 +1,169 @@
+"""Bidirectional encoders with one logit: BERT, RoBERTa and XLM-R, over a checkpoint's weights.
+
+Every token sees the whole pair, so nothing of a query can be computed before its passage is known. What is left out:
+padding (linear layers see tokens end to end), and in the last layer all but keys and values for every token but the
+first, which alone is read.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+from transformers import PretrainedConfig
+
+from reranker.checkpoints.weights import Weights
+from reranker.encoding import PairLayout
+from reranker.engine.models import ForwardPass
+from reranker.engine.models.attention import Heads, attention_over
+from reranker.engine.models.linear import LayerReader, Linear, in_usual_rows
+from reranker.engine.models.packed import Sequences
+from reranker.engine.models.transfer import in_order, on_device
+from reranker.types import EncodedPairs, OffsetArray
+
+_ROOTS = {"bert": "bert", "roberta": "roberta", "xlm-roberta": "roberta"}  # what tensor names start with
+_HEADS = {"bert": ("bert.pooler.dense", "classifier"), "roberta": ("classifier.dense", "classifier.out_proj")}
+
+
+def unsupported(config: PretrainedConfig) -> str | None:
+    """Why this forward cannot run a checkpoint, None where it can."""
+    if config.model_type not in _ROOTS:
+        return f"its architecture is {config.model_type}"
+    if config.hidden_act not in ("gelu", "relu"):
+        return f"its activation is {config.hidden_act}"
+    if getattr(config, "position_embedding_type", None) not in (None, "absolute"):
+        return f"its positions are {config.position_embedding_type}"
+    if getattr(config, "is_decoder", False):
+        return "it is a decoder"
+    return None
+
+
+@dataclass(frozen=True, slots=True)
+class _Norm:
+    weight: Tensor
+    bias: Tensor
+    epsilon: float
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return functional.layer_norm(x, self.weight.shape, self.weight, self.bias, self.epsilon)
+
+
+@dataclass(frozen=True, slots=True)
+class _Layer:
+    """projections: to queries, keys and values at once; in the last layer to queries, and to keys and values, apart,
+    because there only the first token needs queries.
+    """
+
+    projections: tuple[Linear, ...]
+    out: Linear
+    attention_norm: _Norm
+    inner: Linear
+    outer: Linear
+    output_norm: _Norm
+
+
+class BertModel:
+    """See ScoringModel."""
+
+    pads = False
+
+    def __init__(
+        self, weights: Weights, config: PretrainedConfig, layout: PairLayout, *, dtype: torch.dtype, device: str
+    ) -> None:
+        """Raises CheckpointError when the weights do not match the config."""
+        root = _ROOTS[config.model_type]
+        width, heads = config.hidden_size, config.num_attention_heads
+        self._heads = Heads(heads, heads, width // heads)
+        self._activation = config.hidden_act
+        self._layout = layout
+        self._pad_token_id = config.pad_token_id if root == "roberta" else None
+        reader = LayerReader(weights, dtype, device)
+        name = f"{root}.embeddings"
+        self._words = reader.tensor(f"{name}.word_embeddings.weight", config.vocab_size, width)
+        self._places = reader.tensor(f"{name}.position_embeddings.weight", config.max_position_embeddings, width)
+        self._types = reader.tensor(f"{name}.token_type_embeddings.weight", config.type_vocab_size, width)
+        self._norm = _read_norm(reader, f"{name}.LayerNorm", config)
+        self._layers = [
+            _read_layer(reader, f"{root}.encoder.layer.{n}", config, last=n == config.num_hidden_layers - 1)
+            for n in range(config.num_hidden_layers)
+        ]
+        pooler, head = _HEADS[root]
+        self._pooler = reader.linear(pooler, width=width, out=width)
+        self._head = reader.linear(head, width=width, out=1)
+
+    def prepare(self, pairs: EncodedPairs) -> ForwardPass:
+        sequences = Sequences.lay([pairs.pair_ids(pair) for pair in range(len(pairs))])
+        return partial(self._logits, sequences, self._token_types(sequences, pairs))
+
+    def forget(self) -> None:
+        """It keeps nothing."""
+
+    @torch.inference_mode()
+    def _logits(self, sequences: Sequences, types: np.ndarray) -> Tensor:
+        first = self._run(sequences, types)
+        return in_order(self._head(torch.tanh(self._pooler(first))), sequences)
+
+    def _run(self, sequences: Sequences, types: np.ndarray) -> Tensor:
+        """Hidden state of each sequence's first token, (sequences, width)."""
+        attention = attention_over(sequences, self._heads, causal=False, like=self._words)
+        device = self._words.device
+        x = functional.embedding(on_device(sequences.ids, device), self._words)
+        x += functional.embedding(on_device(types, device), self._types)
+        x += functional.embedding(on_device(self._positions(sequences), device), self._places)
+        x = in_usual_rows(self._norm(x))
+        first = on_device(sequences.starts[:-1], device)
+        query, _, size = self._heads
+        for number, layer in enumerate(self._layers):
+            if number < len(self._layers) - 1:
+                attended = attention.all_tokens(layer.projections[0](x).view(len(x), -1, size), [])
+            else:
+                kv = layer.projections[1](x).view(len(x), -1, size)
+                x = x[first]
+                q = layer.projections[0](x).view(len(x), query, size)
+                attended = attention.one_token(q, kv, [])
+            x = layer.attention_norm(layer.out.plus(attended, x))
+            x = layer.output_norm(layer.outer.plus(layer.inner.activated(x, self._activation), x))
+        return x
+
+    def _token_types(self, sequences: Sequences, pairs: EncodedPairs) -> np.ndarray:
+        """int64 (tokens,)"""
+        if len(self._types) < 2:
+            return np.zeros(len(sequences.ids), dtype=np.int64)
+        switch = pairs.prefix_lengths[sequences.origin] - self._layout.middle_passage_typed
+        passage = sequences.positions >= np.repeat(switch, sequences.lengths)
+        return np.where(passage, self._layout.passage_type, self._layout.prefix_type)
+
+    def _positions(self, sequences: Sequences) -> OffsetArray:
+        """int64 (tokens,). RoBERTa counts on from its pad token's id, and not over pad tokens a text may spell."""
+        if self._pad_token_id is None:
+            return sequences.positions
+        counts = sequences.ids != self._pad_token_id
+        before = np.concatenate(([0], np.cumsum(counts)))
+        since_start = before[1:] - np.repeat(before[sequences.starts[:-1]], sequences.lengths)
+        positions: OffsetArray = since_start * counts + self._pad_token_id
+        return positions
+
+
+def _read_layer(reader: LayerReader, name: str, config: PretrainedConfig, *, last: bool) -> _Layer:
+    width, inner = config.hidden_size, config.intermediate_size
+    parts = [f"{name}.attention.self.{part}" for part in ("query", "key", "value")]
+    return _Layer(
+        projections=tuple(
+            reader.linear(*group, width=width, out=len(group) * width)
+            for group in ((parts[:1], parts[1:]) if last else (parts,))
+        ),
+        out=reader.linear(f"{name}.attention.output.dense", width=width, out=width),
+        attention_norm=_read_norm(reader, f"{name}.attention.output.LayerNorm", config),
+        inner=reader.linear(f"{name}.intermediate.dense", width=width, out=inner),
+        outer=reader.linear(f"{name}.output.dense", width=inner, out=width),
+        output_norm=_read_norm(reader, f"{name}.output.LayerNorm", config),
+    )
+
+
+def _read_norm(reader: LayerReader, name: str, config: PretrainedConfig) -> _Norm:
+    width = config.hidden_size
+    return _Norm(reader.tensor(f"{name}.weight", width), reader.tensor(f"{name}.bias", width), config.layer_norm_eps)

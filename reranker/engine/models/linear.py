@@ -1,0 +1,111 @@
+"""A linear layer with what follows it done in the same pass where the device can: activation, product, or sum.
+
+On x86 CPUs oneDNN does the work on each tile before it is rounded and leaves the cache, which saves the elementwise
+passes and is a little more exact. The operators are the ones that torch's own compiler emits (torch 2.13,
+`torch/_inductor/mkldnn_lowerings.py`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Literal
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from reranker.checkpoints.weights import Weights
+
+Activation = Literal["silu", "gelu", "relu"]
+
+_USUAL_ROWS = 2048  # for which oneDNN chooses its blocks; any number of rows works
+
+_ROWS_STEP = 32
+
+_ONEDNN = {"silu": ("swish", ""), "gelu": ("gelu", "none"), "relu": ("relu", "")}
+_TORCH: dict[str, Callable[[Tensor], Tensor]] = {
+    "silu": functional.silu,
+    "gelu": functional.gelu,
+    "relu": functional.relu,
+}
+
+
+class Linear:
+    """weight: (out, in). bias: (out,) or None. Inputs are (tokens, in), outputs (tokens, out), contiguous."""
+
+    def __init__(self, weight: Tensor, bias: Tensor | None = None) -> None:
+        self._fused = fuses(weight.dtype, weight.device)
+        # oneDNN keeps weights in blocks of its own; reordered once, they are not reordered in every pass.
+        self._weight = torch.ops.mkldnn._reorder_linear_weight(weight, _USUAL_ROWS) if self._fused else weight
+        self._bias = bias
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """x W^T + b"""
+        if self._fused:  # torch's own way adds the bias in a pass before
+            return _pointwise(x, self._weight, self._bias, "none", "")
+        return functional.linear(x, self._weight, self._bias)
+
+    def activated(self, x: Tensor, activation: Activation) -> Tensor:
+        """activation(x W^T + b)"""
+        if self._fused:
+            name, algorithm = _ONEDNN[activation]
+            return _pointwise(x, self._weight, self._bias, name, algorithm)
+        return _TORCH[activation](self(x))
+
+    def times(self, x: Tensor, factor: Tensor) -> Tensor:
+        """(x W^T + b) * factor, factor: (tokens, out)"""
+        if self._fused:
+            return _pointwise_binary(x, factor, self._weight, self._bias, "mul")
+        return self(x).mul_(factor)
+
+    def plus(self, x: Tensor, residual: Tensor) -> Tensor:
+        """(x W^T + b) + residual, residual: (tokens, out)"""
+        if self._fused:
+            return _pointwise_binary(x, residual, self._weight, self._bias, "add")
+        return self(x).add_(residual)
+
+
+class LayerReader:
+    """Reads layers from a checkpoint's weights. Every method raises CheckpointError for a shape it did not expect."""
+
+    def __init__(self, weights: Weights, dtype: torch.dtype, device: str) -> None:
+        self._weights = weights
+        self._dtype = dtype
+        self._device = device
+
+    def tensor(self, name: str, *shape: int) -> Tensor:
+        return self._read([name], shape)
+
+    def linear(self, *names: str, width: int, out: int, bias: bool = True) -> Linear:
+        """The named layers as one, their outputs (out in all) side by side. bias: all have one, or none has."""
+        weight = self._read([f"{name}.weight" for name in names], (out, width))
+        return Linear(weight, self._read([f"{name}.bias" for name in names], (out,)) if bias else None)
+
+    def _read(self, names: list[str], shape: tuple[int, ...]) -> Tensor:
+        return self._weights.read(*names, shape=shape, dtype=self._dtype, device=self._device)
+
+
+def in_usual_rows(x: Tensor) -> Tensor:
+    """x: (tokens, ...), with rows of zeros below where they save time.
+
+    oneDNN makes a kernel for each number of rows it has not seen, which takes as long as 20 tokens more.
+    """
+    missing = -len(x) % _ROWS_STEP if fuses(x.dtype, x.device) else 0
+    return torch.cat((x, x.new_zeros(missing, *x.shape[1:]))) if missing else x
+
+
+def fuses(dtype: torch.dtype, device: torch.device) -> bool:
+    """Whether oneDNN runs this dtype on this device."""
+    if device.type != "cpu" or not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
+        return False
+    return dtype is torch.float32 or (dtype is torch.bfloat16 and torch.ops.mkldnn._is_mkldnn_bf16_supported())
+
+
+def _pointwise(x: Tensor, weight: Tensor, bias: Tensor | None, name: str, algorithm: str) -> Tensor:
+    out: Tensor = torch.ops.mkldnn._linear_pointwise(x, weight, bias, name, [], algorithm)
+    return out
+
+
+def _pointwise_binary(x: Tensor, other: Tensor, weight: Tensor, bias: Tensor | None, name: str) -> Tensor:
+    out: Tensor = torch.ops.mkldnn._linear_pointwise.binary(x, other, weight, bias, name)
+    return out

@@ -1,0 +1,231 @@
+"""Files of the field: queries, corpora, runs and qrels. Reading is strict, and every complaint names file and line.
+
+Ids are `str`; a column of integers is read as their decimal text. Rows may be jsonl, tsv (MS MARCO's collection and
+queries as they are) or parquet: see records.py.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import tempfile
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from reranker.errors import InvalidFile
+from reranker.ir.records import Location, OnBad, Record, iter_lines, iter_records, refuse, shown
+from reranker.prompt import well_formed
+from reranker.types import Candidate, FloatArray, Passage
+
+Run = dict[str, list[str]]  # query_id -> docids, best first
+Qrels = dict[str, dict[str, int]]  # query_id -> docid -> grade
+
+_QUERY_TSV = {2: ("_id", "text")}
+_PASSAGE_TSV = {2: ("_id", "text"), 3: ("_id", "title", "text")}
+_RUN_FORM = "qid Q0 docid rank score tag"
+_LOWEST_SCORE = np.float32(-1e38)
+
+
+class RunLine(NamedTuple):
+    """A candidate as a first stage names it, and the line it stands on."""
+
+    line: int
+    query_id: str
+    docid: str
+    score: float
+
+
+def iter_queries(location: Location, on_bad: OnBad = refuse) -> Iterator[tuple[int, str, str]]:
+    """(line, query_id, query) in file order, from rows with `_id` and `text`. Raises InvalidFile."""
+    for line, row in iter_records(location, ("_id", "text"), on_bad, tsv=_QUERY_TSV):
+        try:
+            query_id, query = id_of(location, line, row), query_of(location, line, row)
+        except InvalidFile as error:
+            on_bad(error, row)
+        else:
+            yield line, query_id, query
+
+
+def iter_passages(location: Location, on_bad: OnBad = refuse) -> Iterator[tuple[int, str, Passage]]:
+    """(line, docid, passage) in file order, from rows with `_id`, `text` and optionally `title`. Raises InvalidFile.
+
+    Memory does not grow with the file: whether a docid comes twice is for the caller to see.
+    """
+    for line, row in iter_records(location, ("_id", "title", "text"), on_bad, tsv=_PASSAGE_TSV):
+        try:
+            docid, passage = id_of(location, line, row), passage_of(location, line, row)
+        except InvalidFile as error:
+            on_bad(error, row)
+        else:
+            yield line, docid, passage
+
+
+def iter_run(location: Location, on_bad: OnBad = refuse) -> Iterator[RunLine]:
+    """The lines of a TREC run (`qid Q0 docid rank score tag`) in file order. Raises InvalidFile."""
+    for line, text in iter_lines(location, on_bad):
+        columns = text.split()
+        try:
+            if len(columns) != 6:
+                raise InvalidFile(shown(location), f"has {len(columns)} columns, expected 6: {_RUN_FORM}", line)
+            score = _number(location, line, columns[4], "score")
+        except InvalidFile as error:
+            on_bad(error, text)
+        else:
+            yield RunLine(line, columns[0], columns[2], score)
+
+
+def read_queries(path: Location) -> dict[str, str]:
+    """query_id -> query. Raises InvalidFile."""
+    queries: dict[str, str] = {}
+    for line, query_id, query in iter_queries(path):
+        if query_id in queries:
+            raise InvalidFile(shown(path), f"query {query_id!r} is there twice", line)
+        queries[query_id] = query
+    return queries
+
+
+def iter_corpus(path: Location) -> Iterator[tuple[str, Passage]]:
+    """(docid, passage) in file order; no docid comes twice. Raises InvalidFile."""
+    seen: set[str] = set()
+    for line, docid, passage in iter_passages(path):
+        if docid in seen:
+            raise InvalidFile(shown(path), f"passage {docid!r} is there twice", line)
+        seen.add(docid)
+        yield docid, passage
+
+
+def iter_documents(path: Location) -> Iterator[Candidate]:
+    """Loose documents: rows with `text`, and optionally `title` and `_id` or `id`. Raises InvalidFile.
+
+    Where a row has no id, its candidate is called `file:row`.
+    """
+    for line, row in iter_records(path, ("_id", "id", "title", "text"), tsv=_PASSAGE_TSV):
+        docid = row.get("_id", row.get("id"))
+        yield Candidate(passage_of(path, line, row), f"{shown(path)}:{line}" if docid is None else str(docid))
+
+
+def read_run(path: Location) -> Run:
+    """A TREC run, queries in file order.
+
+    Candidates are ordered by score, as TREC tools order them; the rank column is ignored, and ties keep file order.
+    Raises InvalidFile.
+    """
+    scores: dict[str, dict[str, float]] = {}
+    for line, query_id, docid, score in iter_run(path):
+        of_query = scores.setdefault(query_id, {})
+        if docid in of_query:
+            raise InvalidFile(shown(path), f"passage {docid!r} is there twice for query {query_id!r}", line)
+        of_query[docid] = score
+    return {query_id: sorted(of_query, key=lambda docid: -of_query[docid]) for query_id, of_query in scores.items()}
+
+
+def write_run(path: Path, rankings: Iterable[tuple[str, Iterable[str], FloatArray]], *, tag: str) -> None:
+    """Write (query_id, docids, logits), best first, as a TREC run; the file appears whole or not at all.
+
+    Scores are the logits, nudged apart where they tie, so that every tool ranks as we do.
+    """
+
+    def lines() -> Iterator[str]:
+        for query_id, docids, logits in rankings:
+            scores = strictly_decreasing(logits)
+            for rank, (docid, score) in enumerate(zip(docids, scores, strict=True), 1):
+                yield f"{query_id} Q0 {docid} {rank} {score!s} {tag}\n"
+
+    write_atomically(path, lines())
+
+
+def strictly_decreasing(logits: FloatArray) -> FloatArray:
+    """Scores that fall strictly, even in float32 (trec_eval keeps no more), as near to the logits as can be.
+
+    logits: float32 (n,), finite and not increasing. What lies below -1e38 is raised to it, so that ties have room.
+    """
+    scores = np.maximum(logits.astype(np.float32), _LOWEST_SCORE)
+    for rank in range(1, len(scores)):
+        if scores[rank] >= scores[rank - 1]:
+            scores[rank] = np.nextafter(scores[rank - 1], np.float32(-np.inf))
+    return scores
+
+
+def read_qrels(path: Location) -> Qrels:
+    """Grades from BEIR's tsv (a header, then query-id, corpus-id, score) or TREC's qrels. Raises InvalidFile."""
+    qrels: Qrels = {}
+    for line, text in iter_lines(path):
+        columns = text.split()
+        if line == 1 and columns[-1] == "score":
+            continue
+        if len(columns) not in (3, 4):
+            raise InvalidFile(shown(path), "expected `query-id corpus-id score` or `qid 0 docid grade`", line)
+        query_id, docid, grade = columns[0], columns[-2], _number(path, line, columns[-1], "grade")
+        if docid in qrels.setdefault(query_id, {}):
+            raise InvalidFile(shown(path), f"passage {docid!r} is there twice for query {query_id!r}", line)
+        if grade != int(grade):
+            raise InvalidFile(shown(path), f"grade {columns[-1]} is not a whole number", line)
+        qrels[query_id][docid] = int(grade)
+    if not qrels:
+        raise InvalidFile(shown(path), "holds no judgements")
+    return qrels
+
+
+def write_atomically(path: Path, content: str | Iterable[str]) -> None:
+    """The file is there whole or not at all, whatever happens in between."""
+    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            file.writelines([content] if isinstance(content, str) else content)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(temporary).chmod(0o644)
+        Path(temporary).replace(path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def id_of(path: Location, line: int, row: Record, field: str = "_id") -> str:
+    """A row's id as text; whole numbers count. Raises InvalidFile."""
+    value = row.get(field)
+    if isinstance(value, bool) or not isinstance(value, str | int) or value == "":
+        raise InvalidFile(shown(path), f"`{field}` must be a string that is not empty, got {value!r}"[:200], line)
+    name = str(value)
+    if name.split() != [name]:
+        raise InvalidFile(shown(path), f"`{field}` {value!r} has spaces in it, which no TREC run can carry", line)
+    if well_formed(name) != name:
+        raise InvalidFile(shown(path), f"`{field}` {value!r} has half a surrogate pair in it", line)
+    return name
+
+
+def query_of(path: Location, line: int, row: Record, field: str = "text") -> str:
+    """A row's query, which holds more than spaces. Raises InvalidFile."""
+    query = text_of(path, line, row, field)
+    if not query.strip():
+        query_id = row.get("query_id", row.get("_id"))
+        raise InvalidFile(shown(path), f"query {str(query_id)!r} is empty", line)
+    return query
+
+
+def passage_of(path: Location, line: int, row: Record) -> Passage:
+    """A row's `text`, which may be empty, and its `title` where it has one. Raises InvalidFile."""
+    return Passage(text_of(path, line, row, "text"), text_of(path, line, row, "title", default=""))
+
+
+def text_of(path: Location, line: int, row: Record, field: str, default: str | None = None) -> str:
+    """A row's text, whole characters only. Raises InvalidFile."""
+    value = row.get(field, default)
+    if value is None:
+        value = default
+    if not isinstance(value, str):
+        raise InvalidFile(shown(path), f"`{field}` must be a string, got {value!r}"[:200], line)
+    return well_formed(value)
+
+
+def _number(path: Location, line: int, text: str, name: str) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not math.isfinite(number):
+        raise InvalidFile(shown(path), f"{name} {text!r} is not a finite number", line)
+    return number

@@ -1,0 +1,141 @@
+"""What a killed job of the real model lets be gone on with, and what it refuses; nothing is scored to find out."""
+
+import json
+import shutil
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
+from threading import Lock
+from typing import Any
+
+import pytest
+import ray
+from rich.console import Console
+
+from cluster.batch.job import run_batch
+from cluster.batch.output import BatchOutput
+from cluster.batch.report import BatchReport
+from cluster.batch.settings import BatchSettings
+from reranker.errors import JobRefused
+from tests.cluster.batch.jobs import PART, SAMPLE, Job, inputs_in, ray_directory, wait_until
+
+pytestmark = pytest.mark.filterwarnings("ignore::Warning:ray.data")  # it copies its own deprecated settings
+UNITS = 7
+CHECKPOINT = {"device": "cpu", "dtype": "float32"}
+REAL = {"depth": 6, "unit_pairs": 20, "encoders": 1, "checkpoint": CHECKPOINT, "engine": {"threads": 1}}
+PAIRS = 21 * 6
+
+
+@pytest.fixture(scope="module")
+def scratch() -> Iterator[Path]:
+    with ray_directory() as directory:
+        yield directory
+
+
+@pytest.fixture(scope="module")
+def finished(scratch: Path, tmp_path_factory: pytest.TempPathFactory) -> Job:
+    job = Job(scratch, tmp_path_factory.mktemp("finished") / "out", **inputs_in(SAMPLE), **REAL)
+    assert job.run()["this_run"]["units"] == UNITS
+    return job
+
+
+@pytest.fixture(scope="module")
+def killed(scratch: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Job, str]:
+    """A job that was killed after a part or more, and what another process heard that wanted to write there too."""
+    job = Job(scratch, tmp_path_factory.mktemp("killed") / "out", **inputs_in(SAMPLE), **REAL)
+    process = job.start()
+    wait_until(lambda: job.count("work/plan.json"), process)
+    other = Job(scratch, job.output, **job.settings)
+    refusal = other.ended(other.start())
+    wait_until(lambda: job.count(f"parquet/{PART}"), process)
+    process.kill()
+    process.wait()
+    assert 0 < len(job.parts) < UNITS
+    return job, refusal
+
+
+def go_on(job: Job, **changes: Any) -> BatchReport:
+    settings = {"resume": True, **job.settings, "output": job.output, **changes}
+    return run_batch(BatchSettings.model_validate(settings), Console(quiet=True))
+
+
+def test_one_process_at_a_time_writes_to_a_directory(killed: tuple[Job, str]) -> None:
+    job, refusal = killed
+    assert refusal == f"JobRefused: {job.output} is being written by another process: wait for it, or end it"
+
+
+def test_no_two_hold_a_directory_when_many_come_and_go(tmp_path: Path) -> None:
+    inside = Lock()
+
+    def come_and_go(_: int) -> int:
+        entered = 0
+        for _ in range(300):
+            with suppress(JobRefused), BatchOutput.opened(tmp_path, resume=True):
+                assert inside.acquire(blocking=False)
+                entered += 1
+                inside.release()
+        return entered
+
+    with ThreadPoolExecutor(4) as pool:
+        assert sum(pool.map(come_and_go, range(4))) > 0
+
+
+def test_what_a_kill_left_half_written_is_cleared_away(tmp_path: Path) -> None:
+    for name in (".job.json.q2k0", ".run.trec.x_8a", "._SUCCESS.77ab"):
+        (tmp_path / name).write_text("hal")
+    with BatchOutput.opened(tmp_path, resume=False):
+        assert [path.name for path in tmp_path.iterdir()] == [".lock"]
+
+
+def test_real_scores_come_out_the_same_after_a_kill(killed: tuple[Job, str], finished: Job, tmp_path: Path) -> None:
+    begun, _ = killed
+    shutil.copytree(begun.output, tmp_path / "out")
+    job = Job(begun.scratch, tmp_path / "out", **begun.settings)
+    report = job.run()
+    assert report["this_run"]["units"] + len(begun.parts) == UNITS
+    assert job.files == finished.files
+
+
+def _one_byte_of_the_corpus(job: Job, elsewhere: Path) -> dict[str, Any]:
+    corpus = bytearray(Path(job.settings["corpus"]).read_bytes())
+    place = corpus.rindex(b".")
+    corpus[place] = ord("!")
+    (elsewhere / "corpus.jsonl").write_bytes(corpus)
+    return {"corpus": elsewhere / "corpus.jsonl"}
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        (lambda job, elsewhere: {"checkpoint": CHECKPOINT | {"template": "plain"}}, r"template auto \(now plain\)"),
+        (lambda job, elsewhere: {"checkpoint": {"device": "cpu"}}, r"dtype float32 \(now auto\)"),
+        (lambda job, elsewhere: {"top_k": 5}, r"top_k None \(now 5\)"),
+        (_one_byte_of_the_corpus, "another corpus file"),
+    ],
+    ids=["template", "dtype", "top_k", "corpus"],
+)
+def test_another_job_may_not_go_on_there(
+    killed: tuple[Job, str], change: Callable[[Job, Path], dict[str, Any]], named: str, tmp_path: Path
+) -> None:
+    job, _ = killed
+    before = job.files
+    with pytest.raises(JobRefused, match=rf"the job there was begun with {named}\."):
+        go_on(job, **change(job, tmp_path))
+    assert job.files == before
+    assert not ray.is_initialized()
+
+
+def test_a_finished_job_is_told_again_and_nothing_is_scored(finished: Job) -> None:
+    before = finished.files
+    report = go_on(finished)
+    assert (report.pairs, report.rows, report.bad_rows) == (PAIRS, PAIRS, 0)
+    assert (report.this_run["units"], report.this_run["scorers"]) == (0, 0)
+    assert not ray.is_initialized()
+    assert finished.files == before
+
+
+def test_a_report_that_a_kill_prevented_is_written_later(finished: Job) -> None:
+    (finished.output / "report.json").unlink()
+    go_on(finished)
+    assert json.loads((finished.output / "report.json").read_bytes())["pairs"] == PAIRS

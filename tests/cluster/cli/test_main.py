@@ -1,0 +1,235 @@
+"""The command line: what it prints, how it ends, and that wrong input is one line and exit code 2."""
+
+import json
+import os
+import pty
+import re
+import shlex
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from reranker import Reranker
+from tests.cluster.conftest import PASSAGES, Shell
+
+SAMPLE = Path(__file__).parents[3] / "cluster" / "sample"
+QUERY = "when is high tide"
+# An interrupt is ignored by what a shell runs in the background, and pytest may be that.
+INTERRUPTIBLE = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); import cluster.__main__"
+
+
+@pytest.mark.parametrize(
+    ("command", "named"),
+    [
+        ("", ["rerank", "batch", "evaluate", "model", "bench", "--version"]),
+        ("rerank", ["--query", "-q", "--top-n", "-n", "--json", "--model", "--template", "--dtype", "--device"]),
+        ("batch", ["--queries", "--corpus", "--run", "--output", "--top-k", "--scorers", "--address"]),
+        (
+            "batch",
+            ["--pairs", "--candidates", "--depth", "--resume", "--max-bad-rows", "--dry-run", "--price-per-hour"],
+        ),
+        ("batch", ["--model", "--template", "--max-pair-tokens", "--dtype", "--revision"]),
+        ("evaluate", ["--qrels", "RUNS", "--json", "--html", "--queries", "evaluate suite DIR"]),
+        ("evaluate suite", ["DIR", "--output", "--depth", "--json", "--html", "--scorers", "--address"]),
+        ("evaluate suite", ["--model", "--template", "--max-pair-tokens", "--dtype", "--device", "--revision"]),
+        ("model", ["import"]),
+        ("model import", ["SRC", "--output", "--template", "--max-pair-tokens", "--revision"]),
+        ("bench", ["roads", "latency", "engine", "batch", "http", "autoscale"]),
+        ("bench http", ["--scenario", "--url", "--peer", "--throughput-mode", "--picture"]),
+        ("cluster", ["up", "status", "down"]),
+        ("cluster up", ["--cards", "--port"]),
+    ],
+)
+@pytest.mark.parametrize("flag", ["--help", "-h"])
+def test_help_names_what_there_is(shell: Shell, command: str, named: list[str], flag: str) -> None:
+    code, out, err = shell(*command.split(), flag)
+    assert (code, err) == (0, "")
+    assert [name for name in named if name not in out] == []
+
+
+def test_without_a_command_there_is_help(shell: Shell) -> None:
+    code, out, err = shell()
+    assert code == 2
+    assert "Usage: " in out + err
+    assert "Traceback" not in out + err
+
+
+def test_the_version_is_one_line(shell: Shell) -> None:
+    code, out, _ = shell("--version")
+    assert code == 0
+    assert re.fullmatch(r"\d+\.\d+\.\d+\n", out)
+
+
+def test_rerank_prints_a_table_best_first(shell: Shell) -> None:
+    code, out, err = shell("rerank", "-q", QUERY, "passages.txt")
+    assert (code, err) == (0, "")
+    assert QUERY in out
+    rows = [line for line in out.splitlines() if "passages.txt:" in line]
+    assert [int(row.split()[1]) for row in rows] == [1, 2, 3]
+    assert "passages.txt:3" in rows[0]
+    assert any("[bold]Low[/bold] tide" in row for row in rows), "markup is text"
+
+
+def test_rerank_json_is_what_the_library_says(shell: Shell) -> None:
+    (shell.directory / "more.jsonl").write_text('{"_id": 7, "title": "Tides", "text": "A caf\\u00e9 \\ud83d"}\n')
+    pq.write_table(pa.table({"id": ["p"], "text": ["The sea."]}), shell.directory / "more.parquet")
+    files = ["passages.txt", "more.jsonl", "more.parquet"]
+    code, out, err = shell("rerank", "--query", QUERY, *files, "--json", "--dtype", "float32")
+    assert (code, err) == (0, "")
+    answer = json.loads(out)
+    assert answer["query"] == QUERY
+    assert answer["model"] == "embedded"
+    documents = [*PASSAGES, {"title": "Tides", "text": "A café \ufffd"}, "The sea."]
+    ids = ["passages.txt:2", "passages.txt:3", "passages.txt:4", "7", "p"]
+    hits = Reranker(dtype="float32").rank(QUERY, documents)
+    assert [hit["index"] for hit in answer["results"]] == [hit.index for hit in hits]
+    assert [hit["logit"] for hit in answer["results"]] == pytest.approx([hit.logit for hit in hits])
+    assert [hit["id"] for hit in answer["results"]] == [ids[hit.index] for hit in hits]
+    assert {hit["id"]: hit["title"] for hit in answer["results"]}["7"] == "Tides"
+
+
+def test_rerank_reads_a_pipe_and_shows_the_best_n(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "cluster", "rerank", "-q", QUERY, "-n", "2", "--json", "-"],
+        input=b"\xef\xbb\xbf" + "\r\n".join(reversed(PASSAGES)).encode(),
+        capture_output=True,
+        check=False,
+        cwd=tmp_path,
+    )
+    assert (done.returncode, done.stderr) == (0, b"")
+    results = json.loads(done.stdout)["results"]
+    assert len(results) == 2
+    assert results[0]["id"] == "stdin:2"
+    assert results[0]["logit"] >= results[1]["logit"]
+    assert [hit["text"] for hit in results] == PASSAGES[1:]
+
+
+def test_what_a_terminal_cannot_show_is_no_reason_to_fail(shell: Shell) -> None:
+    (shell.directory / "läufe.trec").write_bytes((SAMPLE / "run.trec").read_bytes())
+    done = subprocess.run(
+        [sys.executable, "-m", "cluster", "evaluate", "--qrels", SAMPLE / "qrels.tsv", "läufe.trec"],
+        capture_output=True,
+        check=False,
+        env=os.environ | {"PYTHONIOENCODING": "ascii"},
+    )
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert b"l?ufe.trec" in done.stdout
+
+
+WRONG = [
+    ("rerank -q x nothing.txt", "nothing.txt: no such file"),
+    ("rerank -q x .", ".: cannot be read: Is a directory"),
+    ("rerank -q x bad.jsonl", "bad.jsonl:2: is not JSON"),
+    ("rerank -q x latin.txt", "latin.txt:1: is not UTF-8"),
+    ("rerank -q x blank.txt", "FILES: no passages in them"),
+    ("rerank -q '' passages.txt", "--query: is empty"),
+    ("rerank -q x -m ./nowhere passages.txt", "./nowhere is not a directory on this machine"),
+    ("rerank -q x -m '' passages.txt", "--model: String should have at least 1 character, got ''"),
+    (
+        "rerank -q x --template other passages.txt",
+        "--template: Input should be 'auto', 'dear' or 'plain', got 'other'",
+    ),
+    ("rerank -q x --dtype int8 passages.txt", "--dtype: Input should be 'auto', 'float32'"),
+    ("rerank -q x --device tpu passages.txt", "--device: String should match pattern"),
+    ("rerank -q x --max-pair-tokens 0 passages.txt", "--max-pair-tokens: Input should be greater than 0, got 0"),
+    ("rerank -q x --max-pair-tokens 9999 passages.txt", "max_pair_tokens 9999 exceeds the 512 that embedded reads"),
+    ("evaluate --qrels nothing.tsv SAMPLE/run.trec", "nothing.tsv: no such file"),
+    ("evaluate --qrels SAMPLE/run.trec SAMPLE/run.trec", "SAMPLE/run.trec:1: expected `query-id corpus-id score`"),
+    ("evaluate --qrels SAMPLE/qrels.tsv other.trec", "other.trec: has none of the 21 queries that SAMPLE/qrels.tsv"),
+    ("batch INPUT --run nothing.trec --output out", "nothing.trec: no such file"),
+    ("batch INPUT --run SAMPLE/run.trec --output .", ". is not empty, and no job began there"),
+    ("batch INPUT --run SAMPLE/run.trec --output blank.txt", "blank.txt: is not a directory"),
+    ("batch INPUT --run SAMPLE/run.trec --output blank.txt/out", "blank.txt/out: cannot be made: Not a directory"),
+    ("batch INPUT --run SAMPLE/run.trec --output out --top-k 0", "--top-k: Input should be greater than 0, got 0"),
+    ("batch INPUT --run SAMPLE/run.trec --output out -m ./nowhere", "./nowhere is not a directory"),
+    ("batch INPUT --run other.trec --output out", "other.trec: names 1 queries and 1 passages that are in no file"),
+]
+
+
+@pytest.mark.parametrize(("command", "complaint"), WRONG)
+def test_wrong_input_is_one_line_and_exit_code_2(shell: Shell, command: str, complaint: str) -> None:
+    (shell.directory / "bad.jsonl").write_text('{"text": "a"}\n{"text": }\n')
+    (shell.directory / "latin.txt").write_bytes("café".encode("latin-1"))
+    (shell.directory / "blank.txt").write_text(" \n\n")
+    (shell.directory / "other.trec").write_text("unknown Q0 nowhere 1 1.0 t\n")
+    inputs = f"--queries {SAMPLE}/queries.jsonl --corpus {SAMPLE}/corpus.jsonl"
+    args = shlex.split(command.replace("INPUT", inputs).replace("SAMPLE", str(SAMPLE)))
+
+    code, out, err = shell(*args)
+    assert (code, out) == (2, "")
+    assert err.startswith(f"reranker: {complaint.replace('SAMPLE', str(SAMPLE))}")
+    assert err.count("\n") == 1
+    assert err.endswith("\n")
+    assert not (shell.directory / "out").exists()
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "nothing",
+        "rerank",
+        "rerank -q x -n 0 passages.txt",
+        "rerank -q x -n two passages.txt",
+        "rerank -q x --no-such-option",
+        "evaluate --qrels qrels.tsv",
+        "evaluate run.trec",
+        "evaluate",
+        "evaluate suite",
+        "evaluate suite DIR",
+        "batch --queries q --corpus c --run r",
+        "model import",
+    ],
+)
+def test_wrong_usage_is_explained_with_exit_code_2(shell: Shell, command: str) -> None:
+    code, out, err = shell(*command.split())
+    assert (code, out) == (2, "")
+    assert "Usage: " in err
+    assert "Traceback" not in err
+
+
+def test_a_cluster_that_does_not_answer_is_said_at_once(shell: Shell) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))  # bound and not listening: nobody else gets the port, and nobody answers
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        inputs = ["--queries", SAMPLE / "queries.jsonl", "--corpus", SAMPLE / "corpus.jsonl"]
+        code, out, err = shell(
+            "batch", *inputs, "--run", SAMPLE / "run.trec", "--output", "out", "--address", address
+        )
+    assert (code, out) == (1, "")
+    assert err.startswith(f"reranker: no Ray cluster answers at --address {address}: ")
+    assert err.count("\n") == 1
+    assert not (shell.directory / "out").exists(), "the same --output can be used again"
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+@pytest.mark.parametrize("command", ["--version", "evaluate --qrels qrels.tsv run.trec", "rerank --help"])
+def test_a_reader_that_leaves_is_no_error(command: str, unbuffered: str) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "cluster", *command.split()],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        cwd=SAMPLE,
+        env=os.environ | {"PYTHONUNBUFFERED": unbuffered},
+    )
+    process.stdout.close()
+    _, err = process.communicate()
+    assert (process.returncode, err) == (0, b"")
+
+
+def test_an_interrupt_ends_quietly_with_130() -> None:
+    terminal, theirs = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-c", INTERRUPTIBLE, "rerank", "-q", "x"], stdin=theirs, stderr=subprocess.PIPE
+    )
+    assert process.stderr.readline().startswith(b"reading passages from the terminal")
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate()
+    for end in (terminal, theirs):
+        os.close(end)
+    assert (process.returncode, err) == (130, b"")

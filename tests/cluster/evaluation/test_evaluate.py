@@ -1,0 +1,246 @@
+"""`reranker evaluate` over runs: the table, the JSON, and the page with its pictures."""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import matplotlib as mpl
+import pytest
+
+from reranker.ir.measures import evaluate, ndcg_by_depth
+from reranker.ir.trec import read_qrels, read_queries, read_run
+from tests.cluster.conftest import Shell
+from tests.cluster.evaluation.page import Page
+
+SAMPLE = Path(__file__).parents[3] / "cluster" / "sample"
+QRELS = ["--qrels", SAMPLE / "qrels.tsv"]
+ODD_NAME = '<b>run of $x$ & "y" 漢.trec'
+ODD_IDS = ["$q$<i>1</i>", "_q&2", "漢字-3", "#0a0001"]
+
+
+@pytest.fixture
+def reversed_run(shell: Shell) -> Path:
+    """The sample's run with every query's candidates turned around."""
+    path = shell.directory / "reversed.trec"
+    lines = [line.split() for line in (SAMPLE / "run.trec").read_text().splitlines()]
+    path.write_text("".join(f"{q} Q0 {docid} {rank} -{score} x\n" for q, _, docid, rank, score, _ in lines))
+    return path
+
+
+def test_evaluate_prints_the_measures_of_one_run(shell: Shell) -> None:
+    code, out, err = shell("evaluate", "--qrels", SAMPLE / "qrels.tsv", SAMPLE / "run.trec")
+    assert (code, err) == (0, "")
+    expected = evaluate(read_qrels(SAMPLE / "qrels.tsv"), read_run(SAMPLE / "run.trec")).aggregate
+    (row,) = (line for line in out.splitlines() if "run.trec" in line)
+    assert re.findall(r"\d\.\d{4}", row) == [f"{value:.4f}" for value in expected.values()]
+    assert re.findall(r"(nDCG@10|nDCG@20|AP|RR|R@100)\b", out) == list(expected)
+
+
+def test_evaluate_sets_several_runs_against_the_first(shell: Shell, reversed_run: Path) -> None:
+    code, out, err = shell("evaluate", "--qrels", SAMPLE / "qrels.tsv", SAMPLE / "run.trec", reversed_run.name)
+    assert (code, err) == (0, "")
+    assert "21 judged queries" in out
+    base, other = (next(line for line in out.splitlines() if name in line) for name in (" run.trec", "reversed.trec"))
+    values = [[float(value) for value in re.findall(r"\d\.\d{4}", row)] for row in (base, other)]
+    changes = [float(change) for change in re.findall(r"[+-]\d\.\d{4}", out)]
+    assert changes == pytest.approx([after - before for before, after in zip(*values, strict=True)], abs=2e-4)
+    assert len(changes) == len(re.findall(r"p=\d", out)) == 5
+
+
+def test_evaluate_json_carries_every_query(shell: Shell, reversed_run: Path) -> None:
+    (shell.directory / "run.trec").write_bytes((SAMPLE / "run.trec").read_bytes())
+    runs = ["run.trec", reversed_run, SAMPLE / "run.trec"]
+    code, out, err = shell("evaluate", "--json", "--qrels", SAMPLE / "qrels.tsv", *runs)
+    assert (code, err) == (0, "")
+    first, other, same = json.loads(out)["runs"]
+    qrels, run = read_qrels(SAMPLE / "qrels.tsv"), read_run(SAMPLE / "run.trec")
+    expected = evaluate(qrels, run)
+    assert first == {
+        "run": "run.trec",
+        "mean": expected.aggregate,
+        "ndcg_by_depth": {str(depth): value for depth, value in ndcg_by_depth(qrels, run).items()},
+        "per_query": expected.per_query,
+    }
+    assert [row["run"] for row in (other, same)] == [str(reversed_run), str(SAMPLE / "run.trec")]
+    for measure, value in expected.aggregate.items():
+        assert same["against_first"][measure] == {"difference": 0.0, "p_value": 1.0}
+        difference = other["against_first"][measure]
+        assert difference["difference"] == pytest.approx(other["mean"][measure] - value)
+        assert 0 < difference["p_value"] <= 1
+
+
+def test_a_p_value_that_does_not_exist_is_null_in_json(shell: Shell) -> None:
+    (shell.directory / "qrels").write_text("q 0 a 1\n")
+    (shell.directory / "one").write_text("q Q0 a 1 2.0 t\n")
+    (shell.directory / "two").write_text("q Q0 x 1 2.0 t\nq Q0 a 2 1.0 t\n")
+    code, out, _ = shell("evaluate", "--qrels", "qrels", "one", "two", "--json")
+    assert code == 0
+    _, two = json.loads(out, parse_constant=pytest.fail)["runs"]
+    assert two["against_first"]["RR"] == {"difference": -0.5, "p_value": None}
+
+
+def test_a_run_may_be_called_as_a_subcommand_is(shell: Shell) -> None:
+    for name in ("suite", "default"):
+        (shell.directory / name).write_bytes((SAMPLE / "run.trec").read_bytes())
+    code, out, err = shell("evaluate", "default", "./suite", *QRELS)
+    assert (code, err) == (0, "")
+    assert all(name in out for name in ("default", "suite"))
+
+
+def test_runs_without_a_page_wait_for_no_ray_and_no_matplotlib() -> None:
+    program = f"""
+import sys
+from cluster.cli import main
+try:
+    main(["evaluate", "--qrels", {str(SAMPLE / "qrels.tsv")!r}, {str(SAMPLE / "run.trec")!r}])
+except SystemExit:
+    print(*sys.modules)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    loaded = set(done.stdout.split())
+    assert "ir_measures" in loaded
+    assert not loaded & {"ray", "torch", "matplotlib", "transformers"}
+
+
+@pytest.fixture
+def page(shell: Shell, reversed_run: Path) -> Page:
+    """The sample's run, itself turned around, and once more, with the texts of the queries."""
+    runs = [SAMPLE / "run.trec", reversed_run.name, SAMPLE / "run.trec"]
+    code, _, err = shell("evaluate", *runs, *QRELS, "--queries", SAMPLE / "queries.jsonl", "--html", "report.html")
+    assert (code, err) == (0, "")
+    return Page(shell.directory / "report.html")
+
+
+def test_the_page_needs_nothing_else_and_is_whole(page: Page) -> None:
+    assert page.problems == []
+    assert page.tags.isdisjoint({"script", "link", "img", "iframe", "object"})
+    assert [ref for ref in page.references if not ref.startswith("#")] == []
+    assert page.references
+    assert {ref.removeprefix("#") for ref in page.references} <= set(page.ids)
+    assert len(page.ids) == len(set(page.ids)), "ids of one picture must not be those of another"
+    outside = set(re.findall(r"https?://[^\"' )]+", page.source))
+    assert outside <= {"http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"}, "names of XML, not addresses"
+    assert "@import" not in page.source
+
+
+def test_the_page_measures_as_the_command_does(page: Page, reversed_run: Path) -> None:
+    qrels = read_qrels(SAMPLE / "qrels.tsv")
+    base, other = (evaluate(qrels, read_run(path)).aggregate for path in (SAMPLE / "run.trec", reversed_run))
+    heading, first, second, third = page.tables[0]
+    assert heading == ["run", *base]
+    assert first == [str(SAMPLE / "run.trec"), *(f"{value:.4f}" for value in base.values())]
+    assert second[0] == reversed_run.name
+    for cell, name in zip(second[1:], base, strict=True):
+        value, difference, p = cell.split(maxsplit=2)
+        assert float(value) == pytest.approx(other[name], abs=1e-4)
+        assert float(difference.replace("−", "-")) == pytest.approx(other[name] - base[name], abs=1e-4)
+        assert re.fullmatch(r"p [\d.e-]+", p)
+    assert all(cell.endswith("+0.0000 p 1") for cell in third[1:])
+
+
+def test_the_page_says_who_won_and_who_lost_most(page: Page, reversed_run: Path) -> None:
+    qrels, texts = read_qrels(SAMPLE / "qrels.tsv"), read_queries(SAMPLE / "queries.jsonl")
+    base, other = (
+        evaluate(qrels, read_run(path)).per_query["nDCG@10"] for path in (SAMPLE / "run.trec", reversed_run)
+    )
+    change = {query_id: other[query_id] - base[query_id] for query_id in qrels}
+    better, worse = (sum(sign * value > 1e-9 for value in change.values()) for sign in (1, -1))
+    assert better > 0
+    assert worse > 10
+    first, second = (text for text in page.captions if "query by query" in text)
+    assert f"{better} better, {21 - better - worse} equal, {worse} worse" in first
+    assert "0 better, 21 equal, 0 worse" in second
+
+    won, lost = page.tables[1:]
+    assert [cell for cell in won[0] if "run" not in cell] == ["query", "text", "reversed.trec", "gain"]
+    for table, order in (
+        (won, sorted(change, key=lambda q: -change[q])[:better]),
+        (lost, sorted(change, key=change.get)[:10]),
+    ):
+        assert [row[0] for row in table[1:]] == order
+        for query_id, text, *numbers in table[1:]:
+            assert text == " ".join(texts[query_id].split())
+            before, after, difference = (float(number.replace("−", "-")) for number in numbers)
+            assert (before, after) == pytest.approx((base[query_id], other[query_id]), abs=1e-4)
+            assert difference == pytest.approx(change[query_id], abs=1e-4)
+
+
+def test_the_page_draws_every_run_and_names_every_bar(page: Page) -> None:
+    depths, *bars = page.pictures
+    assert len(bars) == 2
+    for depth in (1, 3, 5, 10, 20, 50, 100):
+        assert str(depth) in depths.texts
+    assert {colour for colour in depths.colours if "run" in colour} == {"--run-0", "--run-1", "--run-2"}
+    qrels = read_qrels(SAMPLE / "qrels.tsv")
+    for picture in bars:
+        assert set(qrels) <= set(picture.texts)
+    assert {"--better", "--worse"} <= set(bars[0].colours)
+    for picture in page.pictures:
+        assert re.findall(r"(?:fill|stroke): #", picture.source) == [], "every colour follows light and dark"
+
+
+def test_one_run_alone_has_a_page_too(shell: Shell) -> None:
+    code, _, err = shell("evaluate", SAMPLE / "run.trec", *QRELS, "--html", "report.html")
+    assert (code, err) == (0, "")
+    page = Page(shell.directory / "report.html")
+    assert page.problems == []
+    assert (len(page.tables), len(page.pictures)) == (1, 1)
+
+
+def test_names_and_ids_are_text_wherever_they_stand(shell: Shell) -> None:
+    (shell.directory / "qrels").write_text("".join(f"{query_id} 0 a 1\n" for query_id in ODD_IDS))
+    (shell.directory / "base").write_text("".join(f"{query_id} Q0 x 1 2 t\n" for query_id in ODD_IDS))
+    (shell.directory / ODD_NAME).write_text("".join(f"{query_id} Q0 a 1 2 t\n" for query_id in ODD_IDS))
+    (shell.directory / "q.jsonl").write_text(json.dumps({"_id": ODD_IDS[0], "text": "<img src=x> $a \x07"}) + "\n")
+    code, _, err = shell("evaluate", "--qrels", "qrels", "base", ODD_NAME, "--html", "o.html", "--queries", "q.jsonl")
+    assert (code, err) == (0, "")
+    page = Page(shell.directory / "o.html")
+    assert page.problems == []
+    assert page.tags.isdisjoint({"b", "i", "img"})
+    assert page.tables[0][2][0] == ODD_NAME
+    assert ODD_NAME in page.legend
+    assert [row[0] for row in page.tables[1][1:]] == ODD_IDS
+    assert page.tables[1][1][1] == "<img src=x> $a \ufffd"
+    assert set(ODD_IDS) <= set(page.pictures[1].texts)
+
+
+def test_long_ids_are_cut_in_pictures_and_thousands_of_bars_stay_small(shell: Shell) -> None:
+    for count, kept in ((2, True), (3000, False)):
+        ids = [f"a-collection-of-long-ids-{n:04}" for n in range(count)]
+        (shell.directory / "qrels").write_text("".join(f"{query_id} 0 a 1\n" for query_id in ids))
+        (shell.directory / "base").write_text("".join(f"{query_id} Q0 a 1 2 t\n" for query_id in ids))
+        depths = "".join(f"{query_id} Q0 x 1 9 t\n{query_id} Q0 a 2 {n % 9} t\n" for n, query_id in enumerate(ids))
+        (shell.directory / "other").write_text(depths)
+        code, _, err = shell("evaluate", "--qrels", "qrels", "base", "other", "--html", "report.html")
+        assert (code, err) == (0, "")
+        page = Page(shell.directory / "report.html")
+        bars = page.pictures[1]
+        assert any(text.endswith("-ids-0001") for text in bars.texts) is kept
+        assert len(page.source) < 400_000
+
+
+def test_the_same_runs_give_the_same_bytes_whatever_matplotlib_is_told(shell: Shell, page: Page) -> None:
+    runs = [SAMPLE / "run.trec", "reversed.trec", SAMPLE / "run.trec"]
+    args = ["evaluate", *runs, *QRELS, "--queries", SAMPLE / "queries.jsonl", "--html"]
+    with mpl.rc_context({"axes.labelsize": 30, "axes.linewidth": 5, "font.family": "serif"}):
+        assert shell(*args, "again.html").code == 0
+    assert (shell.directory / "again.html").read_text() == page.source
+    assert shell(*args, "again.html").code == 0, "a page is written over an older page"
+
+
+WRONG_PAGES = {
+    "nowhere/report.html": "nowhere/report.html: cannot be written: No such file or directory",
+    "passages.txt": "passages.txt: is there and is no such page: choose another file, or remove it",
+    "passages.txt/report.html": "passages.txt/report.html: cannot be written: Not a directory",
+    ".": ".: is not a file: a page is to be written there",
+}
+
+
+@pytest.mark.parametrize("page_path", WRONG_PAGES)
+def test_a_page_that_cannot_be_written_is_said_before_a_run_is_read(shell: Shell, page_path: str) -> None:
+    passages = (shell.directory / "passages.txt").read_bytes()
+    code, out, err = shell("evaluate", *QRELS, "no-such-run.trec", "--html", page_path)
+    assert (code, out, err) == (2, "", f"reranker: {WRONG_PAGES[page_path]}\n")
+    assert (shell.directory / "passages.txt").read_bytes() == passages

@@ -1,0 +1,241 @@
+"""`reranker evaluate suite`: which directories are collections, and what the real batch job makes of two of them."""
+
+import gzip
+import json
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import ray
+
+from cluster.evaluation.collection import find_collections
+from reranker import Reranker
+from reranker.errors import InvalidFile
+from reranker.ir.measures import evaluate
+from reranker.ir.trec import iter_corpus, read_qrels, read_queries, read_run
+from tests.cluster.conftest import Ended, Shell
+from tests.cluster.evaluation.page import Page
+
+pytestmark = pytest.mark.filterwarnings("ignore::Warning:ray.data")  # it copies its own deprecated settings
+SAMPLE = Path(__file__).parents[3] / "cluster" / "sample"
+DEPTH = 6
+
+
+def write_collection(home: Path, query_ids: list[str], qrels: str = "qrels.tsv") -> Path:
+    """Some queries of the sample, with all its passages; the qrels judge one query more than the run has."""
+    home.mkdir(parents=True)
+    header, *judgements = (SAMPLE / "qrels.tsv").read_text().splitlines()
+    (home / qrels).parent.mkdir(exist_ok=True)
+    judged = [line for line in judgements if line.split()[0] in query_ids]
+    (home / qrels).write_text("\n".join([header, *judged, "no-such-query\t0-0\t1", ""]))
+    run = (SAMPLE / "run.trec").read_text().splitlines()
+    (home / "run.trec").write_text("".join(f"{line}\n" for line in run if line.split()[0] in query_ids))
+    (home / "queries.jsonl").write_bytes((SAMPLE / "queries.jsonl").read_bytes())
+    with gzip.open(home / "corpus.jsonl.gz", "wb") as file:
+        file.write((SAMPLE / "corpus.jsonl").read_bytes())
+    return home
+
+
+@pytest.fixture
+def suite(tmp_path: Path) -> Path:
+    write_collection(tmp_path / "suite" / "two", ["3", "9"], qrels="qrels/test.tsv")
+    write_collection(tmp_path / "suite" / "one", ["1", "4", "0"])
+    (tmp_path / "suite" / ".cache").mkdir()
+    (tmp_path / "suite" / "README").write_text("two collections")
+    return tmp_path / "suite"
+
+
+def test_collections_are_directories_by_name(suite: Path, tmp_path: Path) -> None:
+    one, two = find_collections(suite, tmp_path / "out")
+    assert (one.name, two.name) == ("one", "two")
+    assert one.qrels == suite / "one" / "qrels.tsv"
+    assert two.qrels == suite / "two" / "qrels" / "test.tsv"
+    assert two.corpus == suite / "two" / "corpus.jsonl.gz"
+    assert (two.queries, two.run) == (suite / "two" / "queries.jsonl", suite / "two" / "run.trec")
+
+
+def test_a_collection_is_a_suite_of_one(suite: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert find_collections(suite / "two", tmp_path / "out") == find_collections(suite, tmp_path / "out")[1:]
+    monkeypatch.chdir(suite / "two")
+    (here,) = find_collections(Path(), tmp_path / "out")
+    assert (here.name, here.run) == ("two", Path("run.trec"))
+
+
+def test_where_results_go_is_no_collection(suite: Path) -> None:
+    (suite / "out" / "one").mkdir(parents=True)
+    assert [collection.name for collection in find_collections(suite, suite / "out")] == ["one", "two"]
+
+
+def test_a_plain_file_goes_before_a_gzipped_one(suite: Path, tmp_path: Path) -> None:
+    shutil.copy(SAMPLE / "corpus.jsonl", suite / "one")
+    assert find_collections(suite / "one", tmp_path / "out")[0].corpus == suite / "one" / "corpus.jsonl"
+
+
+def test_everything_that_is_missing_is_named_at_once(suite: Path, tmp_path: Path) -> None:
+    (suite / "one" / "corpus.jsonl.gz").unlink()
+    shutil.rmtree(suite / "two" / "qrels")
+    (suite / "two" / "queries.jsonl").unlink()
+    (suite / "zoo").mkdir()
+    with pytest.raises(InvalidFile) as refused:
+        find_collections(suite, tmp_path / "out")
+    assert str(refused.value) == (
+        f"{suite}: one lacks corpus.jsonl; two lacks queries.jsonl, qrels.tsv or qrels/test.tsv (each may be .gz)"
+    ), "zoo holds nothing of a collection and is none"
+    with pytest.raises(InvalidFile, match=rf"^{re.escape(str(suite / 'one'))}: lacks corpus.jsonl \(each"):
+        find_collections(suite / "one", tmp_path / "out")
+
+
+WRONG = {
+    "suite nowhere --output out": "nowhere: no such directory",
+    "suite passages.txt --output out": "passages.txt: is not a directory",
+    "suite empty --output out": "empty: holds no collections: each is a directory with queries.jsonl, corpus.jsonl, ",
+    "suite suite --output suite": "suite: the result would be written into suite/one itself: choose another --output",
+    "suite suite/one --output suite": "suite: the result would be written into suite/one itself",
+    "suite suite --output passages.txt/out": "passages.txt/out: cannot be made: Not a directory",
+    "suite suite --output out --depth 0": "--depth: Input should be greater than 0, got 0",
+    "suite suite --output out --dtype int8": "--dtype: Input should be 'auto', 'float32'",
+    "suite suite --output out --scorers 0": "--scorers: Input should be greater than 0, got 0",
+    "suite suite --output out --html nowhere/p.html": "nowhere/p.html: cannot be written: No such file or directory",
+    "suite strangers --output out": "strangers/one/run.trec: has none of the 3 queries that strangers/one/qrels.tsv",
+}
+
+
+@pytest.mark.parametrize("command", WRONG)
+def test_wrong_input_is_said_before_anything_is_scored(shell: Shell, suite: Path, command: str) -> None:
+    (shell.directory / "empty").mkdir()
+    write_collection(shell.directory / "strangers" / "one", ["3", "9"])
+    (shell.directory / "strangers" / "one" / "run.trec").write_text("other Q0 0-0 1 1.0 t\n")
+    before = sorted(suite.rglob("*"))
+    code, out, err = shell("evaluate", *command.split())
+    assert (code, out) == (2, "")
+    assert err.startswith(f"reranker: {WRONG[command]}")
+    assert err.count("\n") == 1
+    assert sorted(suite.rglob("*")) == before
+    assert not list(shell.directory.glob("out/*"))
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[None]:
+    scratch = tempfile.mkdtemp(prefix="rr-")  # short: sockets live in it
+    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    ray.init(num_cpus=4, include_dashboard=False, _temp_dir=scratch, log_to_driver=False)
+    yield
+    ray.shutdown()
+    shutil.rmtree(scratch, ignore_errors=True)
+
+
+class Reranked:
+    """A suite that the command has reranked into `out`, with a page; and the same command once more."""
+
+    def __init__(self, shell: Shell, suite: Path) -> None:
+        self.suite, self.out = suite, shell.directory / "out"
+        command = ["evaluate", "suite", suite, "--output", "out", "--depth", DEPTH, "--dtype", "float32"]
+        command += ["--device", "cpu", "--html", "out/report.html"]
+        self.as_json = shell(*map(str, command), "--json")
+        self.page = Page(self.out / "report.html")
+        self.written = self.files()
+        self.as_table = shell(*map(str, command))
+        self.written_again = self.files()
+
+    def files(self) -> dict[Path, tuple[int, bytes]]:
+        """When each file of the jobs was written, and what it holds."""
+        jobs = (path for name in ("one", "two") for path in (self.out / name).rglob("*") if path.is_file())
+        return {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in jobs}
+
+    @property
+    def answer(self) -> dict[str, Any]:
+        answer: dict[str, Any] = json.loads(self.as_json.out, parse_constant=pytest.fail)
+        return answer
+
+
+@pytest.fixture
+def reranked(cluster: None, shell: Shell, suite: Path) -> Reranked:
+    return Reranked(shell, suite)
+
+
+def test_a_suite_is_reranked_measured_and_resumed(reranked: Reranked) -> None:
+    for ended in (reranked.as_json, reranked.as_table):
+        assert ended.code == 0, ended.err
+    check_rankings(reranked)
+    check_json(reranked)
+    check_table(reranked.as_table, reranked.answer)
+    check_page(reranked)
+    assert reranked.written
+    assert reranked.written_again == reranked.written, "what is finished is not done again"
+
+
+def check_rankings(reranked: Reranked) -> None:
+    """Each query's first candidates, in the order of the library's scores."""
+    library = Reranker(dtype="float32", device="cpu")
+    queries, passages = read_queries(SAMPLE / "queries.jsonl"), dict(iter_corpus(SAMPLE / "corpus.jsonl"))
+    for name, query_ids in (("one", {"0", "1", "4"}), ("two", {"3", "9"})):
+        first_stage, run = (read_run(home / name / "run.trec") for home in (reranked.suite, reranked.out))
+        assert run.keys() == query_ids
+        for query_id, docids in run.items():
+            assert set(docids) == set(first_stage[query_id][:DEPTH])
+            texts = [{"title": passages[docid].title, "text": passages[docid].text} for docid in docids]
+            assert (np.diff(library.score(queries[query_id], texts)) <= 1e-4).all()
+
+
+def check_json(reranked: Reranked) -> None:
+    answer = reranked.answer
+    assert (answer["model"], answer["depth"]) == ("embedded", DEPTH)
+    assert [row["collection"] for row in answer["collections"]] == ["one", "two"]
+    assert [(row["queries"], row["judged"], row["pairs"]) for row in answer["collections"]] == [
+        (3, 4, 3 * DEPTH),
+        (2, 3, 2 * DEPTH),
+    ]
+    for row, qrels_name in zip(answer["collections"], ("qrels.tsv", "qrels/test.tsv"), strict=True):
+        name = row["collection"]
+        qrels = read_qrels(reranked.suite / name / qrels_name)
+        first_stage, run = (read_run(home / name / "run.trec") for home in (reranked.suite, reranked.out))
+        cut = {query_id: docids[:DEPTH] for query_id, docids in first_stage.items()}
+        before, after = row["runs"]
+        assert (before["run"], after["run"]) == ("first stage", "reranked")
+        assert before["per_query"] == evaluate(qrels, cut).per_query
+        assert after["per_query"] == evaluate(qrels, run).per_query
+        assert after["per_query"]["nDCG@10"]["no-such-query"] == 0
+        assert before["mean"]["R@100"] == after["mean"]["R@100"], "the same candidates in another order"
+        assert before["mean"]["nDCG@10"] != after["mean"]["nDCG@10"]
+    for measure in ("nDCG@10", "nDCG@20", "AP", "RR", "R@100"):
+        before, after = (
+            np.mean([row["runs"][n]["mean"][measure] for row in answer["collections"]]) for n in range(2)
+        )
+        assert answer["mean"]["first stage"][measure] == pytest.approx(before)
+        assert answer["mean"]["reranked"][measure] == pytest.approx(after)
+        assert answer["mean"]["difference"][measure] == pytest.approx(after - before)
+
+
+def check_table(ended: Ended, answer: dict[str, Any]) -> None:
+    rows = [re.findall(r"[^│┃\s]+", line) for line in ended.out.splitlines() if line.startswith("│")]
+    assert [row[0] for row in rows] == ["one", "two", "mean"]
+    for row, collection in zip(rows, answer["collections"], strict=False):
+        before, after = (run["mean"]["nDCG@10"] for run in collection["runs"])
+        against = collection["runs"][1]["against_first"]["nDCG@10"]
+        counts = [str(collection["queries"]), str(collection["pairs"])]
+        assert row[1:6] == [*counts, f"{before:.4f}", f"{after:.4f}", f"{after - before:+.4f}"]
+        assert row[6] == f"{against['p_value']:.2g}"
+    means = answer["mean"]
+    assert rows[2][1:3] == [f"{means[stage]['nDCG@10']:.4f}" for stage in ("first stage", "reranked")]
+
+
+def check_page(reranked: Reranked) -> None:
+    page = reranked.page
+    assert page.problems == []
+    assert page.headings[:1] == ["suite"]
+    assert {"one", "two"} <= set(page.headings)
+    heading, one, two, mean = page.tables[0]
+    assert heading[:4] == ["collection", "queries", "judged", "pairs"]
+    assert [one[:4], two[:4]] == [["one", "3", "4", "18"], ["two", "2", "3", "12"]]
+    assert (mean[0], mean[5]) == ("mean", f"{reranked.answer['mean']['reranked']['nDCG@10']:.4f}")
+    assert len(page.pictures) == 4
+    assert len(page.ids) == len(set(page.ids))
+    assert {ref.removeprefix("#") for ref in page.references} <= set(page.ids)
+    texts = read_queries(SAMPLE / "queries.jsonl")
+    assert any(" ".join(texts["3"].split()) in row for table in page.tables for row in table)

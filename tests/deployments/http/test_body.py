@@ -1,0 +1,45 @@
+"""Bytes to a JSON object: what is refused, and what is mended."""
+
+import contextlib
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from deployments.http.body import parse_object
+from reranker.errors import MalformedBody
+
+
+@pytest.mark.parametrize(
+    ("raw", "said"),
+    [
+        (b"", "not JSON"),
+        (b"{", "not JSON"),
+        (b'{"a": NaN}', "NaN is not JSON"),
+        (b"[1]", "must be a JSON object, not list"),
+        (b"null", "must be a JSON object"),
+        (b'{"a": "\xff"}', "not UTF-8"),
+        (b"[" * 100_000, "nested too deeply"),
+    ],
+)
+def test_what_is_no_object_is_refused_in_one_line(raw: bytes, said: str) -> None:
+    with pytest.raises(MalformedBody, match=said) as caught:
+        parse_object(raw)
+    assert "\n" not in str(caught.value)
+
+
+def test_lone_surrogates_become_replacement_characters_and_pairs_stay() -> None:
+    raw = rb'{"query": "a\ud800b \ud83c\udf0a", "k\udfff": ["\udc00"]}'
+    assert parse_object(raw) == {"query": "a\ufffdb 🌊", "k\ufffd": ["\ufffd"]}
+
+
+@given(st.dictionaries(st.text(), st.text() | st.integers() | st.none() | st.lists(st.text())))
+def test_well_formed_objects_pass_unchanged(value: dict[str, object]) -> None:
+    assert parse_object(json.dumps(value).encode()) == value
+
+
+@given(st.binary(max_size=200))
+def test_any_bytes_are_an_object_or_a_refusal(raw: bytes) -> None:
+    with contextlib.suppress(MalformedBody):
+        assert isinstance(parse_object(raw), dict)

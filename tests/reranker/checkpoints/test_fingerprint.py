@@ -1,0 +1,169 @@
+"""Is it the same file, is it the same checkpoint: whatever decides the scores counts, and where it lies does not."""
+
+import hashlib
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from safetensors.torch import load_file, save_file
+
+from reranker.checkpoints.files import CheckpointFiles, locate
+from reranker.checkpoints.fingerprint import of_checkpoint, of_content
+from reranker.errors import CheckpointError, InvalidFile
+from reranker.settings import CheckpointSettings
+from tests.checkpoints import rewrite_json
+
+MIB = 2**20
+
+
+def files_of(directory: Path) -> CheckpointFiles:
+    return locate(CheckpointSettings(model=str(directory)), weights=True)
+
+
+@pytest.fixture
+def copy(family: Path, tmp_path: Path) -> Path:
+    """A checkpoint to change."""
+    return Path(shutil.copytree(family, tmp_path / "copy"))
+
+
+@given(content=st.binary(max_size=200), change=st.integers(1, 255), data=st.data())
+def test_a_file_is_known_by_its_bytes(
+    content: bytes, change: int, data: st.DataObject, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    first, second = (tmp_path_factory.getbasetemp() / name for name in ("first.jsonl", "second.tsv.gz"))
+    first.write_bytes(content)
+    second.write_bytes(content)
+    assert of_content(first) == of_content(second) == of_content(str(first)) == hashlib.sha256(content).hexdigest()
+    changed = bytearray(content + b"\0")
+    changed[data.draw(st.integers(0, len(content)))] ^= change
+    for other in (changed, content + b"\n"):
+        second.write_bytes(other)
+        assert of_content(second) != of_content(first)
+
+
+def test_every_byte_of_a_file_of_many_mib_counts(tmp_path: Path) -> None:
+    content = bytearray(2 * MIB + 3)
+    path = tmp_path / "large"
+    seen = set()
+    for at in (None, 0, MIB - 1, MIB, 2 * MIB + 2):
+        path.write_bytes(content if at is None else content[:at] + b"\1" + content[at + 1 :])
+        seen.add(of_content(path))
+    assert len(seen) == 5
+
+
+def test_a_file_that_is_not_there_has_no_fingerprint(tmp_path: Path) -> None:
+    with pytest.raises(InvalidFile, match="no such file"):
+        of_content(tmp_path / "none")
+
+
+def test_a_checkpoint_is_the_same_wherever_it_lies(copy: Path, family: Path) -> None:
+    assert of_checkpoint(files_of(copy)) == of_checkpoint(files_of(family))
+    (copy / "README.md").write_text("Nothing that decides a score.")
+    moved = copy.rename(copy.with_name("moved"))
+    assert of_checkpoint(files_of(moved)) == of_checkpoint(files_of(family))
+
+
+def change_weights(directory: Path) -> None:
+    path = directory / "model.safetensors"
+    weights = load_file(path)
+    head = next(name for name in weights if name.endswith(("score.weight", "classifier.weight")))
+    weights[head] = torch.nextafter(weights[head], torch.tensor(torch.inf))
+    save_file(weights, path, {"format": "pt"})
+
+
+def add_weights(directory: Path) -> None:
+    save_file({"more": torch.zeros(1)}, directory / "more.safetensors")
+
+
+def change_config(directory: Path) -> None:
+    rewrite_json(directory / "config.json", initializer_range=0.5)
+
+
+def change_tokenizer(directory: Path) -> None:
+    path = directory / "tokenizer.json"
+    path.write_text(path.read_text() + " ")
+
+
+def change_tokenizer_settings(directory: Path) -> None:
+    rewrite_json(directory / "tokenizer_config.json", model_max_length=100)
+
+
+def write_vocabulary(directory: Path) -> None:
+    (directory / "vocab.txt").write_text("[UNK]\n")
+
+
+def write_card(directory: Path) -> None:
+    (directory / "reranker.json").write_text('{"template": "plain", "max_pair_tokens": 99}')
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        change_weights,
+        add_weights,
+        change_config,
+        change_tokenizer,
+        change_tokenizer_settings,
+        write_vocabulary,
+        write_card,
+    ],
+)
+def test_whatever_decides_a_score_changes_the_fingerprint(change: Callable[[Path], None], copy: Path) -> None:
+    before = of_checkpoint(files_of(copy))
+    change(copy)
+    assert of_checkpoint(CheckpointFiles("copy", copy, None, None)) not in (before, None)
+
+
+def test_without_weights_a_checkpoint_has_no_fingerprint(copy: Path) -> None:
+    (copy / "model.safetensors").unlink()
+    assert of_checkpoint(files_of(copy)) is None
+
+
+@pytest.fixture
+def adapter(lora: Path, llama: Path, tmp_path: Path) -> Path:
+    """An adapter to change, over a base to change."""
+    base = shutil.copytree(llama, tmp_path / "base")
+    copy = Path(shutil.copytree(lora, tmp_path / "adapter"))
+    rewrite_json(copy / "adapter_config.json", base_model_name_or_path=str(base))
+    return copy
+
+
+def test_an_adapter_is_itself_and_its_base(adapter: Path) -> None:
+    files = files_of(adapter)
+    seen = [of_checkpoint(files), of_checkpoint(files_of(adapter.parent / "base"))]
+    change_weights(adapter.parent / "base")
+    seen.append(of_checkpoint(files))
+    rewrite_json(adapter / "adapter_config.json", lora_alpha=64)
+    seen.append(of_checkpoint(files))
+    path = adapter / "adapter_model.safetensors"
+    save_file({name: weights + 1 for name, weights in load_file(path).items()}, path)
+    seen.append(of_checkpoint(files))
+    assert None not in seen
+    assert len(set(seen)) == len(seen)
+
+
+def test_large_matrices_are_sampled_in_every_mib_and_small_tensors_are_read_whole(copy: Path) -> None:
+    path = copy / "large.safetensors"
+    save_file({"large": torch.zeros(3 * MIB, dtype=torch.uint8), "small": torch.zeros(999)}, path)
+    content = bytearray(path.read_bytes())
+    large = 8 + int.from_bytes(content[:8], "little")
+    files = CheckpointFiles("copy", copy, None, None)
+    seen = [of_checkpoint(files)]
+    for at in (large, MIB + 2**16 - 1, 2 * MIB, len(content) - 3000, len(content) - 1):
+        content[at] ^= 1
+        path.write_bytes(content)
+        seen.append(of_checkpoint(files))
+    assert len(set(seen)) == len(seen) == 6
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"\xff" * 64, b"\2\0\0\0\0\0\0\0[]", b'\5\0\0\0\0\0\0\0{"a"', b"version https"]
+)
+def test_weights_that_are_no_safetensors_file_are_refused_in_one_line(content: bytes, copy: Path) -> None:
+    (copy / "more.safetensors").write_bytes(content)
+    with pytest.raises(CheckpointError, match=r"more\.safetensors is not a safetensors file"):
+        of_checkpoint(files_of(copy))

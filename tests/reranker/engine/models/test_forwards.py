@@ -1,0 +1,196 @@
+"""The fast forwards give the plain one's logits: every family they claim, any lengths, any company."""
+
+import logging
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from transformers import (
+    AutoModelForSequenceClassification,
+    BertConfig,
+    LlamaConfig,
+    MistralConfig,
+    PretrainedConfig,
+    Qwen2Config,
+    Qwen3Config,
+    RobertaConfig,
+    XLMRobertaConfig,
+)
+
+from reranker.checkpoints.weights import ModuleWeights
+from reranker.encoding import PairLayout
+from reranker.engine.models.bert import BertModel
+from reranker.engine.models.huggingface import GenericModel
+from reranker.engine.models.llama import LlamaModel
+from reranker.engine.models.loading import why_plain
+from reranker.types import EncodedPairs, offsets
+
+SIZES = {"vocab_size": 60, "hidden_size": 48, "intermediate_size": 96, "num_hidden_layers": 3, "num_labels": 1}
+DECODER = SIZES | {"num_attention_heads": 4, "num_key_value_heads": 2, "pad_token_id": None, "initializer_range": 0.2}
+ENCODER = SIZES | {"num_attention_heads": 4, "initializer_range": 0.2, "max_position_embeddings": 130}
+SPELLED_PAD = 5
+ROPES = {
+    "llama3": {
+        "rope_type": "llama3",
+        "rope_theta": 500_000.0,
+        "factor": 8.0,
+        "low_freq_factor": 1.0,
+        "high_freq_factor": 4.0,
+        "original_max_position_embeddings": 32,
+    },
+    "linear": {"rope_type": "linear", "rope_theta": 10_000.0, "factor": 2.0},
+    "yarn": {"rope_type": "yarn", "rope_theta": 10_000.0, "factor": 4.0, "original_max_position_embeddings": 32},
+}
+CONFIGS: dict[str, Callable[[], PretrainedConfig]] = {
+    "llama": lambda: LlamaConfig(**DECODER),
+    "llama 3": lambda: LlamaConfig(**DECODER, rope_parameters=ROPES["llama3"]),
+    "llama, linear rope": lambda: LlamaConfig(**DECODER, rope_parameters=ROPES["linear"]),
+    "llama, yarn": lambda: LlamaConfig(**DECODER, rope_parameters=ROPES["yarn"]),
+    "llama with biases": lambda: LlamaConfig(**DECODER, attention_bias=True, mlp_bias=True),
+    "llama, odd head": lambda: LlamaConfig(**DECODER, head_dim=20),
+    "llama, one key head": lambda: LlamaConfig(**DECODER | {"num_key_value_heads": 1}),
+    "llama, every head its own keys": lambda: LlamaConfig(**DECODER | {"num_key_value_heads": 4}),
+    "llama, pad token": lambda: LlamaConfig(**DECODER | {"pad_token_id": SPELLED_PAD}),
+    "llama, one layer": lambda: LlamaConfig(**DECODER | {"num_hidden_layers": 1}),
+    "mistral": lambda: MistralConfig(**DECODER, sliding_window=4096),
+    "qwen2": lambda: Qwen2Config(**DECODER),
+    "qwen3": lambda: Qwen3Config(**DECODER, head_dim=16),
+    "bert": lambda: BertConfig(**ENCODER),
+    "bert, relu": lambda: BertConfig(**ENCODER, hidden_act="relu"),
+    "bert, one layer": lambda: BertConfig(**ENCODER | {"num_hidden_layers": 1}),
+    "roberta": lambda: RobertaConfig(**ENCODER, pad_token_id=1, type_vocab_size=1),
+    "xlm-roberta": lambda: XLMRobertaConfig(**ENCODER, pad_token_id=1, type_vocab_size=1),
+}
+LAYOUT = PairLayout(head=(2,), middle=(3,), tail=(3,), prefix_type=0, passage_type=1, middle_passage_typed=0)
+
+
+@cache
+def both(name: str) -> tuple[Callable, Callable]:
+    """(fast, plain) over the same random weights in float32."""
+    config = CONFIGS[name]()
+    assert why_plain(config, 100) is None
+    torch.manual_seed(3)
+    module = AutoModelForSequenceClassification.from_config(config, attn_implementation="eager").eval()
+    for parameter in module.parameters():  # biases and norms matter too
+        if parameter.dim() == 1:
+            torch.nn.init.normal_(parameter, mean=float(parameter.mean().detach()), std=0.2)
+    weights = ModuleWeights(name, module.state_dict())
+    options = {"dtype": torch.float32, "device": "cpu"}
+    if isinstance(config, BertConfig | RobertaConfig | XLMRobertaConfig):
+        return BertModel(weights, config, LAYOUT, **options), GenericModel(module, LAYOUT)
+    return LlamaModel(weights, config, 100, **options), GenericModel(module, LAYOUT)
+
+
+@st.composite
+def any_pairs(draw: st.DrawFn) -> EncodedPairs:
+    """A few queries with prefixes of their own, passages of any length, some empty, ending in spelled pad tokens."""
+    prefixes = [[2, *draw(ids(max_size=20)), 3] for _ in range(draw(st.integers(1, 3)))]
+    prefix_of = draw(st.lists(st.integers(0, len(prefixes) - 1), min_size=1, max_size=9))
+    passages = [draw(ids(max_size=60)) + [SPELLED_PAD] * draw(st.integers(0, 2)) for _ in prefix_of]
+    return EncodedPairs(
+        prefix_ids=np.array([token for prefix in prefixes for token in prefix], dtype=np.int32),
+        prefix_offsets=offsets(np.array([len(prefix) for prefix in prefixes])),
+        prefix_of=np.array(prefix_of, dtype=np.int32),
+        passage_ids=np.array([token for passage in passages for token in passage], dtype=np.int32),
+        passage_offsets=offsets(np.array([len(passage) for passage in passages])),
+        candidate_of=np.arange(len(passages), dtype=np.int32),
+        truncated=np.zeros(len(passages), dtype=bool),
+    )
+
+
+def ids(max_size: int) -> st.SearchStrategy[list[int]]:
+    return st.lists(st.integers(0, 59), max_size=max_size)
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+@settings(max_examples=25)
+@given(pairs=any_pairs())
+def test_logits_are_the_plain_forwards(name: str, pairs: EncodedPairs) -> None:
+    fast, plain = both(name)
+    expected = np.concatenate([plain.prepare(pairs.take(np.array([n])))().numpy() for n in range(len(pairs))])
+    assert fast.prepare(pairs)().numpy() == pytest.approx(expected, abs=1e-4)
+    assert fast.prepare(pairs)().numpy() == pytest.approx(expected, abs=1e-4)  # with every prefix in the cache
+
+
+def test_prefixes_beyond_one_pass_and_shards_with_the_same_query_are_scored_alike() -> None:
+    fast, plain = both("llama 3")
+    random = np.random.default_rng(0)
+
+    def shard(prefixes: np.ndarray) -> EncodedPairs:
+        count, tokens = prefixes.shape
+        return EncodedPairs(
+            prefix_ids=prefixes.reshape(-1),
+            prefix_offsets=offsets(np.full(count, tokens)),
+            prefix_of=np.arange(count, dtype=np.int32),
+            passage_ids=random.integers(0, 60, 5 * count, dtype=np.int32),
+            passage_offsets=offsets(np.full(count, 5)),
+            candidate_of=np.arange(count, dtype=np.int32),
+            truncated=np.zeros(count, dtype=bool),
+        )
+
+    prefixes = random.integers(0, 60, (60, 70), dtype=np.int32)  # 4,200 tokens: two passes, and more than is kept
+    pairs = EncodedPairs.concat([shard(prefixes), shard(prefixes)])
+    assert fast.prepare(pairs)().numpy() == pytest.approx(plain.prepare(pairs)().numpy(), abs=1e-4)
+
+
+@pytest.mark.parametrize("name", ["llama 3", "bert"])
+def test_the_weights_of_the_test_do_tell_pairs_apart(name: str) -> None:
+    fast, _ = both(name)
+    passages = [[n, n + 1, n + 2] for n in range(10, 50, 5)]
+    pairs = EncodedPairs(
+        prefix_ids=np.array([2, 9, 3], dtype=np.int32),
+        prefix_offsets=offsets(np.array([3])),
+        prefix_of=np.zeros(len(passages), dtype=np.int32),
+        passage_ids=np.array(passages, dtype=np.int32).reshape(-1),
+        passage_offsets=offsets(np.full(len(passages), 3)),
+        candidate_of=np.arange(len(passages), dtype=np.int32),
+        truncated=np.zeros(len(passages), dtype=bool),
+    )
+    assert np.ptp(fast.prepare(pairs)().numpy()) > 0.1
+
+
+def quantized() -> PretrainedConfig:
+    config = LlamaConfig()
+    config.quantization_config = {"quant_method": "bitsandbytes", "load_in_8bit": True}
+    return config
+
+
+@pytest.mark.parametrize(
+    ("config", "reason"),
+    [
+        (BertConfig(hidden_act="gelu_new"), "activation is gelu_new"),
+        (LlamaConfig(hidden_act="gelu"), "activation is gelu"),
+        (MistralConfig(sliding_window=50), "window of 50 is shorter than a pair"),
+        (
+            LlamaConfig(rope_parameters={"rope_type": "dynamic", "rope_theta": 1e4, "factor": 2.0}),
+            "rope type is dynamic",
+        ),
+        (PretrainedConfig(), "architecture is"),
+        (quantized(), "weights are quantized"),
+    ],
+)
+def test_what_the_fast_forwards_cannot_run_is_said(config: PretrainedConfig, reason: str) -> None:
+    assert reason in str(why_plain(config, 100))
+
+
+def test_an_architecture_without_a_fast_forward_is_scored_by_the_plain_one_and_said_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    from reranker.fidelity import load_verified
+    from reranker.settings import CheckpointSettings, EngineSettings
+    from tests.checkpoints import rewrite_json, write_bert
+
+    directory = write_bert(tmp_path / "bert")
+    rewrite_json(directory / "config.json", hidden_act="gelu_new")
+    with caplog.at_level(logging.WARNING):
+        loaded = load_verified(CheckpointSettings(model=str(directory)), EngineSettings())
+    pairs = loaded.encoder.encode("when", [])
+    assert loaded.engine.score(pairs).tolist() == []
+    assert [r.getMessage() for r in caplog.records if "no fast forward" in r.getMessage()] == [
+        "bert has no fast forward here, the plain one runs it: its activation is gelu_new"
+    ]

@@ -1,0 +1,39 @@
+"""A linear layer and what follows it give the same in one pass as in two."""
+
+import pytest
+import torch
+from torch.nn import functional
+
+from reranker.engine.models.linear import Linear, fuses
+
+TOLERANCE = {torch.float32: 1e-5, torch.bfloat16: 2e-2, torch.float16: 2e-3}
+
+
+@pytest.mark.parametrize("rows", [1, 37])
+@pytest.mark.parametrize("with_bias", [True, False])
+@pytest.mark.parametrize("dtype", TOLERANCE, ids=str)  # float16 is not fused on CPUs: the way other devices go
+def test_one_pass_is_two(dtype: torch.dtype, with_bias: bool, rows: int) -> None:
+    torch.manual_seed(0)
+    weight, x = torch.randn(24, 16) / 4, torch.randn(rows, 16)
+    bias = torch.randn(24) if with_bias else None
+    other = torch.randn(rows, 24)
+    linear = Linear(weight.to(dtype), None if bias is None else bias.to(dtype))
+    plain = functional.linear(x, weight, bias)
+
+    def close(ours: torch.Tensor, expected: torch.Tensor) -> None:
+        assert ours.dtype is dtype
+        torch.testing.assert_close(ours.float(), expected, rtol=TOLERANCE[dtype] * 4, atol=TOLERANCE[dtype] * 4)
+
+    x, other = x.to(dtype), other.to(dtype)
+    close(linear(x), plain)
+    close(linear.activated(x, "silu"), functional.silu(plain))
+    close(linear.activated(x, "gelu"), functional.gelu(plain))
+    close(linear.activated(x, "relu"), functional.relu(plain))
+    close(linear.times(x, other), plain * other.float())
+    close(linear.plus(x, other), plain + other.float())
+
+
+def test_cpus_fuse_float32_and_nothing_fuses_elsewhere() -> None:
+    assert fuses(torch.float32, torch.device("cpu")) == torch.backends.mkldnn.is_available()
+    assert not fuses(torch.float16, torch.device("cpu"))
+    assert not fuses(torch.bfloat16, torch.device("cuda"))

@@ -1,0 +1,266 @@
+"""The autoscaling policy: what must hold whatever arrives, and what it does in the cases it was made for."""
+
+import math
+from dataclasses import replace
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from reranker.scheduling.autoscaling import (
+    Autoscaler,
+    AutoscalingSettings,
+    Demand,
+    Growth,
+    Observation,
+    replicas_wanted,
+)
+
+SETTINGS = AutoscalingSettings(tokens_per_s=1_000, tokens_per_call=500, startup_s=60, remember_s=300, idle_s=600)
+QUIET = Observation(
+    now_s=0,
+    running=1,
+    target=1,
+    backlog_tokens=0,
+    arrived_tokens=0,
+    tokens_per_s=0,
+    running_calls=0,
+    waiting_calls=0,
+    least=1,
+    most=10_000,
+)
+
+tokens = st.floats(0, 1e9)
+speeds = st.floats(1, 1e6)
+demands = st.builds(
+    Demand, backlog_tokens=tokens, arrival_tokens_per_s=tokens, tokens_per_s=speeds, capacity_tokens=tokens
+)
+some_settings = st.builds(
+    AutoscalingSettings,
+    target_queue_wait_s=st.floats(0.1, 60),
+    target_utilisation=st.floats(0.1, 1),
+    startup_s=st.floats(0, 600),
+)
+
+
+@st.composite
+def lives(draw: st.DrawFn) -> list[Observation]:
+    """Observations of one deployment in order of time, each with whatever counts and reports."""
+    moments = draw(st.lists(st.tuples(st.floats(0.1, 400), st.floats(0, 1e6)), min_size=1, max_size=25))
+    least = draw(st.integers(0, 3))
+    most = draw(st.integers(max(1, least), 50))
+    now_s = arrived = 0.0
+    life = []
+    for passed_s, came in moments:
+        now_s, arrived = now_s + passed_s, arrived + came
+        life.append(
+            Observation(
+                now_s=now_s,
+                running=draw(st.integers(0, 50)),
+                target=draw(st.integers(0, 50)),
+                backlog_tokens=draw(st.floats(0, 1e6)),
+                arrived_tokens=arrived,
+                tokens_per_s=draw(st.sampled_from([0.0, 1e-9, 900.0, 20_000.0])),
+                running_calls=draw(st.floats(0, 100)),
+                waiting_calls=draw(st.floats(0, 100)),
+                least=least,
+                most=most,
+            )
+        )
+    return life
+
+
+@given(demand=demands, settings=some_settings, more=tokens)
+def test_more_work_never_wants_fewer(demand: Demand, settings: AutoscalingSettings, more: float) -> None:
+    wanted = replicas_wanted(demand, settings)
+    assert replicas_wanted(replace(demand, backlog_tokens=demand.backlog_tokens + more), settings) >= wanted
+    assert (
+        replicas_wanted(replace(demand, arrival_tokens_per_s=demand.arrival_tokens_per_s + more), settings) >= wanted
+    )
+
+
+@given(demand=demands, settings=some_settings)
+def test_what_arrives_can_be_read(demand: Demand, settings: AutoscalingSettings) -> None:
+    wanted = replicas_wanted(demand, settings)
+    assert (
+        wanted * demand.tokens_per_s * settings.target_utilisation >= demand.arrival_tokens_per_s * (1 - 1e-6) - 1e-3
+    )
+    if not demand.backlog_tokens and not demand.arrival_tokens_per_s:
+        assert wanted == 0
+
+
+@given(backlog=st.floats(1, 1e9), speed=speeds, wait_s=st.floats(0.1, 60))
+def test_replicas_that_start_at_once_read_a_backlog_within_the_target(
+    backlog: float, speed: float, wait_s: float
+) -> None:
+    settings = AutoscalingSettings(startup_s=0, target_queue_wait_s=wait_s)
+    wanted = replicas_wanted(Demand(backlog, 0, speed, 0), settings)
+    assert backlog / (wanted * speed) <= wait_s * (1 + 1e-6)
+    assert (wanted - 1) * speed * wait_s <= backlog * (1 + 1e-6), "one fewer would not do"
+
+
+@given(life=lives())
+def test_the_bounds_are_kept(life: list[Observation]) -> None:
+    autoscaler = Autoscaler(SETTINGS)
+    for seen in life:
+        assert seen.least <= autoscaler.decide(seen) <= seen.most
+
+
+@given(life=lives())
+def test_never_below_what_the_last_minutes_needed(life: list[Observation]) -> None:
+    autoscaler = Autoscaler(SETTINGS)
+    wanted: list[tuple[float, int]] = []
+    for seen in life:
+        answer = autoscaler.decide(seen)
+        wanted.append((seen.now_s, replicas_wanted(autoscaler.demand, SETTINGS)))
+        recent = max(count for at, count in wanted if at >= seen.now_s - SETTINGS.remember_s)
+        assert answer >= min(recent, seen.most)
+
+
+@given(life=lives(), backlog=st.floats(1e5, 1e9))
+def test_more_backlog_never_gets_fewer_whatever_came_before(life: list[Observation], backlog: float) -> None:
+    one, other = Autoscaler(SETTINGS), Autoscaler(SETTINGS)
+    for seen in life:
+        assert one.decide(seen) == other.decide(seen)
+    last = replace(life[-1], now_s=life[-1].now_s + 1, running_calls=0)
+    assert other.decide(replace(last, backlog_tokens=last.backlog_tokens + backlog)) >= one.decide(last)
+
+
+def test_it_scales_up_at_once() -> None:
+    autoscaler = Autoscaler(SETTINGS)
+    assert autoscaler.decide(QUIET) == 1
+    # 1 replica does 60,000 tokens while others start; 400,000 more are to be gone 20 s later.
+    assert autoscaler.decide(replace(QUIET, now_s=1, backlog_tokens=460_000)) == 20
+
+
+def test_a_backlog_that_the_running_replicas_read_before_another_could_help_orders_none() -> None:
+    autoscaler = Autoscaler(SETTINGS)
+    assert autoscaler.decide(replace(QUIET, backlog_tokens=59_000)) == 1
+
+
+def test_the_same_backlog_does_not_order_twice() -> None:
+    """Twenty are ordered; while they start, the one that runs reads on, and nothing arrives."""
+    autoscaler = Autoscaler(SETTINGS)
+    autoscaler.decide(QUIET)
+    for second in range(1, 60):
+        seen = replace(QUIET, now_s=second, target=20 if second > 1 else 1, backlog_tokens=461_000 - 1_000 * second)
+        assert autoscaler.decide(seen) == 20
+
+
+def test_replicas_that_are_late_are_not_ordered_again() -> None:
+    autoscaler = Autoscaler(SETTINGS)
+    autoscaler.decide(QUIET)
+    for second in range(1, 600):
+        seen = replace(QUIET, now_s=second, target=20 if second > 1 else 1, backlog_tokens=400_000)
+        assert autoscaler.decide(seen) <= 20
+
+
+def test_it_comes_down_when_what_was_needed_is_forgotten() -> None:
+    autoscaler = Autoscaler(SETTINGS)
+    autoscaler.decide(replace(QUIET, backlog_tokens=460_000))
+    seen = replace(QUIET, running=20, target=20)
+    assert autoscaler.decide(replace(seen, now_s=299)) == 20
+    assert autoscaler.decide(replace(seen, now_s=301)) == 1
+
+
+def test_a_few_fewer_are_not_worth_it() -> None:
+    """101 are there and 95 are needed: they stay; for 90 some go."""
+    autoscaler = Autoscaler(replace_settings(remember_s=0, rate_window_s=1, target_utilisation=1))
+    seen = replace(QUIET, running=101, target=101)
+    autoscaler.decide(seen)
+    assert autoscaler.decide(replace(seen, now_s=1, arrived_tokens=95_000)) == 101
+    assert autoscaler.decide(replace(seen, now_s=2, arrived_tokens=185_000)) == 90
+
+
+def test_zero_after_idle_time_only_and_from_one() -> None:
+    autoscaler = Autoscaler(SETTINGS)
+    seen = replace(QUIET, least=0, running=3, target=3, arrived_tokens=10)
+    assert autoscaler.decide(seen) == 3
+    assert autoscaler.decide(replace(seen, now_s=400)) == 1
+    one = replace(seen, running=1, target=1)
+    assert autoscaler.decide(replace(one, now_s=599)) == 1
+    assert autoscaler.decide(replace(one, now_s=601)) == 0
+    assert autoscaler.decide(replace(one, now_s=602, arrived_tokens=11)) == 1, "a call came in between"
+
+
+def test_idle_goes_to_the_minimum() -> None:
+    autoscaler = Autoscaler(SETTINGS)
+    autoscaler.decide(replace(QUIET, running=9, target=9, least=2))
+    assert autoscaler.decide(replace(QUIET, now_s=1_000, running=9, target=9, least=2)) == 2
+
+
+def test_at_zero_it_stays_there_until_calls_wait() -> None:
+    autoscaler = Autoscaler(SETTINGS)
+    none = replace(QUIET, running=0, target=0, least=0)
+    assert autoscaler.decide(none) == 0
+    assert autoscaler.decide(replace(none, now_s=1)) == 0
+    assert autoscaler.decide(replace(none, now_s=2, waiting_calls=1)) >= 1
+
+
+def test_a_start_that_others_have_ordered_is_not_called_off() -> None:
+    """Serve starts one from zero by itself; when we are asked again, nothing has been reported yet."""
+    autoscaler = Autoscaler(SETTINGS)
+    autoscaler.decide(replace(QUIET, running=0, target=0, least=0))
+    for second in range(5_000, 5_500):
+        assert autoscaler.decide(replace(QUIET, now_s=second, least=0)) == 1
+
+
+def test_an_answer_that_is_carried_out_late_is_not_taken_for_an_order_of_others() -> None:
+    """With a delay of Serve's own the target stays above what was asked for, for a while."""
+    autoscaler = Autoscaler(replace_settings(remember_s=10))
+    seen = replace(QUIET, running=9, target=9)
+    autoscaler.decide(seen)
+    assert [autoscaler.decide(replace(seen, now_s=second)) for second in (9, 11, 12, 100)] == [9, 1, 1, 1]
+
+
+def test_calls_at_handles_count_with_the_tokens_that_calls_have() -> None:
+    autoscaler = Autoscaler(SETTINGS)
+    assert autoscaler.decide(replace(QUIET, waiting_calls=100)) == 1
+    assert autoscaler.demand.backlog_tokens == pytest.approx(50_000)
+    for second in range(1_000):
+        autoscaler.decide(replace(QUIET, now_s=second, backlog_tokens=8_000, running_calls=4))
+    autoscaler.decide(replace(QUIET, now_s=1_001, waiting_calls=100))
+    assert autoscaler.demand.backlog_tokens == pytest.approx(200_000, rel=0.01)
+
+
+def test_the_speed_last_measured_is_kept() -> None:
+    autoscaler = Autoscaler(SETTINGS)
+    autoscaler.decide(QUIET)
+    assert autoscaler.demand.tokens_per_s == 1_000
+    autoscaler.decide(replace(QUIET, now_s=1, tokens_per_s=70))
+    autoscaler.decide(replace(QUIET, now_s=2))
+    assert autoscaler.demand.tokens_per_s == 70
+
+
+@given(counts=st.lists(st.floats(0, 1e6), min_size=2, max_size=20))
+def test_growth_of_a_counter_that_begins_again(counts: list[float]) -> None:
+    growth = Growth()
+    seen = [growth.add({"a": count}, ["a"]) for count in counts]
+    assert seen == sorted(seen)
+    assert seen[0] == 0
+    steps = [after - before if after >= before else after for before, after in pairwise(counts)]
+    assert seen[-1] == pytest.approx(math.fsum(steps), abs=1e-3)
+
+
+def test_growth_counts_the_new_from_nothing_and_those_older_than_us_from_what_they_say_first() -> None:
+    growth = Growth()
+    assert growth.add({}, ["old"]) == 0
+    assert growth.add({"old": 900.0}, ["old"]) == 0
+    assert growth.add({"old": 910.0, "new": 5.0}, ["old", "new"]) == 15
+    assert growth.add({"old": 910.0}, ["old", "new"]) == 15, "not reported for a while"
+    assert growth.add({"old": 910.0, "new": 6.0}, ["old", "new"]) == 16
+    assert growth.add({"new": 6.0}, ["new"]) == 16
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"target_utilisation": 0}, {"target_utilisation": 1.1}, {"target_wait": 2}, {"tokens_per_s": 0}]
+)
+def test_settings_are_closed_and_bounded(wrong: dict[str, float]) -> None:
+    with pytest.raises(ValidationError):
+        AutoscalingSettings.model_validate(wrong)
+
+
+def replace_settings(**changes: float) -> AutoscalingSettings:
+    return AutoscalingSettings.model_validate(SETTINGS.model_dump() | changes)

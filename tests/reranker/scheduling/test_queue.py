@@ -1,0 +1,208 @@
+"""The token-budget queue: nothing lost, nothing twice, budgets kept, and a fair share for every request."""
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+
+from reranker.scheduling.queue import Job, TokenBudgetQueue
+from reranker.types import EncodedPairs, FloatArray, Ticket, offsets
+
+BUDGET = 100
+
+
+def pairs_of(lengths: list[int], first: int = 0) -> EncodedPairs:
+    """Pairs of these lengths; pair n starts its passage with the token `first + n`, so that it can be told apart."""
+    count = len(lengths)
+    ids = [[first + n] + [0] * (length - 2) for n, length in enumerate(lengths)]
+    return EncodedPairs(
+        prefix_ids=np.array([5], dtype=np.int32),
+        prefix_offsets=offsets(np.array([1])),
+        prefix_of=np.zeros(count, dtype=np.int32),
+        passage_ids=np.array([token for part in ids for token in part], dtype=np.int32),
+        passage_offsets=offsets(np.array([length - 1 for length in lengths], dtype=np.int64)),
+        candidate_of=np.arange(count, dtype=np.int32),
+        truncated=np.zeros(count, dtype=bool),
+    )
+
+
+def marks(pairs: EncodedPairs) -> FloatArray:
+    """The telling token of each pair, as its logit."""
+    return pairs.passage_ids[pairs.passage_offsets[:-1]].astype(np.float32)
+
+
+def of(request: str, client: str = "", priority: int = 0) -> Ticket:
+    return Ticket(request, client, priority)
+
+
+def drain(queue: TokenBudgetQueue) -> list[list[Job]]:
+    """Score everything; the jobs that each batch finished."""
+    finished = []
+    while batch := queue.next_batch():
+        finished.append(queue.complete(batch, marks(batch.pairs)))
+    return finished
+
+
+LENGTHS = st.lists(st.integers(2, 60), min_size=1, max_size=30)
+
+
+class QueueMachine(RuleBasedStateMachine):
+    """Any interleaving of put, next_batch, complete and cancel against a model that only counts."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.queue = TokenBudgetQueue(BUDGET)
+        self.jobs: list[tuple[Job, list[int], int]] = []
+        self.batches: list = []
+        self.waiting: dict[int, int] = {}  # mark of a pair -> its length
+        self.next_mark = 0
+
+    @rule(
+        request=st.sampled_from("abc"),
+        client=st.sampled_from("de"),
+        priority=st.integers(0, 3),
+        lengths=st.lists(st.integers(2, 120), max_size=12),
+    )
+    def put(self, request: str, client: str, priority: int, lengths: list[int]) -> None:
+        job = self.queue.put(of(request, client, priority), pairs_of(lengths, self.next_mark))
+        self.jobs.append((job, lengths, self.next_mark))
+        self.waiting |= {self.next_mark + n: length for n, length in enumerate(lengths)}
+        self.next_mark += len(lengths)
+
+    @rule(data=st.data())
+    def cancel(self, data: st.DataObject) -> None:
+        if self.jobs:
+            job, lengths, first = data.draw(st.sampled_from(self.jobs))
+            self.queue.cancel(job)
+            for mark in range(first, first + len(lengths)):
+                self.waiting.pop(mark, None)
+
+    @rule()
+    def next_batch(self) -> None:
+        batch = self.queue.next_batch()
+        if batch is None:
+            assert not self.waiting
+            return
+        taken = marks(batch.pairs).astype(int).tolist()
+        assert taken
+        assert sum(self.waiting[mark] for mark in taken) <= BUDGET or len(taken) == 1
+        for mark in taken:
+            del self.waiting[mark]  # KeyError: handed out twice, or after its job was cancelled
+        self.batches.append(batch)
+
+    @rule()
+    def complete(self) -> None:
+        if self.batches:
+            batch = self.batches.pop(0)
+            for job in self.queue.complete(batch, marks(batch.pairs)):
+                lengths, first = next((lengths, first) for known, lengths, first in self.jobs if known is job)
+                assert job.logits.tolist() == list(range(first, first + len(lengths)))
+
+    @invariant()
+    def backlog_is_exact(self) -> None:
+        assert self.queue.backlog_tokens == sum(self.waiting.values())
+
+
+TestQueueMachine = QueueMachine.TestCase
+
+
+@given(small=LENGTHS, others=st.lists(LENGTHS, min_size=1, max_size=4))
+def test_a_small_request_is_done_after_its_fair_share(small: list[int], others: list[list[int]]) -> None:
+    """Among k requests: at most k times its own tokens, and for each rival and for the batch a pair more."""
+    queue = TokenBudgetQueue(BUDGET)
+    for number, lengths in enumerate(others):
+        queue.put(of(f"other {number}"), pairs_of(lengths * 20))
+    job = queue.put(of("small"), pairs_of(small))
+
+    computed = 0
+    while batch := queue.next_batch():
+        computed += int(batch.pairs.lengths.sum())
+        if job in queue.complete(batch, marks(batch.pairs)):
+            break
+
+    own, rivals, longest = sum(small), len(others), 60
+    assert computed <= own + rivals * (own + longest) + BUDGET
+
+
+def test_a_request_that_comes_late_does_not_wait_for_the_queue_before_it() -> None:
+    queue = TokenBudgetQueue(BUDGET)
+    queue.put(of("large"), pairs_of([50] * 1000))
+    for _ in range(10):
+        queue.next_batch()
+    late = queue.put(of("late"), pairs_of([50]))
+    assert any(job is late for job, _ in queue.next_batch().parts)
+
+
+def test_a_large_request_is_not_starved_by_a_stream_of_small_ones() -> None:
+    queue = TokenBudgetQueue(BUDGET)
+    large = queue.put(of("large"), pairs_of([50] * 10))
+    for number in range(12):
+        queue.put(of(f"small {number}"), pairs_of([50]))
+        queue.complete(batch := queue.next_batch(), marks(batch.pairs))
+    assert large.waiting == 0
+
+
+@given(small=st.lists(st.integers(2, 20), min_size=1, max_size=5), rivals=st.integers(1, 6))
+def test_what_fits_a_batch_does_not_wait_for_large_requests_that_are_under_way(small: list[int], rivals: int) -> None:
+    """It gets four shares to each of theirs: a quarter of its own tokens for each rival, and a pair more."""
+    queue = TokenBudgetQueue(BUDGET)
+    for number in range(rivals):
+        queue.put(of(f"large {number}"), pairs_of([20] * 1000))
+    for _ in range(2 * rivals):
+        queue.next_batch()
+    job = queue.put(of("small"), pairs_of(small))
+    computed = 0
+    while job.waiting:
+        batch = queue.next_batch()
+        computed += int(batch.pairs.lengths.sum())
+        queue.complete(batch, marks(batch.pairs))
+    assert computed <= sum(small) + rivals * (sum(small) / 4 + 2 * 20) + BUDGET
+
+
+def test_newcomers_that_fill_the_device_do_not_starve_a_large_request() -> None:
+    queue = TokenBudgetQueue(50)
+    large = queue.put(of("large"), pairs_of([50] * 100))
+    for number in range(100):
+        queue.put(of(f"new {number}", f"client {number}"), pairs_of([50]))
+        queue.complete(batch := queue.next_batch(), marks(batch.pairs))
+    assert 100 - large.waiting >= 10
+
+
+def test_shards_of_one_request_share_one_turn() -> None:
+    queue = TokenBudgetQueue(BUDGET)
+    for _ in range(10):
+        queue.put(of("many shards"), pairs_of([50] * 4))
+    other = queue.put(of("one shard"), pairs_of([50] * 4))
+    computed = next(n for n, finished in enumerate(drain(queue), 1) if other in finished)
+    assert computed <= 5  # 4 batches of one pair each side, and the one in progress
+
+
+@given(small=LENGTHS, requests=st.integers(1, 12))
+def test_a_client_with_many_requests_gets_no_more_than_one_with_few(small: list[int], requests: int) -> None:
+    queue = TokenBudgetQueue(BUDGET)
+    for number in range(requests):
+        queue.put(of(f"request {number}", "greedy"), pairs_of(small * 20))
+    job = queue.put(of("the only one", "modest"), pairs_of(small))
+    computed = 0
+    while job.waiting:
+        batch = queue.next_batch()
+        computed += int(batch.pairs.lengths.sum())
+        queue.complete(batch, marks(batch.pairs))
+    assert computed <= 2 * sum(small) + 60 + BUDGET
+
+
+@given(priority=st.integers(1, 5))
+def test_a_request_of_low_priority_gets_a_smaller_share_and_is_not_starved(priority: int) -> None:
+    queue = TokenBudgetQueue(50)
+    low = queue.put(of("low", priority=priority), pairs_of([50] * 100))
+    high = queue.put(of("high"), pairs_of([50] * 100))
+    while high.waiting:
+        queue.complete(batch := queue.next_batch(), marks(batch.pairs))
+    served = 100 - low.waiting
+    assert abs(served - 100 / (1 + priority)) <= 2
+
+
+def test_a_job_without_pairs_is_whole_at_once() -> None:
+    queue = TokenBudgetQueue(BUDGET)
+    assert queue.put(of("empty"), pairs_of([])).waiting == 0
+    assert queue.next_batch() is None
