@@ -30,10 +30,11 @@ from reranker.errors import (
     TooManyCandidates,
     UnknownModel,
 )
+from reranker.pairs import CandidateScores, IntArray
 from reranker.ranking import check_not_cut, ranked
 from reranker.scheduling.admission import Admission, Held
 from reranker.scheduling.token_estimate import TokenEstimate
-from reranker.types import CandidateScores, IntArray, ModelDescription, Passage, RerankOutcome, RerankRequest, Ticket
+from reranker.types import ModelDescription, Passage, RerankOutcome, RerankRequest, Ticket
 
 # Of a request's time: what a partial answer needs for the way back.
 _WAY_BACK_S = 0.1

@@ -15,8 +15,9 @@ from deployments.scoring_loop import LoopStopped, ScoringLoop
 from reranker.engine.device_thread import device_thread
 from reranker.errors import FidelityError, NonFiniteLogit
 from reranker.fidelity import VerifiedEngine, load_verified
+from reranker.pairs import EncodedPairs, ShardScores
 from reranker.settings import CheckpointSettings, EngineSettings
-from reranker.types import EncodedPairs, ModelDescription, Passage, ShardScores, Ticket, Truncation
+from reranker.types import ModelDescription, Passage, Ticket, Truncation
 
 log = logging.getLogger("ray.serve")
 

@@ -12,9 +12,10 @@ import numpy as np
 
 from reranker.engine.device_thread import device_thread
 from reranker.errors import DeadlineExceeded, NonFiniteLogit
+from reranker.pairs import EncodedPairs, FloatArray
 from reranker.scheduling.queue import Batch, Job, TokenBudgetQueue
 from reranker.scheduling.throughput import Throughput
-from reranker.types import EncodedPairs, FloatArray, Ticket
+from reranker.types import Ticket
 
 STALLED_TIMES = 10.0
 

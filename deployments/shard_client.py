@@ -14,8 +14,9 @@ from ray.serve.handle import DeploymentHandle
 from deployments.replica_errors import cause_of, replica_was_lost
 from deployments.settings import ShardSettings
 from reranker.errors import NonFiniteLogit, Overloaded, RerankerError, Unavailable
+from reranker.pairs import ShardScores
 from reranker.scheduling.retry_budget import RetryBudget
-from reranker.types import Passage, ShardScores, Ticket, Truncation
+from reranker.types import Passage, Ticket, Truncation
 
 log = logging.getLogger("ray.serve")
 

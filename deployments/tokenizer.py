@@ -4,8 +4,9 @@ import asyncio
 from collections.abc import Sequence
 
 from reranker.checkpoints.files import load_encoder
+from reranker.pairs import EncodedPairs
 from reranker.settings import CheckpointSettings
-from reranker.types import EncodedPairs, Passage, Truncation
+from reranker.types import Passage, Truncation
 
 
 class Tokenizer:

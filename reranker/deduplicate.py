@@ -8,7 +8,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from reranker.types import IntArray, Passage
+from reranker.pairs import IntArray
+from reranker.types import Passage
 
 
 def distinct(passages: Sequence[Passage]) -> tuple[list[Passage], IntArray]:

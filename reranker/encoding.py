@@ -18,8 +18,10 @@ from tokenizers import Tokenizer
 from transformers import PreTrainedTokenizerBase
 
 from reranker.errors import CheckpointError
-from reranker.prompt import PromptTemplate, well_formed
-from reranker.types import EncodedPairs, IntArray, Passage, Truncation, offsets
+from reranker.pairs import EncodedPairs, IntArray, offsets
+from reranker.prompt import PromptTemplate
+from reranker.text import well_formed
+from reranker.types import Passage, Truncation
 
 MAX_WINDOWS = 64  # of one passage under truncation "max_passage"; what lies beyond is cut and flagged
 

@@ -16,8 +16,9 @@ from reranker.checkpoints.manifest import CheckpointCard, GoldenPair
 from reranker.encoding import PairEncoder
 from reranker.engine.engine import HALF_PRECISION, Engine, load_engine
 from reranker.errors import FidelityError
+from reranker.pairs import EncodedPairs
 from reranker.settings import CheckpointSettings, EngineSettings
-from reranker.types import EncodedPairs, ModelDescription, Passage
+from reranker.types import ModelDescription, Passage
 
 log = logging.getLogger(__name__)
 

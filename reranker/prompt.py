@@ -4,15 +4,12 @@ Knows nothing of tokens. A template belongs to a checkpoint (its `reranker.json`
 template writes changes every score, so each carries a version.
 """
 
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
 from reranker.errors import CheckpointError
 from reranker.types import Passage
-
-_LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,11 +20,6 @@ class PromptTemplate:
     version: int
     query: Callable[[str], str]
     passage: Callable[[Passage], str]
-
-
-def well_formed(text: str) -> str:
-    """Text with lone surrogates replaced by U+FFFD, as a browser does; no tokenizer can read them."""
-    return text if text.isascii() else _LONE_SURROGATE.sub("\ufffd", text)
 
 
 # An empty title leaves two spaces after "document:". That is what the model was trained on.

@@ -4,7 +4,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from reranker.errors import NonFiniteLogit, PairTooLong
-from reranker.types import Candidate, CandidateScores, FloatArray, ScoredCandidate, Truncation
+from reranker.pairs import CandidateScores, FloatArray
+from reranker.types import Candidate, ScoredCandidate, Truncation
 
 # In place of a logit that is missing: finite, so that JSON can say it, and below every logit of a model.
 UNSCORED = float(np.finfo(np.float32).min)

@@ -10,17 +10,10 @@ from collections.abc import Mapping, Sequence
 from reranker.deduplicate import distinct
 from reranker.errors import InvalidField
 from reranker.fidelity import load_verified
+from reranker.pairs import CandidateScores, FloatArray
 from reranker.ranking import best_first, check_not_cut, ranked
 from reranker.settings import CheckpointSettings, EngineSettings
-from reranker.types import (
-    Candidate,
-    CandidateScores,
-    FloatArray,
-    ModelDescription,
-    Passage,
-    ScoredCandidate,
-    Truncation,
-)
+from reranker.types import Candidate, ModelDescription, Passage, ScoredCandidate, Truncation
 
 Document = str | Mapping[str, str] | Candidate
 

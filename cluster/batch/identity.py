@@ -6,9 +6,10 @@ from importlib.metadata import version
 from typing import Any
 
 from cluster.batch.settings import BatchSettings
-from reranker.checkpoints import fingerprint
 from reranker.checkpoints.files import CheckpointFiles
+from reranker.checkpoints.fingerprint import checkpoint_sha256
 from reranker.errors import JobRefused
+from reranker.ir.records import content_sha256
 
 Identity = dict[str, Any]
 
@@ -20,10 +21,10 @@ def identity_of(settings: BatchSettings, files: CheckpointFiles) -> Identity:
     """
     return {
         "version": version("dear-reranker"),
-        "inputs": {role: fingerprint.of_content(where) for role, where in settings.inputs.items()},
+        "inputs": {role: content_sha256(where) for role, where in settings.inputs.items()},
         "model": files.name,
         "revision": settings.checkpoint.revision,
-        "checkpoint": fingerprint.of_checkpoint(files),
+        "checkpoint": checkpoint_sha256(files),
         **settings.scores_depend_on(),
     }
 

@@ -29,7 +29,7 @@ from cluster.batch.settings import BatchSettings
 from reranker.checkpoints.files import load_encoder, locate
 from reranker.engine.allocator import give_back_freed_memory
 from reranker.errors import InvalidFile
-from reranker.ir.trec import write_atomically
+from reranker.files import write_atomically
 
 
 def run_batch(settings: BatchSettings, console: Console) -> BatchReport:

@@ -25,7 +25,8 @@ import pyarrow.parquet as pq
 from cluster.batch.inputs.bad_rows import append_bad_rows
 from cluster.batch.scored import Counts, Scale, ScoredUnit
 from reranker.errors import CannotWrite, InvalidFile, JobRefused
-from reranker.ir.trec import write_atomically, write_run
+from reranker.files import write_atomically
+from reranker.ir.trec import write_run
 
 RUN_TAG = "dear-reranker"
 _OURS = "reranker"  # key of our facts in a part's metadata

@@ -21,8 +21,8 @@ from cluster.batch.inputs.passages import PassageReader, PassageWriter
 from cluster.batch.inputs.sources import Candidates, Say, read_candidates
 from cluster.batch.settings import BatchSettings
 from reranker.errors import CannotWrite
-from reranker.ir.trec import write_atomically
-from reranker.types import OffsetArray
+from reranker.files import write_atomically
+from reranker.pairs import OffsetArray
 
 _SCHEMA = pa.schema([("query_id", pa.string()), ("query", pa.large_string()), ("places", pa.list_(pa.int64()))])
 _UNITS, _PASSAGES, _DEAD_LETTERS, _DONE = "units.arrow", "passages.arrow", "bad_rows.jsonl", "plan.json"

@@ -18,7 +18,7 @@ RANKED_ROWS = pa.schema(
 class Scale:
     """What a unit's scores were computed with. Units of one job must agree in it.
 
-    checkpoint: reranker.fingerprint.of_checkpoint. max_batch_tokens and lanes decide which pairs share a pass.
+    checkpoint: reranker.fingerprint.checkpoint_sha256. max_batch_tokens and lanes decide which pairs share a pass.
     """
 
     model: str

@@ -8,10 +8,10 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColumn
 
+from cluster.sample import CORPUS
 from reranker.errors import InvalidField
 from reranker.ir.trec import iter_corpus
 
-CORPUS = Path(__file__).parent.parent / "sample" / "corpus.jsonl"
 DTYPES = ("bfloat16", "float16", "float32")
 _FORMAT = 1  # raise it when the same shape and seed give other files: what is kept is then made anew
 

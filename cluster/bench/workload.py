@@ -13,13 +13,12 @@ from pathlib import Path
 import numpy as np
 from tokenizers import Tokenizer
 
+from cluster.sample import SAMPLE
 from reranker.checkpoints.files import load_tokenizer, locate
 from reranker.errors import InvalidField
 from reranker.ir.trec import iter_corpus, read_queries, read_run
 from reranker.settings import CheckpointSettings
 from reranker.types import Passage
-
-SAMPLE = Path(__file__).parent.parent / "sample"
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,1 +1,1 @@
-"""Commands of the `reranker` command line that need no cluster, one file each."""
+"""The `reranker` command: one file a command, shared options in options.py."""

@@ -7,13 +7,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cluster.bench.output import Json, reported
 from cluster.cli.bench_autoscale import autoscale
 from cluster.cli.bench_http import http
-from cluster.cli.options import Device, Dtype, Model
+from cluster.cli.options import Device, Dtype, Json, Model, names_in, reported
+from cluster.sample import SAMPLE
 
 if TYPE_CHECKING:
     from rich.console import Console
+
+    from cluster.bench.engine.contender import Contender
 
 bench = typer.Typer(
     help="Measurements that can be made again; each prints a table, and JSON where asked.", no_args_is_help=True
@@ -23,7 +25,6 @@ Collection = Annotated[
     Path, typer.Option(help="A directory with queries.jsonl, corpus.jsonl, run.trec and qrels.tsv.")
 ]
 Port = Annotated[int, typer.Option(help="A free port on 127.0.0.1 for the graph.")]
-SAMPLE = Path(__file__).parents[1] / "sample"
 
 bench.command()(autoscale)
 bench.command("http")(http)
@@ -93,7 +94,7 @@ def engine(
 
     Example: `reranker bench engine --peers loop,vllm --json engine.json`
     """
-    from cluster.bench.engine.contender import RERANKER, peers_named
+    from cluster.bench.engine.contender import RERANKER
     from cluster.bench.engine.engine import EngineBenchSettings, measure_engine
 
     chosen = peers_named(peers)
@@ -163,3 +164,10 @@ def _numbers(option: str, text: str) -> list[int]:
     if not all(part.isdecimal() and int(part) for part in parts):
         raise InvalidField(option, f"got {text!r}: give whole numbers above 0 with commas between")
     return [int(part) for part in parts]
+
+
+def peers_named(names: str) -> list[Contender]:
+    """Peers of a list with commas; an empty one names none. Raises InvalidField for a name that is not in PEERS."""
+    from cluster.bench.engine.contender import PEERS
+
+    return [PEERS[name] for name in names_in("--peers", names, PEERS)]

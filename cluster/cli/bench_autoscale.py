@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cluster.bench.output import Json, reported
+from cluster.cli.options import Json, reported
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -47,7 +47,7 @@ def autoscale(
     from cluster.bench.autoscale.report import print_live, print_simulated
     from cluster.bench.autoscale.simulation import World
     from cluster.bench.autoscale.traces import SHAPES
-    from cluster.bench.names import names_in
+    from cluster.cli.options import names_in
     from reranker.scheduling.autoscaling import AutoscalingSettings
 
     simulated, replayed = names_in("--traces", traces, SHAPES), names_in("--live-traces", live_traces, SHAPES)

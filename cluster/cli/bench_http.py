@@ -7,8 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from cluster.bench.output import Json, reported
-from cluster.cli.options import Model
+from cluster.cli.options import Json, Model, reported
 
 _SERVERS, _LOAD = "Servers", "Load"
 
@@ -85,7 +84,7 @@ def http(
     from cluster.bench.http.peers import peer_named
     from cluster.bench.http.scenarios import SCENARIOS
     from cluster.bench.http.settings import HttpBenchSettings
-    from cluster.bench.names import names_in
+    from cluster.cli.options import names_in
     from reranker.errors import InvalidField
 
     chosen = names_in("--scenario", scenario, SCENARIOS)

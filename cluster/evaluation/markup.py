@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from html import escape
 
-from reranker.prompt import well_formed
+from reranker.text import well_formed
 
 _INLINE = {"a", "span", "strong"}
 _CONTROLS = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")

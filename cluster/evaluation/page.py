@@ -16,8 +16,9 @@ from cluster.evaluation.pictures import DASHES, RUN_COLOURS, draw_depths, draw_g
 from cluster.evaluation.report import SuiteReport
 from cluster.evaluation.stylesheet import STYLESHEET
 from reranker.errors import InvalidFile
+from reranker.files import write_atomically
 from reranker.ir.measures import Gain, gains
-from reranker.ir.trec import read_queries, write_atomically
+from reranker.ir.trec import read_queries
 
 MOST = 10  # queries shown of those that won, and of those that lost
 _DOCTYPE = "<!doctype html>\n"

@@ -1,1 +1,1 @@
-"""A cluster on one machine: a head and card nodes as processes of their own, and the production graph on them."""
+"""A graph, or a whole cluster, on this machine: started, looked at, stopped."""

@@ -6,18 +6,17 @@ Starts `serve run serve_config.laptop.yaml` as a person would, and stops it agai
 import argparse
 import sys
 import time
-from pathlib import Path
 
 import httpx
 from rich.console import Console
 from rich.table import Table
 
 from cluster.local.graph import serving
+from cluster.sample import SAMPLE
 from reranker.errors import RerankerError
 from reranker.ir.measures import evaluate
 from reranker.ir.trec import iter_corpus, read_qrels, read_queries, read_run
 
-SAMPLE = Path(__file__).parents[1] / "sample"
 SHOWN = 5
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 def write_small_llama(output: Path) -> None:
     """4 layers 256 wide; else as Llama 3: grouped heads, scaled rotary embeddings, a byte-level BPE."""
-    from cluster.bench.synthetic import CORPUS
+    from cluster.sample import CORPUS
     from reranker.checkpoints.synth import SynthShape, synthesize
     from reranker.ir.trec import iter_corpus
 

@@ -15,6 +15,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+import psutil
+
 from reranker.settings import Settings
 
 
@@ -74,6 +76,20 @@ def kill(sessions: Sequence[Session]) -> int:
         killed.update(alive)
         time.sleep(0.05)
     return len(killed)
+
+
+def descendants(root: int) -> set[int]:
+    """Process ids of `root` and all below it; empty when it has ended."""
+    try:
+        return {root, *(child.pid for child in psutil.Process(root).children(recursive=True))}
+    except psutil.NoSuchProcess:
+        return set()
+
+
+def anonymous_bytes(pid: int) -> int:
+    """Memory that a process has for itself: neither files that it maps nor shared memory. Raises psutil.Error."""
+    memory = psutil.Process(pid).memory_info()
+    return int(memory.rss - memory.shared)
 
 
 def _stat(pid: int) -> _Stat | None:

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from cluster.local.processes import Session
 from reranker.errors import InvalidFile
-from reranker.ir.trec import write_atomically
+from reranker.files import write_atomically
 from reranker.settings import Settings
 
 

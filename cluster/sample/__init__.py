@@ -1,1 +1,6 @@
-"""NovelEval, a small public collection: 21 queries, 20 judged passages each (Apache-2.0, see NOTICE)."""
+"""A small public collection: NovelEval, one passage a line."""
+
+from pathlib import Path
+
+SAMPLE = Path(__file__).parent
+CORPUS = SAMPLE / "corpus.jsonl"

@@ -9,7 +9,6 @@ from typing import IO
 
 from reranker.checkpoints.files import CheckpointFiles
 from reranker.errors import CheckpointError
-from reranker.ir.records import Location, opened_raw
 
 _CHUNK_BYTES = 2**20
 # Of each MiB of weights this much is read: a matrix that was trained on differs everywhere, and 15 GB are known in a
@@ -33,16 +32,7 @@ _TEXT_FILES = (
 )
 
 
-def of_content(location: Location) -> str:
-    """SHA-256 of a file's bytes. Raises InvalidFile."""
-    with opened_raw(location) as file:
-        digest = hashlib.sha256()
-        while chunk := file.read(_CHUNK_BYTES):
-            digest.update(chunk)
-    return digest.hexdigest()
-
-
-def of_checkpoint(files: CheckpointFiles) -> str | None:
+def checkpoint_sha256(files: CheckpointFiles) -> str | None:
     """SHA-256 over a checkpoint's config, tokenizer, card and weights, base model included; None without weights.
 
     Of weight files it takes name, size, the first 64 KiB of every MiB, and tensors of less than a MiB. Raises

@@ -9,8 +9,9 @@ import numpy as np
 import torch
 from transformers import BatchEncoding, PreTrainedTokenizerBase
 
+from reranker.pairs import FloatArray
 from reranker.prompt import PromptTemplate
-from reranker.types import FloatArray, Passage
+from reranker.types import Passage
 
 
 @torch.inference_mode()

@@ -23,8 +23,8 @@ from reranker.engine.packing import pack, pack_evenly
 from reranker.engine.shape import ModelShape
 from reranker.engine.workers import Lanes
 from reranker.errors import CheckpointError
+from reranker.pairs import EncodedPairs, FloatArray
 from reranker.settings import CheckpointSettings, EngineSettings
-from reranker.types import EncodedPairs, FloatArray
 
 HALF_PRECISION = (torch.bfloat16, torch.float16)
 

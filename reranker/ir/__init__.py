@@ -1,0 +1,1 @@
+"""The field's files and measures: records, queries, corpora, runs, qrels, nDCG."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import gzip
+import hashlib
 import io
 import json
 import re
@@ -30,6 +31,7 @@ OnBad = Callable[[InvalidFile, object], None]
 """Told of a bad row: what is wrong with it, and the row as far as it could be read."""
 
 _PARQUET_BATCH_ROWS = 4_096
+_HASH_CHUNK_BYTES = 2**20
 # A secret may have slashes in it, as AWS makes them, and then stands in no well-formed URL; a port is no secret.
 _USER = re.compile(r"://[^/@:]*(:(?!\d+/)[^@]*)?@")
 _SIGNATURE = re.compile(r"([?&]sig=)[^&\s]*")
@@ -164,6 +166,15 @@ def opened_raw(location: Location) -> Iterator[IO[bytes]]:
         else:
             with Path(location).open("rb") as file:
                 yield file
+
+
+def content_sha256(location: Location) -> str:
+    """SHA-256 of a file's bytes. Raises InvalidFile."""
+    with opened_raw(location) as file:
+        digest = hashlib.sha256()
+        while chunk := file.read(_HASH_CHUNK_BYTES):
+            digest.update(chunk)
+    return digest.hexdigest()
 
 
 @contextlib.contextmanager

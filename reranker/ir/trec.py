@@ -7,8 +7,6 @@ queries as they are) or parquet: see records.py.
 from __future__ import annotations
 
 import math
-import os
-import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -16,9 +14,11 @@ from typing import NamedTuple
 import numpy as np
 
 from reranker.errors import InvalidFile
+from reranker.files import write_atomically
 from reranker.ir.records import Location, OnBad, Record, iter_lines, iter_records, refuse, shown
-from reranker.prompt import well_formed
-from reranker.types import Candidate, FloatArray, Passage
+from reranker.pairs import FloatArray
+from reranker.text import well_formed
+from reranker.types import Candidate, Passage
 
 Run = dict[str, list[str]]  # query_id -> docids, best first
 Qrels = dict[str, dict[str, int]]  # query_id -> docid -> grade
@@ -167,21 +167,6 @@ def read_qrels(path: Location) -> Qrels:
     if not qrels:
         raise InvalidFile(shown(path), "holds no judgements")
     return qrels
-
-
-def write_atomically(path: Path, content: str | Iterable[str]) -> None:
-    """The file is there whole or not at all, whatever happens in between."""
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            file.writelines([content] if isinstance(content, str) else content)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(temporary).chmod(0o644)
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
 
 
 def id_of(path: Location, line: int, row: Record, field: str = "_id") -> str:

@@ -1,0 +1,1 @@
+"""Which work runs next, and how much may wait."""

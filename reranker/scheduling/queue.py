@@ -17,8 +17,9 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from reranker.pairs import EncodedPairs, FloatArray
 from reranker.scheduling.fair_queueing import Turns
-from reranker.types import EncodedPairs, FloatArray, Ticket
+from reranker.types import Ticket
 
 
 @dataclass(eq=False, slots=True)

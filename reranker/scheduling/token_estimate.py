@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from reranker.types import CandidateScores, IntArray, Passage, Truncation
+from reranker.pairs import CandidateScores, IntArray
+from reranker.types import Passage, Truncation
 
 FIRST_CHARS_PER_TOKEN = 4.0  # English; what comes is learned
 FIRST_MAX_PAIR_TOKENS = 512

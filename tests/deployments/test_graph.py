@@ -14,6 +14,7 @@ import torch
 from ray import serve
 from ray.util import list_named_actors
 
+from cluster.sample import SAMPLE
 from deployments.app import build_app, gateway, scorer, tokenizer
 from deployments.settings import AppSettings
 from reranker import Reranker
@@ -24,8 +25,6 @@ from reranker.ir.trec import iter_corpus, read_queries, read_run
 from reranker.prompt import DEAR
 from reranker.settings import CheckpointSettings
 from reranker.types import Passage
-
-SAMPLE = Path(__file__).parents[2] / "cluster" / "sample"
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,8 @@ import pytest
 
 from deployments.scoring_loop import ScoringLoop
 from reranker.errors import DeadlineExceeded, NonFiniteLogit
-from reranker.types import EncodedPairs, FloatArray, Ticket, offsets
+from reranker.pairs import EncodedPairs, FloatArray, offsets
+from reranker.types import Ticket
 
 
 def pairs_of(*values: int) -> EncodedPairs:

@@ -11,8 +11,9 @@ import torch
 
 from deployments.scorer import Scorer, _time_full_batch
 from deployments.scoring_loop import ScoringLoop
+from reranker.pairs import EncodedPairs, FloatArray
 from reranker.settings import CheckpointSettings, EngineSettings
-from reranker.types import EncodedPairs, FloatArray, Passage
+from reranker.types import Passage
 
 SLOW, ENDLESS, ILL = "slow", "endless", "ill"
 SLOW_TIMES = 10

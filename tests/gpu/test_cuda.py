@@ -13,6 +13,7 @@ import pytest
 import torch
 from transformers import AutoModelForSequenceClassification, BertConfig, LlamaConfig, PretrainedConfig
 
+from cluster.bench.roofline import needed_work
 from reranker.checkpoints.weights import ModuleWeights
 from reranker.encoding import PairLayout
 from reranker.engine.engine import Engine
@@ -21,8 +22,8 @@ from reranker.engine.models import ScoringModel
 from reranker.engine.models.bert import BertModel
 from reranker.engine.models.huggingface import GenericModel
 from reranker.engine.models.llama import LlamaModel
-from reranker.engine.shape import ModelShape, needed_work
-from reranker.types import EncodedPairs, offsets
+from reranker.engine.shape import ModelShape
+from reranker.pairs import EncodedPairs, offsets
 
 pytestmark = [
     pytest.mark.gpu,

@@ -11,8 +11,9 @@ from scipy import stats
 from reranker.checkpoints.files import EMBEDDED, load_module, load_tokenizer, locate
 from reranker.checkpoints.reference import reference_logits
 from reranker.fidelity import VerifiedEngine, load_verified
+from reranker.pairs import EncodedPairs, FloatArray
 from reranker.settings import CheckpointSettings, EngineSettings
-from reranker.types import EncodedPairs, FloatArray, Passage
+from reranker.types import Passage
 from tests.checkpoints import SAMPLE_TEXTS
 
 WORDS = " ".join(SAMPLE_TEXTS).split()

@@ -1,0 +1,1 @@
+"""Files of queries, passages and candidates, read, checked and joined."""

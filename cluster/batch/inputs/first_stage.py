@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from reranker.errors import InvalidFile
 from reranker.ir.records import Location, OnBad, shown
-from reranker.types import IntArray, OffsetArray
+from reranker.pairs import IntArray, OffsetArray
 
 _CHUNK_ROWS = 32_768
 

@@ -12,7 +12,8 @@ from types import TracebackType
 import numpy as np
 import pyarrow as pa
 
-from reranker.types import OffsetArray, Passage
+from reranker.pairs import OffsetArray
+from reranker.types import Passage
 
 _SCHEMA = pa.schema([("docid", pa.string()), ("title", pa.large_string()), ("text", pa.large_string())])
 _BATCH_ROWS = 8_192

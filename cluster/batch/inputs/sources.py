@@ -24,7 +24,7 @@ from cluster.batch.settings import BatchSettings
 from reranker.errors import InvalidFile
 from reranker.ir.records import OnBad, shown
 from reranker.ir.trec import iter_passages, iter_queries, iter_run
-from reranker.types import OffsetArray
+from reranker.pairs import OffsetArray
 
 T = TypeVar("T")
 Say = Callable[[str], None]

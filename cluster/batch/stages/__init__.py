@@ -1,0 +1,1 @@
+"""What Ray Data runs on each unit of work: read, encode, score."""

@@ -6,7 +6,7 @@ from dataclasses import fields
 import numpy as np
 import pyarrow as pa
 
-from reranker.types import EncodedPairs
+from reranker.pairs import EncodedPairs
 
 COLUMNS = {
     "prefix_ids": pa.int32(),

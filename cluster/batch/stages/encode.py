@@ -12,8 +12,9 @@ from cluster.batch.stages.load_errors import attempt
 from reranker.checkpoints.files import load_encoder
 from reranker.deduplicate import distinct
 from reranker.encoding import PairEncoder
+from reranker.pairs import EncodedPairs, IntArray
 from reranker.settings import CheckpointSettings
-from reranker.types import EncodedPairs, IntArray, Passage
+from reranker.types import Passage
 
 
 class EncodeStage:

@@ -17,9 +17,9 @@ from reranker.checkpoints.files import locate
 from reranker.engine.device_thread import device_thread
 from reranker.engine.packing import pack
 from reranker.fidelity import load_verified
+from reranker.pairs import EncodedPairs
 from reranker.ranking import best_first
 from reranker.settings import CheckpointSettings, EngineSettings
-from reranker.types import EncodedPairs
 
 _AT_FAULT = "its weights or dtype are at fault"
 
@@ -82,7 +82,7 @@ class ScoreStage:
         about = loaded.description
         return Scale(
             about.model,
-            fingerprint.of_checkpoint(locate(checkpoint, weights=True)),
+            fingerprint.checkpoint_sha256(locate(checkpoint, weights=True)),
             about.template,
             about.template_version,
             about.max_pair_tokens,

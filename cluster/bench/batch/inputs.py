@@ -6,7 +6,8 @@ import json
 import random
 from pathlib import Path
 
-from cluster.bench.workload import SAMPLE, sample_requests
+from cluster.bench.workload import sample_requests
+from cluster.sample import SAMPLE
 from reranker.ir.trec import iter_corpus, read_queries
 
 Inputs = dict[str, str]

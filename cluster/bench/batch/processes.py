@@ -13,6 +13,10 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import psutil
+
+from cluster.local.processes import anonymous_bytes, descendants
+
 _PERIOD_S = 0.5
 # What Ray calls the processes of each stage.
 _ROLES = {"read_stage": "reader", "EncodeStage": "encoder", "ScoreStage": "scorer"}
@@ -53,7 +57,7 @@ class MemoryWatch:
         while not self._stop.wait(_PERIOD_S):
             largest: dict[str, int] = defaultdict(int)
             for process in descendants(self.driver):
-                with contextlib.suppress(OSError, StopIteration):  # it has just ended
+                with contextlib.suppress(OSError, psutil.Error):  # it has just ended
                     role = "driver" if process == self.driver else _role(process)
                     if role is not None:
                         largest[role] = max(largest[role], anonymous_bytes(process))
@@ -62,26 +66,6 @@ class MemoryWatch:
                 self._samples[role].append(value)
 
 
-def descendants(root: int) -> set[int]:
-    """Process ids of `root` and all below it."""
-    children: dict[int, list[int]] = defaultdict(list)
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        with contextlib.suppress(OSError):
-            pid, _, rest = stat.read_text().partition(" (")
-            children[int(rest.rpartition(")")[2].split()[1])].append(int(pid))
-    found, waiting = set(), [root]
-    while waiting:
-        process = waiting.pop()
-        found.add(process)
-        waiting += children[process]
-    return found
-
-
 def _role(process: int) -> str | None:
     command = Path(f"/proc/{process}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
     return next((role for name, role in _ROLES.items() if name in command.split(" --")[0]), None)
-
-
-def anonymous_bytes(process: int) -> int:
-    lines = (line.split() for line in Path(f"/proc/{process}/status").read_text().splitlines())
-    return next(int(words[1]) * 1024 for words in lines if words[0] == "RssAnon:")

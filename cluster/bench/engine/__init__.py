@@ -1,1 +1,1 @@
-"""Drivers that run in the project's own environment, under the same `peers/serve.py` as every peer."""
+"""The engine beside its peers and the limit of the machine: rounds, processes, tables."""

@@ -20,8 +20,6 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import IO, Any, Self, cast
 
-from cluster.bench.names import names_in
-
 HERE = Path(__file__).parent
 ANSWER_LIMIT_S = 1800.0
 EXIT_LIMIT_S = 20.0
@@ -87,11 +85,6 @@ PEERS: Mapping[str, Contender] = MappingProxyType(
         ),
     }
 )
-
-
-def peers_named(names: str) -> list[Contender]:
-    """Peers of a list with commas; an empty one names none. Raises InvalidField for a name that is not in PEERS."""
-    return [PEERS[name] for name in names_in("--peers", names, PEERS)]
 
 
 class ContenderDied(Exception):

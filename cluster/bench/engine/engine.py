@@ -21,12 +21,13 @@ from cluster.bench.engine.contender import GEMM, RERANKER, Contender
 from cluster.bench.engine.report import RoundFacts, print_report, report
 from cluster.bench.engine.rounds import Measured, run_rounds
 from cluster.bench.machine import machine_facts
+from cluster.bench.roofline import needed_work
 from cluster.bench.synthetic import kept_synthetic
 from cluster.bench.workload import Request, collection_requests, sample_requests
 from reranker.checkpoints.files import load_config, load_encoder, locate
 from reranker.encoding import PairEncoder
 from reranker.engine.engine import choose_batch_tokens, choose_device, choose_dtype, choose_lanes
-from reranker.engine.shape import ModelShape, needed_work
+from reranker.engine.shape import ModelShape
 from reranker.errors import CheckpointError
 from reranker.settings import CheckpointSettings, EngineSettings, Settings
 

@@ -15,7 +15,7 @@ from scipy import stats
 
 from cluster.bench.engine.contender import GEMM, RERANKER, Contender
 from cluster.bench.engine.rounds import Measured
-from reranker.engine.shape import Work
+from cluster.bench.roofline import Work
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from cluster.bench.batch import processes
+import psutil
+
+from cluster.local import processes
 
 _REPLICA = re.compile(r"ray::ServeReplica:[^:]+:(\w+)")
 # The first that is found in a command names the process.
@@ -64,7 +66,7 @@ def anonymous_bytes(root: int) -> dict[str, float]:
 def _by_role(root: int, measure: Callable[[int], float]) -> dict[str, float]:
     sums: dict[str, float] = defaultdict(float)
     for process in processes.descendants(root):
-        with contextlib.suppress(OSError, StopIteration):  # it has just ended
+        with contextlib.suppress(OSError, psutil.Error):  # it has just ended
             command = Path(f"/proc/{process}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
             sums[role_of(command)] += measure(process)
     return dict(sums)

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cluster.bench.workload import PASSAGE_TOKENS, QUERY_TOKENS, SAMPLE, Windows, plain_tokenizer
+from cluster.bench.workload import PASSAGE_TOKENS, QUERY_TOKENS, Windows, plain_tokenizer
+from cluster.sample import SAMPLE
 from reranker.ir.trec import iter_corpus, read_queries
 
 _PASSAGES = 8_000

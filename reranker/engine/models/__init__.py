@@ -5,7 +5,7 @@ from typing import Protocol
 
 from torch import Tensor
 
-from reranker.types import EncodedPairs
+from reranker.pairs import EncodedPairs
 
 ForwardPass = Callable[[], Tensor]
 

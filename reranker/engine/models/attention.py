@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from reranker.engine.models.heads import Attention, Heads, KeysValues
 from reranker.engine.models.packed import Block, Sequences, blocks
 from reranker.engine.models.transfer import on_device
 
@@ -22,37 +22,6 @@ from reranker.engine.models.transfer import on_device
 _CPU_BLOCK_SCORES, _CARD_BLOCK_SCORES = 2**19, 2**26
 # oneDNN makes a kernel for each shape it has not seen: lengths in steps are few, and soon all are known.
 _CPU_LENGTH_STEP = 8
-
-
-class Heads(NamedTuple):
-    """query: attention heads. key: heads of keys and of values; a divisor of `query`. size: width of a head."""
-
-    query: int
-    key: int
-    size: int
-
-
-class KeysValues(NamedTuple):
-    """Keys and values of one prefix in one layer, each (key heads, tokens, head size)."""
-
-    keys: Tensor
-    values: Tensor
-
-
-class Attention(Protocol):
-    """Bound to one batch; called once a layer. prefixes: KeysValues of the layer by slot."""
-
-    def all_tokens(self, qkv: Tensor, prefixes: Sequence[KeysValues]) -> Tensor:
-        """qkv: (tokens, query + 2 * key heads, head size) -> (tokens, query heads * head size)."""
-        ...
-
-    def one_token(self, q: Tensor, kv: Tensor, prefixes: Sequence[KeysValues]) -> Tensor:
-        """For one token of each sequence that looks at all of it: the last one where the pass is causal.
-
-        q: (sequences, query heads, head size). kv: (tokens, 2 * key heads, head size).
-        Returns (sequences, query heads * head size).
-        """
-        ...
 
 
 def attention_over(sequences: Sequences, heads: Heads, *, causal: bool, like: Tensor) -> Attention:

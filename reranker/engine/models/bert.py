@@ -19,11 +19,12 @@ from transformers import PretrainedConfig
 from reranker.checkpoints.weights import Weights
 from reranker.encoding import PairLayout
 from reranker.engine.models import ForwardPass
-from reranker.engine.models.attention import Heads, attention_over
+from reranker.engine.models.attention import attention_over
+from reranker.engine.models.heads import Heads
 from reranker.engine.models.linear import LayerReader, Linear, in_usual_rows
 from reranker.engine.models.packed import Sequences
 from reranker.engine.models.transfer import in_order, on_device
-from reranker.types import EncodedPairs, OffsetArray
+from reranker.pairs import EncodedPairs, OffsetArray
 
 _ROOTS = {"bert": "bert", "roberta": "roberta", "xlm-roberta": "roberta"}  # what tensor names start with
 _HEADS = {"bert": ("bert.pooler.dense", "classifier"), "roberta": ("classifier.dense", "classifier.out_proj")}

@@ -14,7 +14,7 @@ from transformers import PreTrainedModel
 
 from reranker.encoding import PairLayout
 from reranker.engine.models import ForwardPass
-from reranker.types import EncodedPairs
+from reranker.pairs import EncodedPairs
 
 # Encoders that are known to honour an attention mask on the right. Any other architecture that is not causal gets
 # batches of one length, which need no padding at all.

@@ -23,13 +23,14 @@ from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding
 from reranker.checkpoints.weights import Weights
 from reranker.engine.memory import PREFIX_CACHE_TOKENS, PREFIX_PASS_TOKENS
 from reranker.engine.models import ForwardPass
-from reranker.engine.models.attention import Heads, KeysValues, attention_over
+from reranker.engine.models.attention import attention_over
+from reranker.engine.models.heads import Heads, KeysValues
 from reranker.engine.models.linear import LayerReader, Linear, in_usual_rows
 from reranker.engine.models.packed import Sequences
 from reranker.engine.models.prefixes import Layers, PrefixCache
 from reranker.engine.models.transfer import in_order, on_device
 from reranker.engine.packing import pack
-from reranker.types import EncodedPairs, IntArray
+from reranker.pairs import EncodedPairs, IntArray
 
 FAMILIES = frozenset({"llama", "mistral", "qwen2", "qwen3"})
 _FIXED_ROPES = frozenset({"default", "linear", "llama3", "yarn"})  # others change with the length of the input

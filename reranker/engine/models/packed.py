@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from reranker.types import IntArray, OffsetArray, offsets
+from reranker.pairs import IntArray, OffsetArray, offsets
 
 
 @dataclass(frozen=True, slots=True)

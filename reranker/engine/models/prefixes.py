@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from collections import OrderedDict
 
-from reranker.engine.models.attention import KeysValues
-from reranker.types import IntArray
+from reranker.engine.models.heads import KeysValues
+from reranker.pairs import IntArray
 
 Layers = list[KeysValues]  # one entry a layer
 

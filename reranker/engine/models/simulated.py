@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from reranker.engine.models import ForwardPass
-from reranker.types import EncodedPairs
+from reranker.pairs import EncodedPairs
 
 
 class SimulatedModel:

@@ -15,10 +15,10 @@ import torch
 from torch import Tensor
 from torch.nn.attention.varlen import varlen_attn
 
-from reranker.engine.models.attention import Heads, KeysValues
+from reranker.engine.models.heads import Heads, KeysValues
 from reranker.engine.models.packed import Sequences
 from reranker.engine.models.transfer import on_device
-from reranker.types import offsets
+from reranker.pairs import offsets
 
 _PARAMETERS = inspect.signature(varlen_attn).parameters
 _WINDOWS = "window_size" in _PARAMETERS  # torch 2.11 says is_causal instead

@@ -20,10 +20,10 @@ from rich.console import Console
 
 from cluster.batch.job import run_batch
 from cluster.batch.settings import BatchSettings
+from cluster.sample import SAMPLE
 from reranker.errors import RerankerError
 
 ROOT = Path(__file__).parents[3]
-SAMPLE = ROOT / "cluster" / "sample"
 PART = "part-*.parquet"
 
 

@@ -10,8 +10,9 @@ import pytest
 
 from cluster.batch.identity import Identity, identity_of, refuse_other
 from reranker.checkpoints.files import CheckpointFiles, locate
-from reranker.checkpoints.fingerprint import of_checkpoint, of_content
+from reranker.checkpoints.fingerprint import checkpoint_sha256
 from reranker.errors import InvalidFile, JobRefused
+from reranker.ir.records import content_sha256
 from reranker.settings import CheckpointSettings
 from tests.cluster.batch.collections import pair_rows, settings_of, write_files, write_rows
 
@@ -82,8 +83,8 @@ def test_an_identity_holds_what_a_result_depends_on(tmp_path: Path) -> None:
     files = write_files(tmp_path)
     whole = identity(tmp_path, **files, depth=9)
     assert whole["version"] == version("dear-reranker")
-    assert whole["inputs"] == {role: of_content(path) for role, path in files.items()}
-    assert whole["checkpoint"] == of_checkpoint(locate(CheckpointSettings(), weights=True)) is not None
+    assert whole["inputs"] == {role: content_sha256(path) for role, path in files.items()}
+    assert whole["checkpoint"] == checkpoint_sha256(locate(CheckpointSettings(), weights=True)) is not None
     assert (whole["model"], whole["depth"], whole["dtype"]) == ("embedded", 9, "auto")
     assert json.loads(json.dumps(whole)) == whole
 

@@ -20,6 +20,7 @@ from rich.console import Console
 import reranker
 from cluster.batch.job import BatchReport, run_batch
 from cluster.batch.settings import BatchSettings
+from cluster.sample import SAMPLE
 from reranker import Reranker
 from reranker.errors import CheckpointError, InvalidFile, JobRefused
 from reranker.ir.trec import iter_corpus, read_queries, read_run
@@ -28,7 +29,6 @@ from reranker.types import Candidate
 from tests.checkpoints import rewrite_json
 
 pytestmark = pytest.mark.filterwarnings("ignore::Warning:ray.data")  # it copies its own deprecated settings
-SAMPLE = Path(__file__).parents[3] / "cluster" / "sample"
 CHECKPOINT = {"dtype": "float32", "device": "cpu"}
 TOLERANCE = 1e-4
 # A query whose passages are as odd as real ones: nothing, too long, cut in mid-character, and twice the same.

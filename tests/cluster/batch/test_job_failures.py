@@ -15,8 +15,8 @@ from safetensors.torch import load_file, save_file
 import reranker
 from reranker.checkpoints.files import load_encoder, locate
 from reranker.ir.trec import iter_corpus, read_queries, read_run
+from reranker.pairs import EncodedPairs
 from reranker.settings import CheckpointSettings
-from reranker.types import EncodedPairs
 from tests.checkpoints import write_bert
 from tests.cluster.batch import deadly
 from tests.cluster.batch.jobs import SAMPLE, Job, inputs_in, ray_directory, wait_until

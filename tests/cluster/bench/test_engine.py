@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cluster.bench.engine.contender import PEERS, RERANKER, Contender, ContenderDied, ContenderProcess, peers_named
+from cluster.bench.engine.contender import PEERS, RERANKER, Contender, ContenderDied, ContenderProcess
 from cluster.bench.engine.rounds import run_rounds
 from cluster.bench.workload import (
     PASSAGE_TOKENS,
@@ -20,6 +20,7 @@ from cluster.bench.workload import (
     plain_tokenizer,
     sample_requests,
 )
+from cluster.cli.bench import peers_named
 from cluster.cli.main import main
 from reranker.checkpoints.synth import SynthShape, synthesize
 from reranker.errors import InvalidField, InvalidFile

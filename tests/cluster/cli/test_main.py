@@ -15,10 +15,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from cluster.sample import SAMPLE
 from reranker import Reranker
 from tests.cluster.conftest import PASSAGES, Shell
 
-SAMPLE = Path(__file__).parents[3] / "cluster" / "sample"
 QUERY = "when is high tide"
 # An interrupt is ignored by what a shell runs in the background, and pytest may be that.
 INTERRUPTIBLE = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); import cluster.__main__"

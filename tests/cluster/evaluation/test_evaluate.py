@@ -9,12 +9,12 @@ from pathlib import Path
 import matplotlib as mpl
 import pytest
 
+from cluster.sample import SAMPLE
 from reranker.ir.measures import evaluate, ndcg_by_depth
 from reranker.ir.trec import read_qrels, read_queries, read_run
 from tests.cluster.conftest import Shell
 from tests.cluster.evaluation.page import Page
 
-SAMPLE = Path(__file__).parents[3] / "cluster" / "sample"
 QRELS = ["--qrels", SAMPLE / "qrels.tsv"]
 ODD_NAME = '<b>run of $x$ & "y" 漢.trec'
 ODD_IDS = ["$q$<i>1</i>", "_q&2", "漢字-3", "#0a0001"]

@@ -15,6 +15,7 @@ import pytest
 import ray
 
 from cluster.evaluation.collection import find_collections
+from cluster.sample import SAMPLE
 from reranker import Reranker
 from reranker.errors import InvalidFile
 from reranker.ir.measures import evaluate
@@ -23,7 +24,6 @@ from tests.cluster.conftest import Ended, Shell
 from tests.cluster.evaluation.page import Page
 
 pytestmark = pytest.mark.filterwarnings("ignore::Warning:ray.data")  # it copies its own deprecated settings
-SAMPLE = Path(__file__).parents[3] / "cluster" / "sample"
 DEPTH = 6
 
 

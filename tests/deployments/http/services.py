@@ -3,8 +3,9 @@
 import numpy as np
 
 from reranker.errors import RerankerError
+from reranker.pairs import CandidateScores
 from reranker.ranking import ranked
-from reranker.types import CandidateScores, ModelDescription, RerankOutcome, RerankRequest
+from reranker.types import ModelDescription, RerankOutcome, RerankRequest
 
 DESCRIPTION = ModelDescription("fake", None, "dear", 1, 228, False, "float32", "cpu", "verified: by being a fake")
 

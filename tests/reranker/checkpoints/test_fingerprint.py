@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
 from reranker.checkpoints.files import CheckpointFiles, locate
-from reranker.checkpoints.fingerprint import of_checkpoint, of_content
+from reranker.checkpoints.fingerprint import checkpoint_sha256
 from reranker.errors import CheckpointError, InvalidFile
+from reranker.ir.records import content_sha256
 from reranker.settings import CheckpointSettings
 from tests.checkpoints import rewrite_json
 
@@ -37,12 +38,17 @@ def test_a_file_is_known_by_its_bytes(
     first, second = (tmp_path_factory.getbasetemp() / name for name in ("first.jsonl", "second.tsv.gz"))
     first.write_bytes(content)
     second.write_bytes(content)
-    assert of_content(first) == of_content(second) == of_content(str(first)) == hashlib.sha256(content).hexdigest()
+    assert (
+        content_sha256(first)
+        == content_sha256(second)
+        == content_sha256(str(first))
+        == hashlib.sha256(content).hexdigest()
+    )
     changed = bytearray(content + b"\0")
     changed[data.draw(st.integers(0, len(content)))] ^= change
     for other in (changed, content + b"\n"):
         second.write_bytes(other)
-        assert of_content(second) != of_content(first)
+        assert content_sha256(second) != content_sha256(first)
 
 
 def test_every_byte_of_a_file_of_many_mib_counts(tmp_path: Path) -> None:
@@ -51,20 +57,20 @@ def test_every_byte_of_a_file_of_many_mib_counts(tmp_path: Path) -> None:
     seen = set()
     for at in (None, 0, MIB - 1, MIB, 2 * MIB + 2):
         path.write_bytes(content if at is None else content[:at] + b"\1" + content[at + 1 :])
-        seen.add(of_content(path))
+        seen.add(content_sha256(path))
     assert len(seen) == 5
 
 
 def test_a_file_that_is_not_there_has_no_fingerprint(tmp_path: Path) -> None:
     with pytest.raises(InvalidFile, match="no such file"):
-        of_content(tmp_path / "none")
+        content_sha256(tmp_path / "none")
 
 
 def test_a_checkpoint_is_the_same_wherever_it_lies(copy: Path, family: Path) -> None:
-    assert of_checkpoint(files_of(copy)) == of_checkpoint(files_of(family))
+    assert checkpoint_sha256(files_of(copy)) == checkpoint_sha256(files_of(family))
     (copy / "README.md").write_text("Nothing that decides a score.")
     moved = copy.rename(copy.with_name("moved"))
-    assert of_checkpoint(files_of(moved)) == of_checkpoint(files_of(family))
+    assert checkpoint_sha256(files_of(moved)) == checkpoint_sha256(files_of(family))
 
 
 def change_weights(directory: Path) -> None:
@@ -113,14 +119,14 @@ def write_card(directory: Path) -> None:
     ],
 )
 def test_whatever_decides_a_score_changes_the_fingerprint(change: Callable[[Path], None], copy: Path) -> None:
-    before = of_checkpoint(files_of(copy))
+    before = checkpoint_sha256(files_of(copy))
     change(copy)
-    assert of_checkpoint(CheckpointFiles("copy", copy, None, None)) not in (before, None)
+    assert checkpoint_sha256(CheckpointFiles("copy", copy, None, None)) not in (before, None)
 
 
 def test_without_weights_a_checkpoint_has_no_fingerprint(copy: Path) -> None:
     (copy / "model.safetensors").unlink()
-    assert of_checkpoint(files_of(copy)) is None
+    assert checkpoint_sha256(files_of(copy)) is None
 
 
 @pytest.fixture
@@ -134,14 +140,14 @@ def adapter(lora: Path, llama: Path, tmp_path: Path) -> Path:
 
 def test_an_adapter_is_itself_and_its_base(adapter: Path) -> None:
     files = files_of(adapter)
-    seen = [of_checkpoint(files), of_checkpoint(files_of(adapter.parent / "base"))]
+    seen = [checkpoint_sha256(files), checkpoint_sha256(files_of(adapter.parent / "base"))]
     change_weights(adapter.parent / "base")
-    seen.append(of_checkpoint(files))
+    seen.append(checkpoint_sha256(files))
     rewrite_json(adapter / "adapter_config.json", lora_alpha=64)
-    seen.append(of_checkpoint(files))
+    seen.append(checkpoint_sha256(files))
     path = adapter / "adapter_model.safetensors"
     save_file({name: weights + 1 for name, weights in load_file(path).items()}, path)
-    seen.append(of_checkpoint(files))
+    seen.append(checkpoint_sha256(files))
     assert None not in seen
     assert len(set(seen)) == len(seen)
 
@@ -152,11 +158,11 @@ def test_large_matrices_are_sampled_in_every_mib_and_small_tensors_are_read_whol
     content = bytearray(path.read_bytes())
     large = 8 + int.from_bytes(content[:8], "little")
     files = CheckpointFiles("copy", copy, None, None)
-    seen = [of_checkpoint(files)]
+    seen = [checkpoint_sha256(files)]
     for at in (large, MIB + 2**16 - 1, 2 * MIB, len(content) - 3000, len(content) - 1):
         content[at] ^= 1
         path.write_bytes(content)
-        seen.append(of_checkpoint(files))
+        seen.append(checkpoint_sha256(files))
     assert len(set(seen)) == len(seen) == 6
 
 
@@ -166,4 +172,4 @@ def test_large_matrices_are_sampled_in_every_mib_and_small_tensors_are_read_whol
 def test_weights_that_are_no_safetensors_file_are_refused_in_one_line(content: bytes, copy: Path) -> None:
     (copy / "more.safetensors").write_bytes(content)
     with pytest.raises(CheckpointError, match=r"more\.safetensors is not a safetensors file"):
-        of_checkpoint(files_of(copy))
+        checkpoint_sha256(files_of(copy))

@@ -8,9 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from transformers import BertConfig, GPT2Config, LlamaConfig
 
-from reranker.engine.shape import ModelShape, needed_work
+from cluster.bench.roofline import needed_work
+from reranker.engine.shape import ModelShape
 from reranker.errors import CheckpointError
-from reranker.types import IntArray
+from reranker.pairs import IntArray
 
 # Width 4, 2 heads of 2 with one key head, MLP 8: q 4x4, k and v 4x2 each, o 4x4, gate, up, down 4x8 each.
 TINY_DECODER = ModelShape(

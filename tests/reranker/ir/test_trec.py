@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reranker.errors import InvalidFile
+from reranker.files import write_atomically
 from reranker.ir.trec import (
     iter_corpus,
     iter_documents,
@@ -20,7 +21,6 @@ from reranker.ir.trec import (
     read_queries,
     read_run,
     strictly_decreasing,
-    write_atomically,
     write_run,
 )
 from reranker.types import Candidate, Passage

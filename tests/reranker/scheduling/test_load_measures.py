@@ -6,11 +6,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reranker.checkpoints.files import load_encoder
+from reranker.pairs import CandidateScores
 from reranker.scheduling.retry_budget import MOST, RetryBudget
 from reranker.scheduling.throughput import Throughput
 from reranker.scheduling.token_estimate import TokenEstimate
 from reranker.settings import CheckpointSettings
-from reranker.types import CandidateScores, Passage
+from reranker.types import Passage
 
 TEXTS = st.text(max_size=300)
 

@@ -5,8 +5,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
+from reranker.pairs import EncodedPairs, FloatArray, offsets
 from reranker.scheduling.queue import Job, TokenBudgetQueue
-from reranker.types import EncodedPairs, FloatArray, Ticket, offsets
+from reranker.types import Ticket
 
 BUDGET = 100
 

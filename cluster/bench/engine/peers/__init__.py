@@ -1,1 +1,1 @@
-"""Drivers of other engines. `serve.py` runs each in an environment of its own: they import nothing of ours."""
+"""One driver for each contender; `serve.py` runs it in a process, and for a peer in an environment, of its own."""

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cluster.batch.stages.columns import from_columns, to_columns
-from reranker.types import EncodedPairs, offsets
+from reranker.pairs import EncodedPairs, offsets
 
 IDS = st.lists(st.integers(0, 2**31 - 1), max_size=5)
 

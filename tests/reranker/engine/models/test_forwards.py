@@ -28,7 +28,7 @@ from reranker.engine.models.bert import BertModel
 from reranker.engine.models.huggingface import GenericModel
 from reranker.engine.models.llama import LlamaModel
 from reranker.engine.models.loading import why_plain
-from reranker.types import EncodedPairs, offsets
+from reranker.pairs import EncodedPairs, offsets
 
 SIZES = {"vocab_size": 60, "hidden_size": 48, "intermediate_size": 96, "num_hidden_layers": 3, "num_labels": 1}
 DECODER = SIZES | {"num_attention_heads": 4, "num_key_value_heads": 2, "pad_token_id": None, "initializer_range": 0.2}

@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from reranker.engine.models.attention import KeysValues
+from reranker.engine.models.heads import KeysValues
 from reranker.engine.models.prefixes import Layers, PrefixCache
 
 

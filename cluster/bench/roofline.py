@@ -1,0 +1,68 @@
+"""How much arithmetic a workload needs: what no implementation can go below.
+
+Pure numbers: no torch, no clock. Counted is what the scores depend on, not what a padded forward pass computes:
+
+- a decoder reads a query's prefix once, however many pairs share it (attention is causal);
+- in the last layer only the token that the logit is read from needs a query, attention, an MLP and the head; the
+  other tokens give their keys and values. That token is the last of a pair in a decoder, the first in an encoder.
+
+A multiplication with its addition is 2 FLOPs. Norms, rotations, softmax and activations are left out: they are below
+1 % of the arithmetic of any model that is worth measuring.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from reranker.engine.shape import ModelShape
+from reranker.pairs import IntArray
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """FLOPs of a workload. tokens: those that go through the layers, shared prefixes counted once."""
+
+    pairs: int
+    tokens: int
+    linear_flops: int
+    attention_flops: int
+
+    @property
+    def flops(self) -> int:
+        return self.linear_flops + self.attention_flops
+
+
+def needed_work(shape: ModelShape, prefix_lengths: IntArray, prefix_of: IntArray, passage_lengths: IntArray) -> Work:
+    """What the logits of these pairs need.
+
+    prefix_lengths: int (prefixes,); prefix_of: int (pairs,); passage_lengths: int (pairs,). All in tokens.
+
+    With T tokens, P pairs, L layers, W weights a layer and K = 2dge of them for keys and values (d wide, g key
+    heads of e), H head weights:
+        linear    = 2 T ((L - 1) W + K) + 2 P (W - K + H)
+        attention = 4 h e (keys attended to in L - 1 layers by all tokens, in the last by P tokens),
+    where a decoder's token at position j (from 1) attends to j keys, and an encoder's to its whole pair. T is the
+    sum of all prefixes and passages in a decoder, of all pairs in an encoder.
+    """
+    prefixes = prefix_lengths.astype(np.int64)
+    passages = passage_lengths.astype(np.int64)
+    lengths = prefixes[prefix_of] + passages
+    if shape.causal:
+        tokens = int(prefixes.sum() + passages.sum())
+        inside = (prefixes * (prefixes + 1)).sum() + (passages * (passages + 1)).sum()
+        keys = int(inside) // 2 + int((prefixes[prefix_of] * passages).sum())
+    else:
+        tokens = int(lengths.sum())
+        keys = int((lengths**2).sum())
+    pairs = len(passages)
+    key_value = 2 * shape.hidden * shape.kv_heads * shape.head_dim
+    every_token = (shape.layers - 1) * shape.layer_weights + key_value
+    pooled_token = shape.layer_weights - key_value + shape.head_weights
+    return Work(
+        pairs=pairs,
+        tokens=tokens,
+        linear_flops=2 * tokens * every_token + 2 * pairs * pooled_token,
+        attention_flops=4 * shape.heads * shape.head_dim * ((shape.layers - 1) * keys + int(lengths.sum())),
+    )
