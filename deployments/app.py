@@ -51,8 +51,8 @@ def build_app(settings: AppSettings) -> Application:
 
 
 def _scorer_resources(checkpoint: CheckpointSettings) -> dict[str, float]:
-    """One whole card a replica where cards are used; device "auto" uses them where the cluster has any."""
-    has_cards = ray.is_initialized() and ray.cluster_resources().get("GPU", 0) >= 1
-    if checkpoint.device.startswith("cuda") or (checkpoint.device == "auto" and has_cards):
+    """One whole GPU a replica where GPUs are used; device "auto" uses them where the cluster has any."""
+    has_gpus = ray.is_initialized() and ray.cluster_resources().get("GPU", 0) >= 1
+    if checkpoint.device.startswith("cuda") or (checkpoint.device == "auto" and has_gpus):
         return {"num_cpus": 0.5, "num_gpus": 1}
     return {"num_cpus": 0.5}

@@ -68,8 +68,8 @@ class WorkPolicy:
             running_calls=max(0.0, ongoing - waiting) if backlog else 0.0,
             # Of replicas that report nothing only the calls are known, as of those at handles.
             waiting_calls=waiting if backlog else ongoing,
-            least=ctx.capacity_adjusted_min_replicas,
-            most=ctx.capacity_adjusted_max_replicas,
+            min_replicas=ctx.capacity_adjusted_min_replicas,
+            max_replicas=ctx.capacity_adjusted_max_replicas,
         )
 
 

@@ -20,7 +20,7 @@ from deployments.http.routes import build_http
 from deployments.settings import AppSettings
 from deployments.shard_client import ShardClient
 from deployments.sharding import shard
-from reranker.deduplicate import distinct
+from reranker.deduplicate import deduplicate
 from reranker.errors import (
     DeadlineExceeded,
     EmptyField,
@@ -32,9 +32,9 @@ from reranker.errors import (
 )
 from reranker.pairs import CandidateScores, IntArray
 from reranker.ranking import check_not_cut, ranked
-from reranker.scheduling.admission import Admission, Held
+from reranker.scheduling.admission import Admission, Reservation
 from reranker.scheduling.token_estimate import TokenEstimate
-from reranker.types import ModelDescription, Passage, RerankOutcome, RerankRequest, Ticket
+from reranker.types import ModelDescription, Passage, RequestContext, RerankOutcome, RerankRequest
 
 # Of a request's time: what a partial answer needs for the way back.
 _WAY_BACK_S = 0.1
@@ -81,13 +81,13 @@ class Gateway:
         if self._capacity.description:
             self._estimate.max_pair_tokens = self._capacity.description.max_pair_tokens
 
-        passages, places = distinct([candidate.passage for candidate in request.candidates])
+        passages, places = deduplicate([candidate.passage for candidate in request.candidates])
         costs = self._estimate.tokens(request.query, passages, request.truncation)
         partial = request.on_deadline == "partial"
         request_id = uuid.uuid4().hex
-        with self._admission.admit(request.client, int(costs.sum()), request.priority) as held:
+        with self._admission.admit(request.client, int(costs.sum()), request.priority) as reservation:
             try:
-                scores = await self._score(request, request_id, passages, costs, held, deadline)
+                scores = await self._score(request, request_id, passages, costs, reservation, deadline)
             except DeadlineExceeded:
                 raise DeadlineExceeded(timeout_ms) from None
             except NonFiniteLogit as error:
@@ -127,7 +127,7 @@ class Gateway:
         request_id: str,
         passages: Sequence[Passage],
         costs: IntArray,
-        held: Held,
+        reservation: Reservation,
         deadline: float,
     ) -> CandidateScores:
         """Scores of the passages, shard by shard. deadline: of the event loop's clock, in seconds.
@@ -137,18 +137,20 @@ class Gateway:
         partial = request.on_deadline == "partial"
         left_s = deadline - time.monotonic()
         way_back_s = min(_WAY_BACK_S, _WAY_BACK_SHARE * left_s) if partial else 0.0
-        ticket = Ticket(request_id, request.client, request.priority, time.time() + left_s - way_back_s, partial)
+        context = RequestContext(
+            request_id, request.client, request.priority, time.time() + left_s - way_back_s, partial
+        )
 
         patience_s = _PATIENCE * max(self._settings.admission.queue_s, self._admission.drained_in_s)
 
         async def score_part(part: slice) -> CandidateScores:
-            told = ticket._replace(refused_tokens=self._admission.take_refused())
+            told = context._replace(refused_tokens=self._admission.take_refused())
             try:
                 answer = await self._shards.score(request.query, passages[part], request.truncation, told, patience_s)
             except NonFiniteLogit as error:
                 raise NonFiniteLogit(part.start + error.index) from error
             self._capacity.observe(answer.tokens_per_s)
-            self._admission.done(request.client, held, int(costs[part].sum()))
+            self._admission.done(request.client, reservation, int(costs[part].sum()))
             return answer.scores
 
         parts = list(shard(passages, self._settings.shards.max_chars))

@@ -17,7 +17,7 @@ from reranker.errors import FidelityError, NonFiniteLogit
 from reranker.fidelity import VerifiedEngine, load_verified
 from reranker.pairs import EncodedPairs, ShardScores
 from reranker.settings import CheckpointSettings, EngineSettings
-from reranker.types import ModelDescription, Passage, Ticket, Truncation
+from reranker.types import ModelDescription, Passage, RequestContext, Truncation
 
 log = logging.getLogger("ray.serve")
 
@@ -37,10 +37,10 @@ class Scorer:
         self._verification: asyncio.Task[None] | None = None
         self._verified_at = -_VERIFY_EVERY_S
 
-    async def score(self, pairs: EncodedPairs, ticket: Ticket) -> ShardScores:
+    async def score(self, pairs: EncodedPairs, context: RequestContext) -> ShardScores:
         """One shard's scores. Raises DeadlineExceeded, and NonFiniteLogit with the index of a candidate."""
         try:
-            logits = await self._loop.score(ticket, pairs)
+            logits = await self._loop.score(context, pairs)
         except (LoopStopped, AcceleratorError) as error:
             _leave(error)
         except NonFiniteLogit as error:
@@ -49,11 +49,11 @@ class Scorer:
         return ShardScores(pairs.candidate_scores(logits), self._loop.throughput.tokens_per_s)
 
     async def score_texts(
-        self, query: str, passages: Sequence[Passage], truncation: Truncation, ticket: Ticket
+        self, query: str, passages: Sequence[Passage], truncation: Truncation, context: RequestContext
     ) -> ShardScores:
         """As `score`, of a shard so small that it is tokenized here."""
         pairs = await asyncio.to_thread(self._loaded.encoder.encode, query, passages, truncation)
-        return await self.score(pairs, ticket)
+        return await self.score(pairs, context)
 
     async def describe(self) -> ModelDescription:
         return replace(self._loaded.description, tokens_per_s=round(self._loop.throughput.tokens_per_s, 1))
@@ -93,7 +93,7 @@ def _leave(why: Exception) -> NoReturn:
     """An ill replica ends at once, so that its callers go elsewhere and Serve starts another.
 
     Until a health check removed it, its short queue would draw all the work to it. After an AcceleratorError nothing
-    on that card works in this process any more.
+    on that GPU works in this process any more.
     """
     log.critical("this replica is ill, and ends: %s", why)
     os._exit(1)

@@ -15,7 +15,7 @@ from reranker.errors import DeadlineExceeded, NonFiniteLogit
 from reranker.pairs import EncodedPairs, FloatArray
 from reranker.scheduling.queue import Batch, Job, TokenBudgetQueue
 from reranker.scheduling.throughput import Throughput
-from reranker.types import Ticket
+from reranker.types import RequestContext
 
 STALLED_TIMES = 10.0
 
@@ -56,10 +56,10 @@ class ScoringLoop:
         """Tokens that wait or are on the device."""
         return self._queue.backlog_tokens + self._on_device_tokens
 
-    async def score(self, ticket: Ticket, pairs: EncodedPairs) -> FloatArray:
+    async def score(self, context: RequestContext, pairs: EncodedPairs) -> FloatArray:
         """Logits of the pairs, in their order. Cancelling the caller drops what has not started yet.
 
-        At the ticket's deadline that is dropped as well: then raises DeadlineExceeded, or, for a partial ticket,
+        At the context's deadline that is dropped as well: then raises DeadlineExceeded, or, for a partial context,
         returns NaN where the logit is missing. Raises NonFiniteLogit, with the pair's index, for a model that gave
         no number, LoopStopped, and what `score` raises.
         """
@@ -67,20 +67,20 @@ class ScoringLoop:
             self._task = asyncio.create_task(self._run())
             self._task.add_done_callback(self._abandon)
         self.check()
-        left_s = ticket.deadline_unix_s - time.time()
-        if left_s <= 0 and not ticket.partial:
+        left_s = context.deadline_unix_s - time.time()
+        if left_s <= 0 and not context.partial:
             raise DeadlineExceeded(0)
-        job = self._queue.put(ticket, pairs)
+        job = self._queue.put(context, pairs)
         if not job.waiting:
             return job.logits
-        self.arrived_tokens += sum(job.lengths) + ticket.refused_tokens
+        self.arrived_tokens += sum(job.lengths) + context.refused_tokens
         self._waiting[job] = asyncio.get_running_loop().create_future()
         self._work.set()
         try:
             async with asyncio.timeout(left_s if left_s < 1e6 else None):
                 await self._waiting[job]
         except TimeoutError:
-            if not ticket.partial:
+            if not context.partial:
                 raise DeadlineExceeded(0) from None
         finally:
             del self._waiting[job]

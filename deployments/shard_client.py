@@ -16,7 +16,7 @@ from deployments.settings import ShardSettings
 from reranker.errors import NonFiniteLogit, Overloaded, RerankerError, Unavailable
 from reranker.pairs import ShardScores
 from reranker.scheduling.retry_budget import RetryBudget
-from reranker.types import Passage, Ticket, Truncation
+from reranker.types import Passage, RequestContext, Truncation
 
 log = logging.getLogger("ray.serve")
 
@@ -44,7 +44,7 @@ class ShardClient:
         query: str,
         passages: Sequence[Passage],
         truncation: Truncation,
-        ticket: Ticket,
+        context: RequestContext,
         patience_s: float,
     ) -> ShardScores:
         """patience_s: a shard without an answer for so long is sent again, if a retry is left and affordable.
@@ -55,7 +55,7 @@ class ShardClient:
         self._budget.earn()
         for attempt in range(self._settings.max_retries + 1):
             try:
-                sent = self._send(query, passages, truncation, ticket)
+                sent = self._send(query, passages, truncation, context)
                 is_last = attempt == self._settings.max_retries
                 return await self._without_hanging(sent, None if is_last else patience_s)
             except _Hangs:
@@ -94,14 +94,14 @@ class ShardClient:
             task.cancel()
 
     async def _send(
-        self, query: str, passages: Sequence[Passage], truncation: Truncation, ticket: Ticket
+        self, query: str, passages: Sequence[Passage], truncation: Truncation, context: RequestContext
     ) -> ShardScores:
         if _chars(query, passages) < self._settings.direct_chars:
-            calls = [self._scorer.score_texts.remote(query, passages, truncation, ticket)]
+            calls = [self._scorer.score_texts.remote(query, passages, truncation, context)]
         else:
             # The encoded arrays go from tokenizer to scorer without coming back here.
             pairs = self._tokenizer.encode.remote(query, passages, truncation)
-            calls = [pairs, self._scorer.score.remote(pairs, ticket)]
+            calls = [pairs, self._scorer.score.remote(pairs, context)]
         try:
             scores: ShardScores = await calls[-1]
             return scores

@@ -12,7 +12,7 @@ from reranker.pairs import IntArray
 from reranker.types import Passage
 
 
-def distinct(passages: Sequence[Passage]) -> tuple[list[Passage], IntArray]:
+def deduplicate(passages: Sequence[Passage]) -> tuple[list[Passage], IntArray]:
     """The passages without repetition, in order of first appearance, and for each given one its place among them.
 
     The places are int32 (passages,): `[unique[place] for place in places] == passages`.

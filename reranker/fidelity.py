@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from reranker.checkpoints.files import load_encoder, locate
-from reranker.checkpoints.manifest import CheckpointCard, GoldenPair
+from reranker.checkpoints.manifest import GoldenPair, Manifest
 from reranker.encoding import PairEncoder
 from reranker.engine.engine import HALF_PRECISION, Engine, load_engine
 from reranker.errors import FidelityError
@@ -55,7 +55,7 @@ def load_verified(checkpoint: CheckpointSettings, settings: EngineSettings) -> V
     engine = load_engine(files, encoder, checkpoint, settings)
     golden: tuple[GoldenPair, ...] = ()
     if settings.simulated_tokens_per_s is None:
-        golden, fidelity = _verified(files.card, encoder, engine)
+        golden, fidelity = _verified(files.manifest, encoder, engine)
     else:
         fidelity = "simulated: the scores are made up"
     log.info("%s on %s in %s: %s", files.name, engine.device, engine.dtype, fidelity)
@@ -68,7 +68,7 @@ def load_verified(checkpoint: CheckpointSettings, settings: EngineSettings) -> V
             template=encoder.template.name,
             template_version=encoder.template.version,
             max_pair_tokens=encoder.max_pair_tokens,
-            assumed_template=files.card is None and checkpoint.template == "auto",
+            assumed_template=files.manifest is None and checkpoint.template == "auto",
             dtype=str(engine.dtype).removeprefix("torch."),
             device=engine.device,
             fidelity=fidelity,
@@ -77,16 +77,15 @@ def load_verified(checkpoint: CheckpointSettings, settings: EngineSettings) -> V
     )
 
 
-def _verified(
-    card: CheckpointCard | None, encoder: PairEncoder, engine: Engine
-) -> tuple[tuple[GoldenPair, ...], str]:
+def _verified(manifest: Manifest | None, encoder: PairEncoder, engine: Engine) -> tuple[tuple[GoldenPair, ...], str]:
     """The golden pairs that hold for this engine, replayed, and what to say of it."""
-    if card is None or not card.golden:
+    if manifest is None or not manifest.golden:
         return (), "unverified: the checkpoint has no golden scores"
-    if (encoder.template.name, encoder.max_pair_tokens) != (card.template, card.max_pair_tokens):
-        return (), f"unverified: the golden scores are for template {card.template} at {card.max_pair_tokens} tokens"
-    worst, bound = replay(card.golden, encoder, engine)
-    return card.golden, f"verified: {len(card.golden)} golden scores within {worst:.2g} (bound {bound:.2g})"
+    if (encoder.template.name, encoder.max_pair_tokens) != (manifest.template, manifest.max_pair_tokens):
+        scored_as = f"template {manifest.template} at {manifest.max_pair_tokens} tokens"
+        return (), f"unverified: the golden scores are for {scored_as}"
+    worst, bound = replay(manifest.golden, encoder, engine)
+    return manifest.golden, f"verified: {len(manifest.golden)} golden scores within {worst:.2g} (bound {bound:.2g})"
 
 
 def replay(golden: tuple[GoldenPair, ...], encoder: PairEncoder, engine: Engine) -> tuple[float, float]:

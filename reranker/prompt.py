@@ -31,14 +31,14 @@ DEAR = PromptTemplate(
 )
 
 # Bare pairs, as BGE and MS MARCO cross-encoders expect; BEIR joins title and text with one space.
-PLAIN = PromptTemplate(
-    name="plain",
+BARE = PromptTemplate(
+    name="bare",
     version=1,
     query=lambda query: query,
     passage=lambda passage: f"{passage.title} {passage.text}" if passage.title else passage.text,
 )
 
-TEMPLATES: Mapping[str, PromptTemplate] = MappingProxyType({t.name: t for t in (DEAR, PLAIN)})
+TEMPLATES: Mapping[str, PromptTemplate] = MappingProxyType({t.name: t for t in (DEAR, BARE)})
 
 
 def template_named(name: str) -> PromptTemplate:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from reranker.deduplicate import distinct
+from reranker.deduplicate import deduplicate
 from reranker.errors import InvalidField
 from reranker.fidelity import load_verified
 from reranker.pairs import CandidateScores, FloatArray
@@ -79,7 +79,7 @@ class Reranker:
     def _scores(self, query: str, candidates: tuple[Candidate, ...], truncation: Truncation) -> CandidateScores:
         if not isinstance(query, str) or not query.strip():
             raise InvalidField("query", "is empty: a query needs at least one character that is not a space")
-        passages, places = distinct([candidate.passage for candidate in candidates])
+        passages, places = deduplicate([candidate.passage for candidate in candidates])
         pairs = self._encoder.encode(query, passages, truncation)
         scores = pairs.candidate_scores(self._engine.score(pairs)).take(places)
         check_not_cut(scores, truncation)

@@ -3,22 +3,52 @@
 Each part gets its own slice, never a root; the shells compose these into theirs.
 """
 
+import logging
+from collections.abc import Mapping
 from pathlib import PurePath
-from typing import Literal
+from typing import Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt
+from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, model_validator
+
+log = logging.getLogger(__name__)
 
 Dtype = Literal["auto", "float32", "bfloat16", "float16"]
 
 
 class Settings(BaseModel):
-    """Base of every settings class: an unknown key is an error, and nothing changes after it is built."""
+    """Base of every settings class: an unknown key is an error, and nothing changes after it is built.
+
+    renamed_fields: old name -> new name. renamed_values: field -> (old value -> new value). Old names work for one
+    release, with a warning that names the new one.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+
+    renamed_fields: ClassVar[Mapping[str, str]] = {}
+    renamed_values: ClassVar[Mapping[str, Mapping[str, str]]] = {}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _accept_old_names(cls, given: Any) -> Any:
+        if not isinstance(given, Mapping):
+            return given
+        settings = dict(given)
+        for old, new in cls.renamed_fields.items():
+            if old in settings and new not in settings:
+                log.warning("setting %s is now called %s: the old name works until the next release", old, new)
+                settings[new] = settings.pop(old)
+        for field, values in cls.renamed_values.items():
+            value = settings.get(field)
+            if isinstance(value, str) and value in values:
+                settings[field] = new = values[value]
+                log.warning("%s: %s is now called %s: the old name works until the next release", field, value, new)
+        return settings
 
 
 class CheckpointSettings(Settings):
     """Which weights to serve, and how their pairs are written."""
+
+    renamed_values = {"template": {"plain": "bare"}}
 
     model: str = Field(
         "embedded",
@@ -26,7 +56,7 @@ class CheckpointSettings(Settings):
         description="'embedded', a local checkpoint or adapter directory, or a hub id.",
     )
     revision: str | None = Field(None, description="Branch, tag or commit of a hub id.")
-    template: Literal["auto", "dear", "plain"] = Field(
+    template: Literal["auto", "dear", "bare"] = Field(
         "auto", description="How pairs are written; 'auto' takes the checkpoint's own."
     )
     max_pair_tokens: PositiveInt | None = Field(
@@ -48,11 +78,14 @@ class CheckpointSettings(Settings):
 class EngineSettings(Settings):
     """How forward passes run."""
 
+    renamed_values = {"forward": {"plain": "huggingface"}}
+
     max_batch_tokens: PositiveInt | None = Field(
         None, description="Tokens on the device at once; None takes what suits it and fits its memory."
     )
-    forward: Literal["auto", "plain"] = Field(
-        "auto", description="'auto' runs our own fast forward where the architecture has one; 'plain' Hugging Face's."
+    forward: Literal["auto", "huggingface"] = Field(
+        "auto",
+        description="'auto': a fast forward of our own where the architecture has one; 'huggingface': its own.",
     )
     threads: PositiveInt | None = Field(
         None, description="CPU threads that score; None takes every core this process may use."

@@ -52,7 +52,7 @@ class RerankRequest:
     on_deadline: OnDeadline = "error"
 
 
-class Ticket(NamedTuple):
+class RequestContext(NamedTuple):
     """What a scorer is told of the request that a shard belongs to.
 
     deadline_unix_s: after it nobody reads the answer (seconds since 1970, so that it holds on every node).

@@ -14,7 +14,7 @@ import ray
 from rich.console import Console
 from rich.table import Table
 
-from cluster.batch.pipeline import ENCODER_CPUS, SCORER_CPUS, needs_card, scorers
+from cluster.batch.pipeline import ENCODER_CPUS, SCORER_CPUS, needs_gpu, scorers
 from cluster.batch.plan import Plan, make_plan
 from cluster.batch.scored import ScoredUnit
 from cluster.batch.session import ray_session
@@ -74,7 +74,7 @@ def _extrapolated(plan: Plan, settings: BatchSettings) -> Estimate:
     encoder: Any = ray.remote(EncodeStage).options(num_cpus=ENCODER_CPUS).remote(settings.checkpoint)
     scorer: Any = (
         ray.remote(ScoreStage)
-        .options(num_cpus=SCORER_CPUS, num_gpus=1 if needs_card(settings) else 0)
+        .options(num_cpus=SCORER_CPUS, num_gpus=1 if needs_gpu(settings) else 0)
         .remote(settings.checkpoint, settings.engine, settings.top_k)
     )
 

@@ -79,7 +79,7 @@ def _graph(plan: Plan, units: Sequence[int], settings: BatchSettings) -> Dataset
             fn_constructor_args=(settings.checkpoint, settings.engine, settings.top_k),
             compute=ActorPoolStrategy(min_size=1, max_size=most, initial_size=most),
             num_cpus=SCORER_CPUS,
-            num_gpus=1 if needs_card(settings) else None,
+            num_gpus=1 if needs_gpu(settings) else None,
             runtime_env={"env_vars": _SCORER_ENVIRONMENT},
             ray_remote_args_fn=_retries,
             **one_unit,
@@ -87,21 +87,21 @@ def _graph(plan: Plan, units: Sequence[int], settings: BatchSettings) -> Dataset
     )
 
 
-def needs_card(settings: BatchSettings) -> bool:
-    """Whether a scorer takes a card: where one is asked for, or left open and the cluster has some."""
+def needs_gpu(settings: BatchSettings) -> bool:
+    """Whether a scorer takes a GPU: where one is asked for, or left open and the cluster has some."""
     device = settings.checkpoint.device
     if settings.engine.simulated_tokens_per_s is not None:
         return False
-    return device.startswith("cuda") or (device == "auto" and _cards() > 0)
+    return device.startswith("cuda") or (device == "auto" and _gpus() > 0)
 
 
 def scorers(settings: BatchSettings) -> int:
     """The most scorers there will be."""
-    return settings.scorers or (max(1, _cards()) if needs_card(settings) else 1)
+    return settings.scorers or (max(1, _gpus()) if needs_gpu(settings) else 1)
 
 
 def encoders(settings: BatchSettings) -> int:
-    """The most encoders there will be: a core tokenizes as fast as eight large cards score with an 8B."""
+    """The most encoders there will be: a core tokenizes as fast as eight large GPUs score with an 8B."""
     return settings.encoders or -(-scorers(settings) // 8)
 
 
@@ -109,5 +109,5 @@ def _retries() -> dict[str, Any]:
     return {"max_restarts": _ACTOR_RESTARTS, "max_task_retries": -1}
 
 
-def _cards() -> int:
+def _gpus() -> int:
     return int(ray.cluster_resources().get("GPU", 0))

@@ -18,7 +18,7 @@ RANKED_ROWS = pa.schema(
 class Scale:
     """What a unit's scores were computed with. Units of one job must agree in it.
 
-    checkpoint: reranker.fingerprint.checkpoint_sha256. max_batch_tokens and lanes decide which pairs share a pass.
+    checkpoint: reranker.fingerprint.checkpoint_sha256. max_batch_tokens and workers decide which pairs share a pass.
     """
 
     model: str
@@ -29,7 +29,7 @@ class Scale:
     dtype: str
     device: str
     max_batch_tokens: int
-    lanes: int = 1  # as many as there were before there were several
+    workers: int = 1  # as many as there were before there were several
 
 
 @dataclass(frozen=True, slots=True)

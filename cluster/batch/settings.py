@@ -38,7 +38,7 @@ class BatchSettings(Settings):
     )
     address: str | None = Field(None, description="A running Ray cluster; None starts one on this machine.")
     scorers: PositiveInt | None = Field(
-        None, description="Scorer actors at most; None takes one for each card of the cluster, or one on CPUs."
+        None, description="Scorer actors at most; None takes one for each GPU of the cluster, or one on CPUs."
     )
     encoders: PositiveInt | None = Field(
         None, description="Tokenizing actors at most; None takes one for every eight scorers."

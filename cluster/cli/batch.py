@@ -61,7 +61,7 @@ def batch(
     scorers: Annotated[
         int | None,
         typer.Option(
-            help="Scorer actors at most; one for each card of the cluster by default, or one on CPUs.",
+            help="Scorer actors at most; one for each GPU of the cluster by default, or one on CPUs.",
             rich_help_panel=_MACHINES,
         ),
     ] = None,

@@ -22,7 +22,7 @@ def http(
         float,
         typer.Option(
             min=0,
-            help="The started graph only waits as long as a card would; 0 runs the model.",
+            help="The started graph only waits as long as a GPU would; 0 runs the model.",
             rich_help_panel=_SERVERS,
         ),
     ] = 40_000.0,

@@ -1,4 +1,4 @@
-"""`reranker cluster`: head, cards and the production graph on this machine; started, looked at, stopped."""
+"""`reranker cluster`: head, gpus and the production graph on this machine; started, looked at, stopped."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ from typing import Annotated
 
 import typer
 
-machines = typer.Typer(help="A cluster on this machine: a head, cards, the production graph.", no_args_is_help=True)
+machines = typer.Typer(help="A cluster on this machine: a head, gpus, the production graph.", no_args_is_help=True)
 
 
 @machines.command()
 def up(
-    cards: Annotated[int, typer.Option(min=1, max=16, help="Nodes with one card each.")] = 4,
+    gpus: Annotated[int, typer.Option(min=1, max=16, help="Nodes with one gpu each.")] = 4,
     port: Annotated[int, typer.Option(min=1, max=65535, help="A free port on 127.0.0.1 for the graph.")] = 8000,
 ) -> None:
-    """Start a head and cards, deploy serve_config.yaml with a small Llama on CPUs, and lose a node.
+    """Start a head and gpus, deploy serve_config.yaml with a small Llama on CPUs, and lose a node.
 
-    Shows one replica a card, how a replica moves when its node is killed while a client asks, and a further one that
-    waits for a card, and why. Leaves the cluster running.
+    Shows one replica a gpu, how a replica moves when its node is killed while a client asks, and a further one that
+    waits for a gpu, and why. Leaves the cluster running.
     """
     from rich.console import Console
 
@@ -26,7 +26,7 @@ def up(
     from cluster.local.state import StateDirectory
 
     console = Console(file=sys.stdout)
-    lifetime.up(StateDirectory(), console, cards, port)
+    lifetime.up(StateDirectory(), console, gpus, port)
     console.print(
         f"""
   curl -s http://127.0.0.1:{port}/v2/rerank -H 'content-type: application/json' \\

@@ -79,7 +79,7 @@ def evaluate_suite(
     as_json: Json = False,
     html: HtmlFile = None,
     scorers: Annotated[
-        int | None, typer.Option(help="Scorer actors at most; by default one for each card, or one on CPUs.")
+        int | None, typer.Option(help="Scorer actors at most; by default one for each GPU, or one on CPUs.")
     ] = None,
     address: Annotated[
         str | None, typer.Option(help="A running Ray cluster; one is started here by default.")

@@ -28,7 +28,7 @@ def import_model(
     Every replica that serves OUTPUT replays them first, and refuses to serve if they differ. Needs memory for the
     weights in float32.
 
-    Example: `reranker model import cross-encoder/ms-marco-MiniLM-L6-v2 --output minilm --template plain`
+    Example: `reranker model import cross-encoder/ms-marco-MiniLM-L6-v2 --output minilm --template bare`
     """
     from rich.console import Console
 
@@ -37,15 +37,15 @@ def import_model(
         from reranker.checkpoints.importing import import_checkpoint
         from reranker.settings import CheckpointSettings
 
-        card = import_checkpoint(
+        manifest = import_checkpoint(
             CheckpointSettings.model_validate(
                 {"model": source, "revision": revision, "template": template, "max_pair_tokens": max_pair_tokens}
             ),
             output,
         )
     console.print(
-        f"{output}: template {card.template}, {card.max_pair_tokens} tokens a pair, {len(card.golden)} golden scores "
-        f"({card.made_with})"
+        f"{output}: template {manifest.template}, {manifest.max_pair_tokens} tokens a pair, "
+        f"{len(manifest.golden)} golden scores ({manifest.made_with})"
     )
 
 

@@ -20,7 +20,7 @@ Model = Annotated[
     typer.Option("--model", "-m", help="'embedded', a checkpoint directory, or a hub id.", rich_help_panel=_MODEL),
 ]
 Revision = Annotated[str | None, typer.Option(help="Branch, tag or commit of a hub id.", rich_help_panel=_MODEL)]
-Template = Annotated[str, typer.Option(help="How pairs are written: auto, dear or plain.", rich_help_panel=_MODEL)]
+Template = Annotated[str, typer.Option(help="How pairs are written: auto, dear or bare.", rich_help_panel=_MODEL)]
 MaxPairTokens = Annotated[
     int | None,
     typer.Option(help="Tokens of query and passage together; the model's own by default.", rich_help_panel=_MODEL),

@@ -8,21 +8,21 @@ from pathlib import Path
 
 from reranker.errors import Unavailable
 
-_HEAD_BYTES, _CARD_BYTES = 2_000_000_000, 900_000_000
+_HEAD_BYTES, _GPU_BYTES = 2_000_000_000, 900_000_000
 
 
-def refuse_unfit(cards: int, port: int) -> None:
+def refuse_unfit(gpus: int, port: int) -> None:
     """Raises Unavailable where this machine cannot run it, before anything is started."""
     if sys.platform != "linux":
         raise Unavailable("several nodes on one machine need Linux, where every 127.0.0.N is an address of its own")
     for name in ("ray", "serve"):
         if not Path(sys.executable).with_name(name).exists():
             raise Unavailable(f"no `{name}` beside {sys.executable}: install this project with `make .venv`")
-    needed, available = _HEAD_BYTES + cards * _CARD_BYTES, _available_bytes()
+    needed, available = _HEAD_BYTES + gpus * _GPU_BYTES, _available_bytes()
     if available < needed:
         raise Unavailable(
-            f"{cards} cards need about {needed / 1e9:.1f} GB of memory and {available / 1e9:.1f} GB are free: "
-            "use fewer --cards"
+            f"{gpus} gpus need about {needed / 1e9:.1f} GB of memory and {available / 1e9:.1f} GB are free: "
+            "use fewer --gpus"
         )
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

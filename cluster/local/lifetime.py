@@ -15,18 +15,18 @@ from cluster.local.walkthrough import Tour
 from reranker.errors import Unavailable
 
 
-def up(directory: StateDirectory, console: Console, cards: int, port: int) -> None:
+def up(directory: StateDirectory, console: Console, gpus: int, port: int) -> None:
     """Leaves the cluster running; whatever goes wrong, and Ctrl-C, stops it. Raises Unavailable."""
     if found := running(directory):
         raise Unavailable(f"a cluster runs already at {found.url}: `make cluster-down` stops it")
     directory.remove()
-    refuse_unfit(cards, port)
+    refuse_unfit(gpus, port)
     started = time.monotonic()
-    tour = Tour(directory, console, cards, port)
+    tour = Tour(directory, console, gpus, port)
     try:
         tour.start()
         with connected(tour.machines.gcs, environment(directory)):
-            tour.cards_join()
+            tour.gpu_nodes_join()
             tour.lose_a_node()
             tour.one_too_many()
     except BaseException:

@@ -1,4 +1,4 @@
-"""`ray start`, once for the head and once for each card, all on this machine's loopback.
+"""`ray start`, once for the head and once for each gpu, all on this machine's loopback.
 
 Every node has a loopback address of its own, as machines have; Ray would replace 127.0.0.1 by one that others can
 reach. Its servers still listen on every interface, so the cluster has a token, without which nobody can ask them.
@@ -21,9 +21,9 @@ from cluster.local.host import free_port
 from cluster.local.state import Machines, Node, StateDirectory
 from reranker.errors import Unavailable
 
-CARD = "gpu_24gb"
+GPU_RESOURCE = "gpu_24gb"
 HEAD_ADDRESS = "127.0.0.10"
-# The production file asks for 1 CPU a gateway, 1 a tokenizer and 2 a scorer. A card's node has room for its scorer
+# The production file asks for 1 CPU a gateway, 1 a tokenizer and 2 a scorer. A gpu's node has room for its scorer
 # and nothing else, so that gateway and tokenizer stay on the head, which is not the one that gets lost.
 HEAD_CPUS = 4
 CARD_CPUS = 2
@@ -53,7 +53,7 @@ def start_head(machines: Machines, directory: StateDirectory) -> Machines:
         *("--head", f"--port={port}", f"--num-cpus={HEAD_CPUS}", "--num-gpus=0"),
         *("--include-dashboard=false", f"--ray-client-server-port={free_port(host)}"),
     ]
-    machines, process = _start(machines, directory, "head", host, command, card=False)
+    machines, process = _start(machines, directory, "head", host, command, gpu=False)
     deadline = time.monotonic() + _START_TIMEOUT_S
     while process.poll() is None and time.monotonic() < deadline:
         with contextlib.suppress(OSError):
@@ -63,20 +63,20 @@ def start_head(machines: Machines, directory: StateDirectory) -> Machines:
     raise Unavailable(f"Ray's head did not start; {processes.tail(directory.log('head'))}")
 
 
-def start_card(machines: Machines, directory: StateDirectory) -> Machines:
-    """One more card. Returns at once; the node joins some seconds later."""
-    number = sum(node.card for node in machines.nodes) + 1
-    resources = json.dumps({CARD: 1})
+def start_gpu_node(machines: Machines, directory: StateDirectory) -> Machines:
+    """One more gpu. Returns at once; the node joins some seconds later."""
+    number = sum(node.gpu for node in machines.nodes) + 1
+    resources = json.dumps({GPU_RESOURCE: 1})
     command = [
         *(f"--address={machines.gcs}", "--num-gpus=1", f"--resources={resources}"),
         *(f"--num-cpus={CARD_CPUS}", "--include-log-monitor=false"),
     ]
     address = f"127.0.0.{100 + number}"
-    return _start(machines, directory, f"card-{number}", address, command, card=True)[0]
+    return _start(machines, directory, f"gpu-{number}", address, command, gpu=True)[0]
 
 
 def _start(
-    machines: Machines, directory: StateDirectory, name: str, address: str, options: list[str], *, card: bool
+    machines: Machines, directory: StateDirectory, name: str, address: str, options: list[str], *, gpu: bool
 ) -> tuple[Machines, subprocess.Popen[bytes]]:
     ray = Path(sys.executable).with_name("ray")
     command: list[str | Path] = [
@@ -89,7 +89,7 @@ def _start(
         f"--temp-dir={machines.ray_directory / name}",  # in one directory, nodes that start together clash over names
     ]
     process = processes.start(command, directory.log(name), environment(directory))
-    node = Node(name=name, address=address, card=card, session=processes.session_of(process))
+    node = Node(name=name, address=address, gpu=gpu, session=processes.session_of(process))
     machines = machines.model_copy(update={"nodes": (*machines.nodes, node)})
     directory.write(machines)
     return machines, process

@@ -19,11 +19,11 @@ from reranker.settings import Settings
 
 
 class Node(Settings):
-    """One `ray start`. address: a loopback address of its own, as each machine has one. card: whether it has one."""
+    """One `ray start`. address: a loopback address of its own, as each machine has one. gpu: whether it has one."""
 
     name: str
     address: str
-    card: bool
+    gpu: bool
     session: Session
 
 

@@ -10,14 +10,14 @@ from rich.spinner import Spinner
 from rich.table import Table
 
 from cluster.local.deployment import SCORER
-from cluster.local.nodes import CARD
+from cluster.local.nodes import GPU_RESOURCE
 from cluster.local.replicas import Replica, Snapshot
 from cluster.local.state import Machines
 
 
 def nodes_table(machines: Machines, snapshot: Snapshot, title: str) -> Table:
     """A row a node, and one for each scorer that has none."""
-    table = Table("node", "address", "card", "on it", "pid", "state", title=title, title_justify="left")
+    table = Table("node", "address", "gpu", "on it", "pid", "state", title=title, title_justify="left")
     placed = [(name, one) for name, deployment in snapshot.deployments.items() for one in deployment.replicas]
     for node in machines.nodes:
         up = node.address in snapshot.alive
@@ -25,7 +25,7 @@ def nodes_table(machines: Machines, snapshot: Snapshot, title: str) -> Table:
         table.add_row(
             node.name,
             node.address,
-            CARD if node.card else "none",
+            GPU_RESOURCE if node.gpu else "none",
             "\n".join(_label(name, replica) for name, replica in on_it) or "nothing",
             "\n".join(str(replica.pid or "") for _, replica in on_it),
             "\n".join(replica.state for _, replica in on_it) or ("up" if up else "[red]lost[/red]"),

@@ -1,4 +1,4 @@
-"""`make cluster`, step by step: a replica on each card, a lost node, a replica too many.
+"""`make cluster`, step by step: a replica on each gpu, a lost node, a replica too many.
 
 Every step waits for what it promises, and says so when it does not come.
 """
@@ -30,8 +30,8 @@ _STEP_TIMEOUT_S = 180
 class Tour:
     """The cluster while it is being started. `machines` is always what is written in the state directory."""
 
-    def __init__(self, directory: StateDirectory, console: Console, cards: int, port: int) -> None:
-        self.directory, self.console, self.cards, self.port = directory, console, cards, port
+    def __init__(self, directory: StateDirectory, console: Console, gpus: int, port: int) -> None:
+        self.directory, self.console, self.gpus, self.port = directory, console, gpus, port
         self.machines = Machines(
             ray_directory=Path(tempfile.mkdtemp(prefix="rr-")),  # short: sockets live in it
             gcs=f"{nodes.HEAD_ADDRESS}:{free_port(nodes.HEAD_ADDRESS)}",
@@ -41,31 +41,31 @@ class Tour:
         self.production = yaml.safe_load(PRODUCTION.read_text("utf-8"))
 
     def start(self) -> None:
-        """Head, model and graph first; then the cards, each of which takes a replica that waits for one."""
+        """Head, model and graph first; then the gpus, each of which takes a replica that waits for one."""
         self.directory.write(self.machines)
         self.directory.write_token()
         with working("starting the head, and writing a small Llama …", self.console):
             self.machines = nodes.start_head(self.machines, self.directory)
             write_small_llama(self.directory.model)
-        config = self._config(self.cards)
+        config = self._config(self.gpus)
         print_differences(differences(self.production, config), self.console)
         with working("deploying it …", self.console):
             deploy(config, self.directory, self.machines.gcs)
 
-    def cards_join(self) -> None:
-        """Ends with a replica on each card."""
+    def gpu_nodes_join(self) -> None:
+        """Ends with a replica on each gpu."""
         with working("gateway and tokenizer start on the head …", self.console):
             self._await(lambda now: bool(now["Gateway"].running and now["Tokenizer"].running))
-        with working(f"{self.cards} cards join …", self.console):
-            for _ in range(self.cards):
-                self.machines = nodes.start_card(self.machines, self.directory)
-            self._await(lambda now: len(now[SCORER].running) == self.cards)
+        with working(f"{self.gpus} gpus join …", self.console):
+            for _ in range(self.gpus):
+                self.machines = nodes.start_gpu_node(self.machines, self.directory)
+            self._await(lambda now: len(now[SCORER].running) == self.gpus)
             self._await_ready()
-        self._show(f"{self.cards} cards, one replica on each")
+        self._show(f"{self.gpus} gpus, one replica on each")
 
     def lose_a_node(self) -> None:
-        """While a client asks: a card's node is killed, another joins, and the replica moves there."""
-        victim = next(node for node in self.machines.nodes if node.card)
+        """While a client asks: a gpu's node is killed, another joins, and the replica moves there."""
+        victim = next(node for node in self.machines.nodes if node.gpu)
         with (
             self.console.status(f"{victim.name} is killed while a client asks …"),
             asking(self.machines.url) as answers,
@@ -74,12 +74,12 @@ class Tour:
             started = time.monotonic()
             self._lost.add(victim.name)
             killed = processes.kill([victim.session])
-            self.machines = nodes.start_card(self.machines, self.directory)
+            self.machines = nodes.start_gpu_node(self.machines, self.directory)
             joined = self.machines.nodes[-1]
             self._await(
                 lambda now: (
                     victim.address not in now.alive
-                    and len(now[SCORER].running) == self.cards
+                    and len(now[SCORER].running) == self.gpus
                     and any(replica.address == joined.address for replica in now[SCORER].running)
                 )
             )
@@ -98,16 +98,16 @@ class Tour:
             self.console.print(f"  {failure}", markup=False)
 
     def one_too_many(self) -> None:
-        """One scorer more than there are cards: it waits, and Serve says why. Then as many as before."""
+        """One scorer more than there are gpus: it waits, and Serve says why. Then as many as before."""
         with working("asking for one scorer more …", self.console):
-            deploy(self._config(self.cards + 1), self.directory, self.machines.gcs)
+            deploy(self._config(self.gpus + 1), self.directory, self.machines.gcs)
             now = self._await(
-                lambda now: len(now[SCORER].replicas) > self.cards and "scheduled" in now[SCORER].message
+                lambda now: len(now[SCORER].replicas) > self.gpus and "scheduled" in now[SCORER].message
             )
-        self._show(f"{self.cards + 1} replicas asked for: one waits")
+        self._show(f"{self.gpus + 1} replicas asked for: one waits")
         self.console.print(f"[bold]Why it waits[/bold], in Serve's words: {now[SCORER].message}\n", highlight=False)
-        with working(f"asking for {self.cards} again …", self.console):
-            deploy(self._config(self.cards), self.directory, self.machines.gcs)
+        with working(f"asking for {self.gpus} again …", self.console):
+            deploy(self._config(self.gpus), self.directory, self.machines.gcs)
             # Serve keeps one that never ran for `graceful_shutdown_timeout_s`, though it has given it up at once.
             self._await(lambda now: all(one.runs or one.state == "STOPPING" for one in now[SCORER].replicas))
 

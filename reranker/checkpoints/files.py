@@ -18,7 +18,7 @@ import huggingface_hub
 from huggingface_hub import constants as hub_constants
 from transformers import AutoConfig, AutoTokenizer, PretrainedConfig, PreTrainedTokenizerBase
 
-from reranker.checkpoints.manifest import CheckpointCard, read_card
+from reranker.checkpoints.manifest import Manifest, read_manifest
 from reranker.encoding import PairEncoder
 from reranker.errors import CheckpointError
 from reranker.prompt import template_named
@@ -32,7 +32,7 @@ log = logging.getLogger(__name__)
 
 EMBEDDED = "embedded"
 DEAR_PAIR_TOKENS = 228
-LONGEST_PLAIN_PAIR_TOKENS = 512
+MAX_BARE_PAIR_TOKENS = 512
 _TEXT_FILES = ["*.json", "*.txt", "*.model", "*.jinja"]
 _ADAPTER = "adapter_config.json"
 # These count positions from behind their pad token's id, and so have fewer than their table.
@@ -49,7 +49,7 @@ class CheckpointFiles:
     name: str
     directory: Path
     base: Path | None
-    card: CheckpointCard | None
+    manifest: Manifest | None
 
 
 def locate(settings: CheckpointSettings, *, weights: bool) -> CheckpointFiles:
@@ -67,7 +67,7 @@ def locate(settings: CheckpointSettings, *, weights: bool) -> CheckpointFiles:
         if not base_name:
             raise CheckpointError(f"{directory / _ADAPTER} names no base_model_name_or_path")
         base = _local_directory(str(base_name), None, weights=weights)
-    return CheckpointFiles(settings.model_name, directory, base, read_card(directory))
+    return CheckpointFiles(settings.model_name, directory, base, read_manifest(directory))
 
 
 def load_tokenizer(files: CheckpointFiles, *, trust_remote_code: bool = False) -> PreTrainedTokenizerBase:
@@ -86,8 +86,8 @@ def load_tokenizer(files: CheckpointFiles, *, trust_remote_code: bool = False) -
 def load_encoder(settings: CheckpointSettings, files: CheckpointFiles | None = None) -> PairEncoder:
     """The encoder this checkpoint wants, without its weights. Raises CheckpointError.
 
-    The setting decides over the checkpoint's card, the card over the rule for checkpoints without one: the DeAR
-    template at 228 tokens for a DeAR checkpoint, else bare pairs at the model's own maximum, at most 512.
+    A setting takes precedence over the checkpoint's manifest, the manifest over the rule for checkpoints without one:
+    the DeAR template at 228 tokens for a DeAR checkpoint, else bare pairs at the model's own maximum, at most 512.
     """
     files = files or locate(settings, weights=False)
     tokenizer = load_tokenizer(files, trust_remote_code=settings.trust_remote_code)
@@ -96,13 +96,13 @@ def load_encoder(settings: CheckpointSettings, files: CheckpointFiles | None = N
     if config.model_type in _POSITIONS_AFTER_PAD:
         positions -= config.pad_token_id + 1
     longest = min(positions, tokenizer.model_max_length)
-    if files.card is not None:
-        template, max_pair_tokens = files.card.template, files.card.max_pair_tokens
+    if files.manifest is not None:
+        template, max_pair_tokens = files.manifest.template, files.manifest.max_pair_tokens
     elif _is_dear(settings.model):
         template, max_pair_tokens = "dear", DEAR_PAIR_TOKENS
     else:
-        template, max_pair_tokens = "plain", min(longest, LONGEST_PLAIN_PAIR_TOKENS)
-    if files.card is None and (settings.template == "auto" or settings.max_pair_tokens is None):
+        template, max_pair_tokens = "bare", min(longest, MAX_BARE_PAIR_TOKENS)
+    if files.manifest is None and (settings.template == "auto" or settings.max_pair_tokens is None):
         log.warning("%s has no reranker.json: assuming template %s, %d tokens", files.name, template, max_pair_tokens)
     if settings.template != "auto":
         template = settings.template

@@ -33,7 +33,7 @@ _TEXT_FILES = (
 
 
 def checkpoint_sha256(files: CheckpointFiles) -> str | None:
-    """SHA-256 over a checkpoint's config, tokenizer, card and weights, base model included; None without weights.
+    """SHA-256 over a checkpoint's config, tokenizer, manifest and weights, base model included; None without weights.
 
     Of weight files it takes name, size, the first 64 KiB of every MiB, and tensors of less than a MiB. Raises
     CheckpointError for what is no safetensors file.

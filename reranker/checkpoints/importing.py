@@ -12,7 +12,7 @@ import torch
 import transformers
 
 from reranker.checkpoints.files import load_encoder, load_module, load_tokenizer, locate
-from reranker.checkpoints.manifest import CARD_NAME, CheckpointCard, GoldenPair, write_card
+from reranker.checkpoints.manifest import MANIFEST_NAME, GoldenPair, Manifest, write_manifest
 from reranker.checkpoints.reference import reference_inputs, reference_logits
 from reranker.errors import CheckpointError
 from reranker.settings import CheckpointSettings
@@ -47,7 +47,7 @@ GOLDEN_TEXTS: tuple[tuple[str, Passage], ...] = (
 )
 
 
-def import_checkpoint(settings: CheckpointSettings, output: Path) -> CheckpointCard:
+def import_checkpoint(settings: CheckpointSettings, output: Path) -> Manifest:
     """Copy the checkpoint (downloaded first where it is a hub id) to `output` with a fresh `reranker.json`.
 
     Needs memory for the weights in float32. Raises CheckpointError; `output` must not hold anything yet.
@@ -64,7 +64,7 @@ def import_checkpoint(settings: CheckpointSettings, output: Path) -> CheckpointC
         del module
     if not np.isfinite(logits[torch.float32]).all():
         raise CheckpointError(f"{files.name} gives logits that are not finite: its weights are damaged")
-    card = CheckpointCard(
+    manifest = Manifest(
         template=encoder.template.name,
         max_pair_tokens=encoder.max_pair_tokens,
         made_with=f"torch {torch.__version__}, transformers {transformers.__version__}",
@@ -86,7 +86,7 @@ def import_checkpoint(settings: CheckpointSettings, output: Path) -> CheckpointC
             )
         ),
     )
-    ignore = shutil.ignore_patterns(CARD_NAME, ".*", "__pycache__", "*.py")
+    ignore = shutil.ignore_patterns(MANIFEST_NAME, ".*", "__pycache__", "*.py")
     shutil.copytree(files.directory, output, dirs_exist_ok=True, ignore=ignore)
-    write_card(output, card)
-    return card
+    write_manifest(output, manifest)
+    return manifest

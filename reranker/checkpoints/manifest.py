@@ -5,13 +5,18 @@ Hugging Face computed, replayed before a replica serves.
 """
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PositiveInt, ValidationError
 
 from reranker.errors import CheckpointError
 
-CARD_NAME = "reranker.json"
+MANIFEST_NAME = "reranker.json"
+
+
+def _current_template_name(name: object) -> object:
+    """Manifests written by version 0.1 call the bare template "plain"."""
+    return "bare" if name == "plain" else name
 
 
 class GoldenPair(BaseModel):
@@ -27,30 +32,30 @@ class GoldenPair(BaseModel):
     logit_bfloat16: float = Field(description="In bfloat16: how far off half precision honestly is.")
 
 
-class CheckpointCard(BaseModel):
+class Manifest(BaseModel):
     """The file's content."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     version: Literal[1] = 1
-    template: Literal["dear", "plain"]
+    template: Annotated[Literal["dear", "bare"], BeforeValidator(_current_template_name)]
     max_pair_tokens: PositiveInt
     made_with: str = Field("", description="Versions of torch and transformers that made the golden scores.")
     golden: tuple[GoldenPair, ...] = ()
 
 
-def read_card(directory: Path) -> CheckpointCard | None:
-    """The card in a checkpoint directory, None where there is no such file. Raises CheckpointError."""
-    path = directory / CARD_NAME
+def read_manifest(directory: Path) -> Manifest | None:
+    """The manifest in a checkpoint directory, None where there is no such file. Raises CheckpointError."""
+    path = directory / MANIFEST_NAME
     if not path.is_file():
         return None
     try:
-        return CheckpointCard.model_validate_json(path.read_bytes())
+        return Manifest.model_validate_json(path.read_bytes())
     except ValidationError as error:
         first = error.errors()[0]
         field = ".".join(map(str, first["loc"])) or "file"
         raise CheckpointError(f"{path}: {field}: {first['msg']}: import the checkpoint again") from None
 
 
-def write_card(directory: Path, card: CheckpointCard) -> None:
-    (directory / CARD_NAME).write_text(card.model_dump_json(indent=1) + "\n", encoding="utf-8")
+def write_manifest(directory: Path, manifest: Manifest) -> None:
+    (directory / MANIFEST_NAME).write_text(manifest.model_dump_json(indent=1) + "\n", encoding="utf-8")

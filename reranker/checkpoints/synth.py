@@ -21,13 +21,13 @@ from safetensors.torch import save_file
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from transformers import LlamaConfig, PreTrainedTokenizerFast
 
-from reranker.checkpoints.manifest import CheckpointCard, write_card
+from reranker.checkpoints.manifest import Manifest, write_manifest
 from reranker.errors import CheckpointError, InvalidField
 
 MAX_SHARD_BYTES = 2**30
 TRAINED_TOKENS = 16_384
 BOS, EOS = "<|begin_of_text|>", "<|end_of_text|>"
-CARD = CheckpointCard(template="dear", max_pair_tokens=228)
+MANIFEST = Manifest(template="dear", max_pair_tokens=228)
 
 # How Llama 3's tokenizer cuts text into words before it merges bytes.
 _WORDS = (
@@ -113,7 +113,7 @@ def synthesize(
         _write_tokenizer(shape, partial, texts)
         _write_weights(shape, partial, seed, dtype, max_shard_bytes, progress)
         _config(shape, dtype).save_pretrained(partial)
-        write_card(partial, CARD)
+        write_manifest(partial, MANIFEST)
         partial.rename(output)
     except BaseException:
         shutil.rmtree(partial)

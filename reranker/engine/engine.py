@@ -15,13 +15,13 @@ from transformers import PretrainedConfig
 from reranker.checkpoints.files import CheckpointFiles, load_config
 from reranker.encoding import PairEncoder
 from reranker.engine.allocator import keep_freed_memory
-from reranker.engine.memory import CARD_BATCH_TOKENS, CPU_BATCH_TOKENS, CPU_LANE_TOKENS, MemoryPlan
+from reranker.engine.memory import CPU_BATCH_TOKENS, CPU_WORKER_TOKENS, GPU_BATCH_TOKENS, MemoryPlan
 from reranker.engine.models import ForwardPass, ScoringModel
-from reranker.engine.models.loading import load_model, why_plain
+from reranker.engine.models.loading import load_model, why_no_fast_forward
 from reranker.engine.models.simulated import SimulatedModel
 from reranker.engine.packing import pack, pack_evenly
 from reranker.engine.shape import ModelShape
-from reranker.engine.workers import Lanes
+from reranker.engine.workers import Workers
 from reranker.errors import CheckpointError
 from reranker.pairs import EncodedPairs, FloatArray
 from reranker.settings import CheckpointSettings, EngineSettings
@@ -32,8 +32,8 @@ HALF_PRECISION = (torch.bfloat16, torch.float16)
 class Engine:
     """Runs one model over any number of pairs, in batches of bounded size. Not thread-safe.
 
-    max_batch_tokens: on the device at once; lanes, where there are some, share them (and a pass of many may have one
-    pair more than its share). deterministic: one pair a pass, so that company cannot change a score.
+    max_batch_tokens: on the device at once; workers, where there are some, share them (a pass with several pairs may
+    exceed its share by one pair). deterministic: one pair a pass, so that company cannot change a score.
     """
 
     def __init__(
@@ -41,22 +41,22 @@ class Engine:
         model: ScoringModel,
         max_batch_tokens: int,
         *,
-        lanes: Lanes | None = None,
+        workers: Workers | None = None,
         deterministic: bool = False,
         dtype: torch.dtype = torch.float32,
         device: str = "cpu",
     ) -> None:
         self._model = model
         self.max_batch_tokens = max_batch_tokens
-        self._lanes = lanes
+        self._workers = workers
         self._deterministic = deterministic
         self.dtype = dtype
         self.device = device
 
     @property
-    def lanes(self) -> int:
+    def workers(self) -> int:
         """Forward passes that run side by side."""
-        return 1 if self._lanes is None else self._lanes.count
+        return 1 if self._workers is None else self._workers.count
 
     @property
     def pads(self) -> bool:
@@ -70,21 +70,21 @@ class Engine:
     def score(self, pairs: EncodedPairs) -> FloatArray:
         """Logits, float32 (pairs,), in input order. A logit may be NaN where the weights are at fault.
 
-        Which pairs share a forward pass is a pure function of their lengths, and of the lanes.
+        Which pairs share a forward pass is a pure function of their lengths, and of the workers.
         """
-        lanes, lengths = self._lanes, pairs.lengths
-        if lanes is not None and len(pairs) < 2 * lanes.count and not self._deterministic:
-            lanes = None  # too few to share out evenly: all threads work on one pass
-        if self._deterministic or lanes is None:
+        workers, lengths = self._workers, pairs.lengths
+        if workers is not None and len(pairs) < 2 * workers.count and not self._deterministic:
+            workers = None  # too few to share out evenly: all threads work on one pass
+        if self._deterministic or workers is None:
             batches = pack(lengths, 1 if self._deterministic else self.max_batch_tokens, padded=self._model.pads)
         else:
-            batches = pack_evenly(lengths, self.max_batch_tokens // lanes.count, lanes.count)
+            batches = pack_evenly(lengths, self.max_batch_tokens // workers.count, workers.count)
 
         def prepare(batch: NDArray[np.intp]) -> ForwardPass:
             return self._model.prepare(pairs.take(batch))
 
-        # All are launched before any is read, so that a card computes one while the next is prepared.
-        launched = lanes.map(prepare, batches) if lanes else [prepare(batch)() for batch in batches]
+        # All are launched before any is read, so that a GPU computes one while the next is prepared.
+        launched = workers.map(prepare, batches) if workers else [prepare(batch)() for batch in batches]
         logits = np.empty(len(pairs), dtype=np.float32)
         for batch, scores in zip(batches, launched, strict=True):
             logits[batch] = scores.cpu().numpy()
@@ -102,16 +102,16 @@ def load_engine(
     device = choose_device(checkpoint.device)
     config = load_config(files, trust_remote_code=checkpoint.trust_remote_code)
     dtype = choose_dtype(checkpoint.dtype, config.dtype, device)
-    lanes = choose_lanes(settings, config, encoder.max_pair_tokens, device)
-    max_batch_tokens = choose_batch_tokens(settings, config, encoder.max_pair_tokens, dtype, device, lanes)
-    lanes = min(lanes, max_batch_tokens // encoder.max_pair_tokens)
+    workers = choose_workers(settings, config, encoder.max_pair_tokens, device)
+    max_batch_tokens = choose_batch_tokens(settings, config, encoder.max_pair_tokens, dtype, device, workers)
+    workers = min(workers, max_batch_tokens // encoder.max_pair_tokens)
     model = load_model(
         files,
         config,
         encoder,
         dtype=dtype,
         device=device,
-        plain=settings.forward == "plain",
+        huggingface=settings.forward == "huggingface",
         trust_remote_code=checkpoint.trust_remote_code,
     )
     if device == "cpu":
@@ -119,7 +119,7 @@ def load_engine(
     return Engine(
         model,
         max_batch_tokens,
-        lanes=Lanes(lanes, threads // lanes) if lanes > 1 else None,
+        workers=Workers(workers, threads // workers) if workers > 1 else None,
         deterministic=settings.deterministic,
         dtype=dtype,
         device=device,
@@ -145,14 +145,18 @@ def choose_dtype(wanted: str, saved: torch.dtype | str | None, device: str) -> t
     if wanted == "auto":
         return saved if saved in HALF_PRECISION and _is_fast(saved, device) else torch.float32
     dtype: torch.dtype = getattr(torch, wanted)
-    if dtype is torch.bfloat16 and device.startswith("cuda") and not _card_has_bfloat16():
-        raise CheckpointError("this card has no bfloat16: use float16 or float32")
+    if dtype is torch.bfloat16 and device.startswith("cuda") and not _gpu_has_bfloat16():
+        raise CheckpointError("this GPU has no bfloat16: use float16 or float32")
     return dtype
 
 
-def choose_lanes(settings: EngineSettings, config: PretrainedConfig, max_pair_tokens: int, device: str) -> int:
-    """How many passes run side by side: one for each thread of a CPU; a card runs one, and so does a padded model."""
-    if device != "cpu" or settings.forward == "plain" or why_plain(config, max_pair_tokens) is not None:
+def choose_workers(settings: EngineSettings, config: PretrainedConfig, max_pair_tokens: int, device: str) -> int:
+    """How many passes run side by side: one for each thread of a CPU; a GPU runs one, and so does a padded model."""
+    if (
+        device != "cpu"
+        or settings.forward == "huggingface"
+        or why_no_fast_forward(config, max_pair_tokens) is not None
+    ):
         return 1
     return choose_threads(settings)
 
@@ -168,7 +172,7 @@ def choose_batch_tokens(
     max_pair_tokens: int,
     dtype: torch.dtype,
     device: str,
-    lanes: int,
+    workers: int,
 ) -> int:
     """Tokens on the device at once: what the settings say, else what suits it; never more than it can hold.
 
@@ -180,18 +184,18 @@ def choose_batch_tokens(
             "allow more, or set a smaller max_pair_tokens"
         )
     on_cpu = device == "cpu"
-    usual = max(CPU_BATCH_TOKENS, CPU_LANE_TOKENS * lanes) if on_cpu else CARD_BATCH_TOKENS
+    usual = max(CPU_BATCH_TOKENS, CPU_WORKER_TOKENS * workers) if on_cpu else GPU_BATCH_TOKENS
     wanted = max(settings.max_batch_tokens or usual, max_pair_tokens)
     try:
         shape = ModelShape.of(config)
     except CheckpointError:
         return wanted  # an architecture that nobody has counted
-    plan = MemoryPlan.of(shape, dtype.itemsize, card=not on_cpu)
+    plan = MemoryPlan.of(shape, dtype.itemsize, gpu=not on_cpu)
     return plan.batch_tokens(wanted, _device_bytes(device), max_pair_tokens)
 
 
 def _device_bytes(device: str) -> int:
-    """Free bytes of a card; all of this machine's where the device shares its memory."""
+    """Free bytes of a GPU; all of this machine's where the device shares its memory."""
     if device.startswith("cuda"):
         return int(torch.cuda.mem_get_info(device)[0])
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
@@ -200,8 +204,8 @@ def _device_bytes(device: str) -> int:
 def _is_fast(dtype: torch.dtype, device: str) -> bool:
     if device == "cpu":
         return dtype is torch.bfloat16 and torch.ops.mkldnn._is_mkldnn_bf16_supported()
-    return dtype is torch.float16 or not device.startswith("cuda") or _card_has_bfloat16()
+    return dtype is torch.float16 or not device.startswith("cuda") or _gpu_has_bfloat16()
 
 
-def _card_has_bfloat16() -> bool:
+def _gpu_has_bfloat16() -> bool:
     return bool(torch.cuda.is_bf16_supported(including_emulation=False))

@@ -12,15 +12,15 @@ from reranker.errors import CheckpointError
 
 # On a CPU a pass should stay near its core's caches; larger ones gain little and make small requests wait
 # (docs/benchmarks.md). At least so many are there at once, and so many a core.
-CPU_BATCH_TOKENS, CPU_LANE_TOKENS = 2_048, 1_024
-# On a card, batches beyond this gain nothing and make small requests wait.
-CARD_BATCH_TOKENS = 16_384
+CPU_BATCH_TOKENS, CPU_WORKER_TOKENS = 2_048, 1_024
+# On a GPU, batches beyond this gain nothing and make small requests wait.
+GPU_BATCH_TOKENS = 16_384
 # Keys and values of queries kept from batch to batch.
 PREFIX_CACHE_TOKENS = 4_096
 # Prefixes that are not there yet are computed this many tokens at a time.
 PREFIX_PASS_TOKENS = 2_048
-# What a card's driver, its matrix library's workspaces and the allocator's gaps take.
-CARD_RESERVE_BYTES = 900 * 2**20
+# What a GPU's driver, its matrix library's workspaces and the allocator's gaps take.
+GPU_RESERVE_BYTES = 900 * 2**20
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,8 +33,8 @@ class MemoryPlan:
     reserve_bytes: int
 
     @classmethod
-    def of(cls, shape: ModelShape, bytes_per_number: int, *, card: bool) -> MemoryPlan:
-        """For a model of this shape with numbers of this size, on a card or on a CPU.
+    def of(cls, shape: ModelShape, bytes_per_number: int, *, gpu: bool) -> MemoryPlan:
+        """For a model of this shape with numbers of this size, on a GPU or on a CPU.
 
         With width d, heads h, key heads g of size e, and MLP width f, a decoder holds at its peak the larger of
         4d + 2he + 4ge (attention, keys and values copied once to stand behind their prefix) and 3d + 2f (MLP).
@@ -46,7 +46,7 @@ class MemoryPlan:
             weights_bytes=shape.weights_bytes(bytes_per_number),
             prefix_bytes=2 * shape.layers * keys * PREFIX_CACHE_TOKENS * bytes_per_number if shape.causal else 0,
             token_bytes=max(attention, mlp) * bytes_per_number,
-            reserve_bytes=CARD_RESERVE_BYTES if card else 0,
+            reserve_bytes=GPU_RESERVE_BYTES if gpu else 0,
         )
 
     def bytes_for(self, batch_tokens: int) -> int:

@@ -17,12 +17,12 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
-class Lanes:
+class Workers:
     """count: passes side by side. threads: torch's, of each."""
 
     def __init__(self, count: int, threads: int) -> None:
         self.count = count
-        self._pool = ThreadPoolExecutor(count, "lane")
+        self._pool = ThreadPoolExecutor(count, "worker")
         callers = torch.get_num_threads()
         all_started = threading.Barrier(count)
 
@@ -45,7 +45,7 @@ class Lanes:
         one_at_a_time = threading.Lock()
         stopped = threading.Event()
 
-        def lane() -> None:
+        def worker() -> None:
             try:
                 while not stopped.is_set():
                     with one_at_a_time:
@@ -59,7 +59,7 @@ class Lanes:
                 stopped.set()
                 raise
 
-        running = [self._pool.submit(lane) for _ in range(min(self.count, len(items)))]
+        running = [self._pool.submit(worker) for _ in range(min(self.count, len(items)))]
         errors = [error for future in running if (error := future.exception()) is not None]
         if errors:
             raise errors[0]

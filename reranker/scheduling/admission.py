@@ -21,7 +21,7 @@ from reranker.errors import Overloaded
 from reranker.settings import AdmissionSettings
 
 
-class Held:
+class Reservation:
     """The work of one admitted request that is not done yet."""
 
     __slots__ = ("tokens",)
@@ -50,21 +50,21 @@ class Admission:
         return self.queued_tokens / self.tokens_per_s
 
     @contextmanager
-    def admit(self, client: str, tokens: int, priority: int = 0) -> Iterator[Held]:
+    def admit(self, client: str, tokens: int, priority: int = 0) -> Iterator[Reservation]:
         """Holds the request's work until the end of the block. Raises Overloaded where it may not join the queue."""
         if self.queued_tokens and not self._has_room(client, tokens, priority):
             self._refused_tokens += tokens
             raise Overloaded(self.drained_in_s)
-        held = Held()
-        self._move(client, held, tokens)
+        reservation = Reservation()
+        self._move(client, reservation, tokens)
         try:
-            yield held
+            yield reservation
         finally:
-            self._move(client, held, -held.tokens)
+            self._move(client, reservation, -reservation.tokens)
 
-    def done(self, client: str, held: Held, tokens: int) -> None:
+    def done(self, client: str, reservation: Reservation, tokens: int) -> None:
         """A part of an admitted request has its answer."""
-        self._move(client, held, -min(tokens, held.tokens))
+        self._move(client, reservation, -min(tokens, reservation.tokens))
 
     def take_refused(self) -> int:
         """Tokens that were refused since the last time this was asked."""
@@ -78,8 +78,8 @@ class Admission:
         holds = self._clients.get(client, 0)
         return not holds or holds + tokens <= self._settings.client_share * (limit - self.queued_tokens)
 
-    def _move(self, client: str, held: Held, tokens: int) -> None:
-        held.tokens += tokens
+    def _move(self, client: str, reservation: Reservation, tokens: int) -> None:
+        reservation.tokens += tokens
         self._clients[client] += tokens
         self.queued_tokens += tokens
         if not self._clients[client]:

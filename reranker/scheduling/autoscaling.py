@@ -44,7 +44,8 @@ class Observation:
 
     target: replicas ordered so far, the running ones among them. backlog_tokens: queued or on a device.
     arrived_tokens: a counter, of which only the growth is read. running_calls: at replicas; waiting_calls: at
-    handles, not yet at a replica. tokens_per_s: of one replica, 0 when none has measured it. least, most: bounds.
+    handles, not yet at a replica. tokens_per_s: of one replica, 0 when none has measured it. min_replicas,
+    max_replicas: bounds.
     """
 
     now_s: float
@@ -55,8 +56,8 @@ class Observation:
     tokens_per_s: float
     running_calls: float
     waiting_calls: float
-    least: int
-    most: int
+    min_replicas: int
+    max_replicas: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +129,7 @@ class Autoscaler:
         may_be_zero = now - self._worked_s >= self.settings.idle_s and seen.target <= 1
         if seen.target > 0 and not may_be_zero:
             answer = max(1, answer)
-        self._target, self._answer = seen.target, min(max(answer, seen.least), seen.most)
+        self._target, self._answer = seen.target, min(max(answer, seen.min_replicas), seen.max_replicas)
         return self._answer
 
     def _tokens_per_call(self, seen: Observation) -> float:

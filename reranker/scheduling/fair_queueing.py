@@ -18,7 +18,7 @@ Member = TypeVar("Member")
 HEAD_START_PRICE = 0.25
 
 
-class Turns(Generic[Member]):
+class FairQueue(Generic[Member]):
     """Members that always want a turn. Over any stretch of time all of them are charged alike, to within one turn.
 
     head_start: of what a member is charged since it joined, so much counts a quarter.

@@ -18,8 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from reranker.pairs import EncodedPairs, FloatArray
-from reranker.scheduling.fair_queueing import Turns
-from reranker.types import Ticket
+from reranker.scheduling.fair_queueing import FairQueue
+from reranker.types import RequestContext
 
 
 @dataclass(eq=False, slots=True)
@@ -55,24 +55,24 @@ class _Client:
     """The requests of one client, and which of them is next."""
 
     id: str
-    turns: Turns[_Request]
+    fair_queue: FairQueue[_Request]
     requests: dict[str, _Request] = field(default_factory=dict)
 
-    def put(self, ticket: Ticket, job: Job) -> None:
-        if ticket.request_id not in self.requests:
-            self.requests[ticket.request_id] = request = _Request(ticket.request_id, 1 + ticket.priority)
-            self.turns.join(request)
-        self.requests[ticket.request_id].jobs.append(job)
+    def put(self, context: RequestContext, job: Job) -> None:
+        if context.request_id not in self.requests:
+            self.requests[context.request_id] = request = _Request(context.request_id, 1 + context.priority)
+            self.fair_queue.join(request)
+        self.requests[context.request_id].jobs.append(job)
 
     def next(self) -> tuple[_Request, Job] | None:
         """The request whose turn it is and its first job with pairs left; None when no request has any."""
-        while self.turns:
-            request = self.turns.first()
+        while self.fair_queue:
+            request = self.fair_queue.first()
             while request.jobs and not request.jobs[0].order:
                 request.jobs.popleft()
             if request.jobs:
                 return request, request.jobs[0]
-            self.turns.leave()
+            self.fair_queue.leave()
             del self.requests[request.id]
         return None
 
@@ -83,7 +83,7 @@ class TokenBudgetQueue:
     def __init__(self, max_batch_tokens: int) -> None:
         self._max_batch_tokens = max_batch_tokens
         self._clients: dict[str, _Client] = {}
-        self._turns: Turns[_Client] = Turns(max_batch_tokens)
+        self._fair_queue: FairQueue[_Client] = FairQueue(max_batch_tokens)
         self._backlog_tokens = 0
 
     @property
@@ -91,8 +91,8 @@ class TokenBudgetQueue:
         """Tokens that wait, not counting batches already handed out."""
         return self._backlog_tokens
 
-    def put(self, ticket: Ticket, pairs: EncodedPairs) -> Job:
-        """Queue pairs of the ticket's request. A job without pairs is complete at once."""
+    def put(self, context: RequestContext, pairs: EncodedPairs) -> Job:
+        """Queue pairs of the context's request. A job without pairs is complete at once."""
         lengths = pairs.lengths
         order = np.argsort(-lengths, kind="stable")
         job = Job(
@@ -103,10 +103,10 @@ class TokenBudgetQueue:
             len(pairs),
         )
         if job.waiting:
-            if ticket.client not in self._clients:
-                self._clients[ticket.client] = client = _Client(ticket.client, Turns(self._max_batch_tokens))
-                self._turns.join(client)
-            self._clients[ticket.client].put(ticket, job)
+            if context.client not in self._clients:
+                self._clients[context.client] = client = _Client(context.client, FairQueue(self._max_batch_tokens))
+                self._fair_queue.join(client)
+            self._clients[context.client].put(context, job)
             self._backlog_tokens += sum(job.lengths)
         return job
 
@@ -119,10 +119,10 @@ class TokenBudgetQueue:
         """The next forward pass, None when nothing waits."""
         taken: dict[Job, list[int]] = {}
         room = self._max_batch_tokens
-        while self._turns:
-            client = self._turns.first()
+        while self._fair_queue:
+            client = self._fair_queue.first()
             if (due := client.next()) is None:
-                self._turns.leave()
+                self._fair_queue.leave()
                 del self._clients[client.id]
                 continue
             request, job = due
@@ -132,8 +132,8 @@ class TokenBudgetQueue:
             taken.setdefault(job, []).append(job.order.popleft())
             room -= length
             self._backlog_tokens -= length
-            client.turns.charge(length * request.price)
-            self._turns.charge(length)
+            client.fair_queue.charge(length * request.price)
+            self._fair_queue.charge(length)
         if not taken:
             return None
         parts = [(job, np.array(pairs, dtype=np.intp)) for job, pairs in taken.items()]

@@ -25,7 +25,7 @@ def context(
     target: int | None = None,
     calls: float = 0.0,
     queued: float | None = 0.0,
-    least: int = 1,
+    min_replicas: int = 1,
 ) -> AutoscalingContext:
     """reports: replica -> what its record_autoscaling_stats gave last; before that it gave something else."""
     replicas = {name: ReplicaID(name, ID) for name in running}
@@ -45,13 +45,13 @@ def context(
         total_queued_requests=lambda: queued,  # type: ignore[arg-type, return-value]
         aggregated_metrics=None,
         raw_metrics=lambda: raw,
-        capacity_adjusted_min_replicas=least,
+        capacity_adjusted_min_replicas=min_replicas,
         capacity_adjusted_max_replicas=50,
         policy_state={},
         last_scale_up_time=None,
         last_scale_down_time=None,
         current_time=now_s,
-        config=AutoscalingConfig(min_replicas=least, max_replicas=50),
+        config=AutoscalingConfig(min_replicas=min_replicas, max_replicas=50),
     )
 
 
@@ -121,9 +121,9 @@ def test_it_answers_from_memory_between_decisions_unless_replicas_have_changed()
 
 def test_to_zero_and_back_as_serve_asks_for_it() -> None:
     policy = WorkPolicy(**SETTINGS)
-    assert policy(context(0, {"a": stats()}, least=0))[0] == 1
-    assert policy(context(700, {"a": stats()}, least=0))[0] == 0
-    assert policy(context(800, {}, running="", least=0))[0] == 0
+    assert policy(context(0, {"a": stats()}, min_replicas=0))[0] == 1
+    assert policy(context(700, {"a": stats()}, min_replicas=0))[0] == 0
+    assert policy(context(800, {}, running="", min_replicas=0))[0] == 0
     # A call has come, Serve has started a replica without asking; it has not reported yet.
-    assert policy(context(900, {}, running="b", least=0))[0] == 1
-    assert policy(context(901, {"b": stats(arrived=500)}, running="b", least=0))[0] == 1
+    assert policy(context(900, {}, running="b", min_replicas=0))[0] == 1
+    assert policy(context(901, {"b": stats(arrived=500)}, running="b", min_replicas=0))[0] == 1

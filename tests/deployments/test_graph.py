@@ -214,9 +214,9 @@ def test_a_llama_is_served_with_hugging_faces_scores(cluster: str, llama: Path, 
 
 def test_wrong_golden_scores_are_not_served_and_health_says_so(cluster: str, llama: Path, tmp_path: Path) -> None:
     import_checkpoint(CheckpointSettings(model=str(llama)), tmp_path / "spoiled")
-    card = json.loads((tmp_path / "spoiled" / "reranker.json").read_text())
-    card["golden"][3]["logit"] += 1
-    (tmp_path / "spoiled" / "reranker.json").write_text(json.dumps(card))
+    manifest = json.loads((tmp_path / "spoiled" / "reranker.json").read_text())
+    manifest["golden"][3]["logit"] += 1
+    (tmp_path / "spoiled" / "reranker.json").write_text(json.dumps(manifest))
     app = build_app(AppSettings(model=str(tmp_path / "spoiled"), device="cpu"))
     try:
         with pytest.raises(RuntimeError):

@@ -12,7 +12,7 @@ import pytest
 from deployments.scoring_loop import ScoringLoop
 from reranker.errors import DeadlineExceeded, NonFiniteLogit
 from reranker.pairs import EncodedPairs, FloatArray, offsets
-from reranker.types import Ticket
+from reranker.types import RequestContext
 
 
 def pairs_of(*values: int) -> EncodedPairs:
@@ -37,13 +37,15 @@ async def test_every_caller_gets_its_own_logits_in_order() -> None:
     loop = ScoringLoop(last_token, max_batch_tokens=6)
     asked = {f"request {n}": list(range(n, n + 10)) for n in (0, 100, 200)}
 
-    answers = await asyncio.gather(*(loop.score(Ticket(owner), pairs_of(*values)) for owner, values in asked.items()))
+    answers = await asyncio.gather(
+        *(loop.score(RequestContext(owner), pairs_of(*values)) for owner, values in asked.items())
+    )
 
     assert [answer.tolist() for answer in answers] == list(asked.values())
 
 
 async def test_no_pairs_are_answered_at_once() -> None:
-    assert (await ScoringLoop(last_token, 6).score(Ticket("request"), pairs_of())).tolist() == []
+    assert (await ScoringLoop(last_token, 6).score(RequestContext("request"), pairs_of())).tolist() == []
 
 
 async def test_a_fault_fails_its_own_batch_and_the_loop_lives() -> None:
@@ -54,7 +56,9 @@ async def test_a_fault_fails_its_own_batch_and_the_loop_lives() -> None:
 
     loop = ScoringLoop(faulty, max_batch_tokens=2)
     bad, good = await asyncio.gather(
-        loop.score(Ticket("a"), pairs_of(13, 1)), loop.score(Ticket("b"), pairs_of(2, 3)), return_exceptions=True
+        loop.score(RequestContext("a"), pairs_of(13, 1)),
+        loop.score(RequestContext("b"), pairs_of(2, 3)),
+        return_exceptions=True,
     )
 
     assert isinstance(bad, MemoryError)
@@ -74,10 +78,10 @@ async def test_work_of_a_caller_who_left_is_not_scored() -> None:
         return last_token(pairs)
 
     loop = ScoringLoop(slow, max_batch_tokens=2)
-    leaver = asyncio.create_task(loop.score(Ticket("leaver"), pairs_of(1, 2, 3)))
+    leaver = asyncio.create_task(loop.score(RequestContext("leaver"), pairs_of(1, 2, 3)))
     await asyncio.to_thread(started.wait, 10)  # its first pair is on the device
     leaver.cancel()
-    stayer = asyncio.create_task(loop.score(Ticket("stayer"), pairs_of(9)))
+    stayer = asyncio.create_task(loop.score(RequestContext("stayer"), pairs_of(9)))
     await asyncio.sleep(0)
     go_on.set()
 
@@ -93,7 +97,7 @@ async def test_a_dead_loop_fails_its_callers_and_the_health_check() -> None:
     loop.check()
     for _ in range(2):
         with pytest.raises(RuntimeError, match="has ended"):
-            await loop.score(Ticket("a"), pairs_of(1, 2, 3))
+            await loop.score(RequestContext("a"), pairs_of(1, 2, 3))
     with pytest.raises(RuntimeError, match="has ended"):
         loop.check()
 
@@ -128,11 +132,13 @@ async def until(condition: Callable[[], bool]) -> None:
 async def test_what_is_late_is_dropped_before_it_costs_anything() -> None:
     gate = Gate()
     loop = ScoringLoop(gate.score, max_batch_tokens=2)
-    late = asyncio.create_task(loop.score(Ticket("late", deadline_unix_s=time.time() + 0.1), pairs_of(1, 2, 3)))
+    late = asyncio.create_task(
+        loop.score(RequestContext("late", deadline_unix_s=time.time() + 0.1), pairs_of(1, 2, 3))
+    )
     with pytest.raises(DeadlineExceeded):
         await late
     assert loop.backlog_tokens == 2  # the pair on the device cannot be called back
-    other = asyncio.create_task(loop.score(Ticket("other"), pairs_of(9)))
+    other = asyncio.create_task(loop.score(RequestContext("other"), pairs_of(9)))
     await gate.pass_one()
     await gate.pass_one()
     assert (await other).tolist() == [9]
@@ -142,15 +148,15 @@ async def test_what_is_late_is_dropped_before_it_costs_anything() -> None:
 async def test_what_comes_late_is_not_queued() -> None:
     loop = ScoringLoop(last_token, max_batch_tokens=2)
     with pytest.raises(DeadlineExceeded):
-        await loop.score(Ticket("late", deadline_unix_s=time.time() - 1), pairs_of(1))
+        await loop.score(RequestContext("late", deadline_unix_s=time.time() - 1), pairs_of(1))
     assert loop.arrived_tokens == 0
 
 
 async def test_a_partial_answer_has_what_was_scored_by_the_deadline() -> None:
     gate = Gate()
     loop = ScoringLoop(gate.score, max_batch_tokens=2)
-    ticket = Ticket("partial", deadline_unix_s=time.time() + 0.5, partial=True)
-    answer = asyncio.create_task(loop.score(ticket, pairs_of(1, 2, 3)))
+    context = RequestContext("partial", deadline_unix_s=time.time() + 0.5, partial=True)
+    answer = asyncio.create_task(loop.score(context, pairs_of(1, 2, 3)))
     await gate.pass_one()
     logits = (await answer).tolist()
     assert logits[0] == 1
@@ -164,7 +170,9 @@ async def test_no_number_from_the_model_fails_its_own_request_only() -> None:
 
     loop = ScoringLoop(broken_at_13, max_batch_tokens=100)
     bad, good = await asyncio.gather(
-        loop.score(Ticket("a"), pairs_of(5, 13, 6)), loop.score(Ticket("b"), pairs_of(2, 3)), return_exceptions=True
+        loop.score(RequestContext("a"), pairs_of(5, 13, 6)),
+        loop.score(RequestContext("b"), pairs_of(2, 3)),
+        return_exceptions=True,
     )
     assert isinstance(bad, NonFiniteLogit)
     assert bad.index == 1
@@ -176,7 +184,7 @@ async def test_a_pass_that_does_not_end_fails_the_health_check() -> None:
     gate = Gate()
     loop = ScoringLoop(gate.score, max_batch_tokens=2, stalled_s=0.05)
     loop.throughput.observe(2, 0.001)
-    hung = asyncio.create_task(loop.score(Ticket("hung"), pairs_of(1)))
+    hung = asyncio.create_task(loop.score(RequestContext("hung"), pairs_of(1)))
     await until(lambda: loop.backlog_tokens == 2)
     loop.check()
     await asyncio.sleep(0.1)
@@ -190,7 +198,7 @@ async def test_a_pass_that_does_not_end_fails_the_health_check() -> None:
 async def test_work_is_counted_until_it_is_done() -> None:
     gate = Gate()
     loop = ScoringLoop(gate.score, max_batch_tokens=2)
-    task = asyncio.create_task(loop.score(Ticket("a", refused_tokens=4), pairs_of(1, 2, 3)))
+    task = asyncio.create_task(loop.score(RequestContext("a", refused_tokens=4), pairs_of(1, 2, 3)))
     await until(lambda: loop.backlog_tokens == 6)
     await gate.pass_one()
     await until(lambda: loop.backlog_tokens == 4)

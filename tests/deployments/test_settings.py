@@ -50,7 +50,7 @@ def test_our_settings_take_the_args(name: str) -> None:
     assert settings.model_dump(exclude_unset=True) == application.args
 
 
-def test_production_is_the_8b_in_bfloat16_one_replica_a_card() -> None:
+def test_production_is_the_8b_in_bfloat16_one_replica_per_gpu() -> None:
     (application,) = parsed("serve_config.yaml").applications
     settings = AppSettings.model_validate(application.args)
     assert (settings.model_name, settings.dtype) == ("abdoelsayed/dear-8b-reranker-ranknet-v1", "bfloat16")

@@ -1,4 +1,4 @@
-"""One Ray for all of these tests: a head with two cards, a node with a third, and the graph on it."""
+"""One Ray for all of these tests: a head with two GPUs, a node with a third, and the graph on it."""
 
 import logging
 import os
@@ -31,8 +31,8 @@ def nodes() -> Iterator[Nodes]:
     with ray_directory() as directory:
         nodes = Nodes(directory)
         try:
-            nodes.start_head(cards=2)
-            nodes.start_card()
+            nodes.start_head(gpus=2)
+            nodes.start_gpu_node()
             ray.init(address=nodes.gcs, log_to_driver=False, logging_level=logging.ERROR)
             yield nodes
         finally:

@@ -57,7 +57,7 @@ class FaultyScorer(Scorer):
         return ids
 
     def _spoil_weights(self) -> None:
-        """As a card with broken memory would: the model, and so its golden scores, gives no number any more."""
+        """As a GPU with broken memory would: the model, and so its golden scores, gives no number any more."""
         with torch.inference_mode():
             for weight in vars(self._loaded.engine._model).values():
                 if isinstance(weight, torch.Tensor):

@@ -16,7 +16,7 @@ from cluster.local.replicas import Replica, look
 from deployments.app import gateway, scorer, tokenizer
 from deployments.settings import AppSettings
 from tests.faults.faulty import FaultyScorer
-from tests.faults.nodes import CARD
+from tests.faults.nodes import GPU_RESOURCE
 
 # A simulated device: the 1,400 tokens of a request take it a seventh of a second.
 SIMULATED = {"simulated_tokens_per_s": 10_000.0, "max_batch_tokens": 2_000}
@@ -42,9 +42,8 @@ class Graph:
         self._replicas = dict(replicas)
         app = AppSettings.model_validate(_DEFAULTS | settings)
         soon: dict[str, Any] = {"health_check_period_s": 1, "health_check_timeout_s": 2}
-        options = {"ray_actor_options": {"num_cpus": 0.5, "resources": {CARD: 1}}, **soon} | dict(
-            scorer_options or {}
-        )
+        options = {"ray_actor_options": {"num_cpus": 0.5, "resources": {GPU_RESOURCE: 1}}} | soon
+        options |= dict(scorer_options or {})
         scorers = scorer.options(func_or_class=FaultyScorer, num_replicas=replicas["Scorer"], **options)
         bound = gateway.options(num_replicas=replicas["Gateway"], **soon).bind(
             app,

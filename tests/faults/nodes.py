@@ -16,7 +16,7 @@ from cluster.local.processes import Session
 from tests.cluster.batch.jobs import wait_until
 
 STORE_BYTES = 80 * 2**20  # Ray takes no less than 75 MB
-HEAD, CARD = "127.0.0.20", "card"
+HEAD, GPU_RESOURCE = "127.0.0.20", "gpu_test"
 ENVIRONMENT = serve_environment() | {
     # A head takes the token of its user, if there is one; this process has read its own mode when Ray was loaded.
     "RAY_AUTH_MODE": "disabled",
@@ -37,18 +37,18 @@ class Nodes:
         self.port = free_port(HEAD)
         self.gcs = f"{HEAD}:{self.port}"
 
-    def start_head(self, cards: int, cpus: int = 16) -> Session:
+    def start_head(self, gpus: int, cpus: int = 16) -> Session:
         """Returns when it can be joined."""
         return self._start(
             HEAD,
-            *("--head", f"--port={self.port}", f"--num-cpus={cpus}", f'--resources={{"{CARD}": {cards}}}'),
+            *("--head", f"--port={self.port}", f"--num-cpus={cpus}", f'--resources={{"{GPU_RESOURCE}": {gpus}}}'),
             *("--include-dashboard=false", f"--ray-client-server-port={free_port(HEAD)}"),
         )
 
-    def start_card(self, cards: int = 1, cpus: int = 1) -> Session:
-        """A node with, by default, one card and room for its scorer alone."""
+    def start_gpu_node(self, gpus: int = 1, cpus: int = 1) -> Session:
+        """A node with, by default, one GPU and room for its scorer alone."""
         address = f"127.0.0.{111 + self._started}"
-        resources = f"--resources={json.dumps({CARD: cards})}"
+        resources = f"--resources={json.dumps({GPU_RESOURCE: gpus})}"
         return self._start(
             address, f"--address={self.gcs}", f"--num-cpus={cpus}", resources, "--include-log-monitor=false"
         )

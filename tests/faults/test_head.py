@@ -74,8 +74,8 @@ def test_the_head_node_is_lost_and_comes_back(redis: str, tmp_path: Path, result
     with ray_directory() as directory:
         nodes = Nodes(directory, environment)
         try:
-            head = nodes.start_head(cards=0, cpus=0)
-            nodes.start_card(cards=2, cpus=16)
+            head = nodes.start_head(gpus=0, cpus=0)
+            nodes.start_gpu_node(gpus=2, cpus=16)
             drive(DEPLOY, nodes.gcs, str(ports[0]), str(tmp_path))
             assert httpx.get(f"{url}/ready", timeout=60).status_code == 200
             with Load(url, PER_S) as load:
@@ -83,7 +83,7 @@ def test_the_head_node_is_lost_and_comes_back(redis: str, tmp_path: Path, result
                 lose(head)
                 lost_s = time.monotonic()
                 load.wait_for(int(10 * PER_S))  # ten seconds without a head
-                nodes.start_head(cards=0, cpus=0)
+                nodes.start_head(gpus=0, cpus=0)
                 drive(LOOK, nodes.gcs)
                 whole_s = time.monotonic() - lost_s
                 load.wait_for(20)

@@ -18,7 +18,7 @@ _PART_BYTES = 8 * 2**20
 
 @pytest.fixture
 def three(graph: Graph) -> Iterator[Graph]:
-    """A third scorer, for which only the other node has a card."""
+    """A third scorer, for which only the other node has a GPU."""
     graph.deploy(WHOLE | {"Scorer": 3})
     yield graph
     graph.deploy()
@@ -29,7 +29,7 @@ def test_a_worker_node_is_lost(three: Graph, nodes: Nodes, load: Load, results: 
     with load:
         load.wait_for(10)
         lose(nodes.sessions[-1])
-        nodes.start_card()  # as whoever runs the machines would
+        nodes.start_gpu_node()  # as whoever runs the machines would
         whole_s = three.until_whole(without=[lost or 0])
         load.wait_for(10)
     results.add("worker node lost, another joins", load, whole_s)

@@ -37,14 +37,14 @@ def single(graph: Graph) -> Iterator[Graph]:
     graph.deploy()
 
 
-def test_one_scorer_and_a_spare_card(single: Graph, results: Results) -> None:
-    """With max_surge_percent the new one starts on the spare card, and the old one serves until it is there."""
+def test_one_scorer_and_a_spare_gpu(single: Graph, results: Results) -> None:
+    """With max_surge_percent the new one starts on the spare GPU, and the old one serves until it is there."""
     before = single.pids("Scorer")
     with Load(single.url, PER_S / 2) as load:
         load.wait_for(10)
         single.deploy(ONE, {"max_surge_percent": 100}, engine=FASTER)
         whole_s = single.until_whole(without=before)
         load.wait_for(10)
-    results.add("update, one scorer and a spare card", load, whole_s)
+    results.add("update, one scorer and a spare GPU", load, whole_s)
     assert load.failed == []
     assert len(load.orders) == 1

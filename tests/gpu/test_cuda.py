@@ -1,4 +1,4 @@
-"""One CUDA card: Hugging Face's scores, and the 8B's shape within 24 GB.
+"""One CUDA GPU: Hugging Face's scores, and the 8B's shape within 24 GB.
 
     python -m pytest -c tests/gpu/pytest.ini --noconftest tests/gpu -s
 
@@ -17,17 +17,17 @@ from cluster.bench.roofline import needed_work
 from reranker.checkpoints.weights import ModuleWeights
 from reranker.encoding import PairLayout
 from reranker.engine.engine import Engine
-from reranker.engine.memory import CARD_BATCH_TOKENS, MemoryPlan
+from reranker.engine.memory import GPU_BATCH_TOKENS, MemoryPlan
 from reranker.engine.models import ScoringModel
 from reranker.engine.models.bert import BertModel
-from reranker.engine.models.huggingface import GenericModel
+from reranker.engine.models.huggingface import HuggingFaceModel
 from reranker.engine.models.llama import LlamaModel
 from reranker.engine.shape import ModelShape
 from reranker.pairs import EncodedPairs, offsets
 
 pytestmark = [
     pytest.mark.gpu,
-    pytest.mark.skipif(not torch.cuda.is_available(), reason="needs one CUDA card"),
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="needs one CUDA GPU"),
 ]
 
 LAYOUT = PairLayout(head=(2,), middle=(3,), tail=(3,), prefix_type=0, passage_type=1, middle_passage_typed=0)
@@ -96,7 +96,7 @@ def test_logits_are_hugging_faces(config: PretrainedConfig, exact_matmul: None) 
     one_by_one = [pairs.take(np.array([pair])) for pair in range(len(pairs))]
 
     def plain() -> np.ndarray:
-        model = GenericModel(module, LAYOUT)
+        model = HuggingFaceModel(module, LAYOUT)
         return np.concatenate([model.prepare(pair)().cpu().numpy() for pair in one_by_one])
 
     truth = plain()
@@ -132,11 +132,11 @@ class RandomWeights:
 def test_the_8b_runs_within_24_gb_and_as_planned(request: pytest.FixtureRequest) -> None:
     free, total = torch.cuda.mem_get_info()
     if free < 24e9:
-        pytest.skip(f"{free / 1e9:.0f} GB are free on the card")
+        pytest.skip(f"{free / 1e9:.0f} GB are free on the GPU")
     torch.cuda.set_per_process_memory_fraction(24e9 / total)
     torch.cuda.reset_peak_memory_stats()
     shape = ModelShape.of(LLAMA_8B)
-    budget = MemoryPlan.of(shape, 2, card=True).batch_tokens(CARD_BATCH_TOKENS, int(24e9), 228)
+    budget = MemoryPlan.of(shape, 2, gpu=True).batch_tokens(GPU_BATCH_TOKENS, int(24e9), 228)
     request.addfinalizer(lambda: torch.cuda.set_per_process_memory_fraction(1.0))
     engine = Engine(
         LlamaModel(RandomWeights(), LLAMA_8B, 228, dtype=torch.bfloat16, device="cuda"),
@@ -164,7 +164,7 @@ def test_the_8b_runs_within_24_gb_and_as_planned(request: pytest.FixtureRequest)
         f"peak {torch.cuda.max_memory_allocated() / 1e9:.1f} GB at {budget} tokens a pass"
     )
     assert np.isfinite(logits).all()
-    assert torch.cuda.max_memory_allocated() <= MemoryPlan.of(shape, 2, card=True).bytes_for(budget)
+    assert torch.cuda.max_memory_allocated() <= MemoryPlan.of(shape, 2, gpu=True).bytes_for(budget)
 
 
 def _gemm_flops() -> float:

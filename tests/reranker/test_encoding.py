@@ -14,7 +14,7 @@ from transformers import PreTrainedTokenizerBase
 from reranker.checkpoints.files import EMBEDDED, load_tokenizer, locate
 from reranker.encoding import MAX_WINDOWS, PairEncoder, longest_first
 from reranker.errors import CheckpointError
-from reranker.prompt import DEAR, PLAIN, PromptTemplate
+from reranker.prompt import BARE, DEAR, PromptTemplate
 from reranker.settings import CheckpointSettings
 from reranker.types import Passage
 
@@ -48,7 +48,7 @@ def tokenizer(request: pytest.FixtureRequest) -> PreTrainedTokenizerBase:
     return tokenizer_of(EMBEDDED if name == EMBEDDED else str(request.getfixturevalue(name)))
 
 
-@pytest.mark.parametrize("template", [DEAR, PLAIN], ids=["dear", "plain"])
+@pytest.mark.parametrize("template", [DEAR, BARE], ids=["dear", "bare"])
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(query=TEXTS, passages=st.lists(st.tuples(TEXTS, TEXTS), max_size=4), length=st.sampled_from([7, 16, 33, 228]))
 def test_ids_types_and_flags_are_hugging_faces(
@@ -98,8 +98,8 @@ def test_pairs_of_a_query_share_one_prefix_until_the_query_itself_is_cut(llama: 
 def test_an_empty_title_leaves_two_spaces_and_plain_leaves_none() -> None:
     assert DEAR.passage(Passage("text")) == "document:  text"
     assert DEAR.passage(Passage("text", "title")) == "document: title text"
-    assert PLAIN.passage(Passage("text")) == "text"
-    assert PLAIN.passage(Passage("text", "title")) == "title text"
+    assert BARE.passage(Passage("text")) == "text"
+    assert BARE.passage(Passage("text", "title")) == "title text"
 
 
 def test_lone_surrogates_are_read_as_replacement_characters(tokenizer: PreTrainedTokenizerBase) -> None:

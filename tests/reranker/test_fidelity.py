@@ -7,7 +7,7 @@ import pytest
 from safetensors.torch import load_file, save_file
 
 from reranker.checkpoints.importing import GOLDEN_TEXTS, import_checkpoint
-from reranker.checkpoints.manifest import CheckpointCard, read_card, write_card
+from reranker.checkpoints.manifest import Manifest, read_manifest, write_manifest
 from reranker.errors import CheckpointError, FidelityError
 from reranker.fidelity import load_verified
 from reranker.settings import CheckpointSettings, EngineSettings
@@ -35,9 +35,9 @@ def scale_head(directory: Path, factor: float) -> None:
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_an_imported_checkpoint_verifies(imported: Path, dtype: str) -> None:
-    card = read_card(imported)
-    assert card is not None
-    assert (card.template, card.max_pair_tokens, len(card.golden)) == ("dear", 100, len(GOLDEN_TEXTS))
+    manifest = read_manifest(imported)
+    assert manifest is not None
+    assert (manifest.template, manifest.max_pair_tokens, len(manifest.golden)) == ("dear", 100, len(GOLDEN_TEXTS))
     assert fidelity(imported, dtype=dtype).startswith(f"verified: {len(GOLDEN_TEXTS)} golden scores")
 
 
@@ -77,9 +77,9 @@ def test_another_tokenizer_is_refused(imported: Path) -> None:
 
 def test_without_golden_scores_or_with_another_template_it_is_unverified(imported: Path, family: Path) -> None:
     assert fidelity(family) == "unverified: the checkpoint has no golden scores"
-    assert fidelity(imported, template="plain").startswith("unverified: the golden scores are for template dear")
+    assert fidelity(imported, template="bare").startswith("unverified: the golden scores are for template dear")
     assert fidelity(imported, max_pair_tokens=60).startswith("unverified")
-    write_card(imported, CheckpointCard(template="dear", max_pair_tokens=100))
+    write_manifest(imported, Manifest(template="dear", max_pair_tokens=100))
     assert fidelity(imported).startswith("unverified")
 
 

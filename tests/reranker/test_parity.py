@@ -108,9 +108,9 @@ def test_bfloat16_is_as_near_to_float32_as_hugging_faces_own_loop() -> None:
 
 
 def test_scores_are_the_same_bits_however_the_lanes_race(family: Path) -> None:
-    """Twenty queries, so that passes of both lanes want prefixes that nobody has computed yet."""
+    """Twenty queries, so that passes of both workers want prefixes that nobody has computed yet."""
     loaded = verified(family, max_batch_tokens=600, threads=2)
-    assert loaded.engine.lanes == 2
+    assert loaded.engine.workers == 2
     queries = {" ".join(WORDS[n : n + 1 + n % 7]): [Passage(text) for text in SAMPLE_TEXTS[:4]] for n in range(20)}
     runs = set()
     for _ in range(10):
@@ -121,6 +121,6 @@ def test_scores_are_the_same_bits_however_the_lanes_race(family: Path) -> None:
 
 def test_few_pairs_are_scored_by_all_threads_at_once(family: Path) -> None:
     loaded = verified(family, threads=4)
-    assert loaded.engine.lanes == 4
+    assert loaded.engine.workers == 4
     alone = {"when is high tide": QUERIES["when is high tide"][:2]}
     assert ours(loaded, alone) == pytest.approx(ours(verified(family, threads=1), alone), abs=2e-5)

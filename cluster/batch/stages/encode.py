@@ -10,7 +10,7 @@ import pyarrow as pa
 from cluster.batch.stages.columns import to_columns
 from cluster.batch.stages.load_errors import attempt
 from reranker.checkpoints.files import load_encoder
-from reranker.deduplicate import distinct
+from reranker.deduplicate import deduplicate
 from reranker.encoding import PairEncoder
 from reranker.pairs import EncodedPairs, IntArray
 from reranker.settings import CheckpointSettings
@@ -49,7 +49,7 @@ def encode_unit(
     for query, count in zip(queries, counts, strict=True):
         start, end = end, end + count
         both = zip(texts[start:end], titles[start:end], strict=True)
-        passages, place = distinct([Passage(text, title) for text, title in both])
+        passages, place = deduplicate([Passage(text, title) for text, title in both])
         encoded.append(encoder.encode(query, passages))
         places.append(place + pairs)
         pairs += len(passages)

@@ -89,7 +89,7 @@ class ScoreStage:
             about.dtype,
             about.device.partition(":")[0],
             loaded.engine.max_batch_tokens,
-            loaded.engine.lanes,
+            loaded.engine.workers,
         )
 
 

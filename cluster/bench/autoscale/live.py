@@ -65,7 +65,7 @@ def graph_config(trace: str, policy: str, settings: LiveSettings, port: int) -> 
     config: dict[str, Any] = yaml.safe_load(LAPTOP_CONFIG.read_text())
     config["http_options"]["port"] = port
     application = config["applications"][0]
-    # One batch is a second of the device: what is on it counts as little as on a card.
+    # One batch is a second of the device: what is on it counts as little as on a GPU.
     application["args"]["engine"] = {
         "simulated_tokens_per_s": settings.tokens_per_s,
         "max_batch_tokens": int(settings.tokens_per_s),

@@ -91,8 +91,8 @@ class Ours:
     report_every_s = 1.0
     look_back_s = 3.0
 
-    def __init__(self, settings: AutoscalingSettings, least: int, most: int) -> None:
-        self._rules = ServeRules(_config(least, most, upscale_delay_s=0, downscale_delay_s=0))
+    def __init__(self, settings: AutoscalingSettings, min_replicas: int, max_replicas: int) -> None:
+        self._rules = ServeRules(_config(min_replicas, max_replicas, upscale_delay_s=0, downscale_delay_s=0))
         self._autoscaler = Autoscaler(settings)
 
     def decide(self, seen: Seen) -> int:
@@ -110,8 +110,8 @@ class Ours:
             tokens_per_s=seen.tokens_per_s,
             running_calls=seen.ongoing_calls,
             waiting_calls=0.0,
-            least=config.min_replicas,
-            most=config.max_replicas,
+            min_replicas=config.min_replicas,
+            max_replicas=config.max_replicas,
         )
         return self._rules.target(self._autoscaler.decide(observation), context)
 
@@ -123,9 +123,11 @@ class ServeDefault:
     30 s and down after 600 s.
     """
 
-    def __init__(self, name: str, least: int, most: int, report_every_s: float = 10.0, **config: float) -> None:
+    def __init__(
+        self, name: str, min_replicas: int, max_replicas: int, report_every_s: float = 10.0, **config: float
+    ) -> None:
         self.name, self.report_every_s = name, report_every_s
-        self._rules = ServeRules(_config(least, most, **config))
+        self._rules = ServeRules(_config(min_replicas, max_replicas, **config))
         self.look_back_s = self._rules.config.look_back_period_s
 
     def decide(self, seen: Seen) -> int:
@@ -137,19 +139,19 @@ class ServeDefault:
         return self._rules.target(desired, context)
 
 
-def contenders(settings: AutoscalingSettings, least: int, most: int) -> list[Policy]:
+def contenders(settings: AutoscalingSettings, min_replicas: int, max_replicas: int) -> list[Policy]:
     """The last is the default policy with all that ours has: fresh reports, no delay upwards, as slow downwards.
 
     Its target, below one ongoing call a replica, is the best of many that were tried: from 2 on it sees no need while
     every replica is busy, so that a queue has to build up first, and then it orders far too many.
     """
     return [
-        Ours(settings, least, most),
-        ServeDefault("default", least, most),
+        Ours(settings, min_replicas, max_replicas),
+        ServeDefault("default", min_replicas, max_replicas),
         ServeDefault(
             "tuned default",
-            least,
-            most,
+            min_replicas,
+            max_replicas,
             report_every_s=1.0,
             look_back_period_s=11.0,  # up to metrics_interval_s the config warns
             upscale_delay_s=0.0,
@@ -159,5 +161,5 @@ def contenders(settings: AutoscalingSettings, least: int, most: int) -> list[Pol
     ]
 
 
-def _config(least: int, most: int, **config: float) -> AutoscalingConfig:
-    return AutoscalingConfig(min_replicas=least, max_replicas=most, **config)
+def _config(min_replicas: int, max_replicas: int, **config: float) -> AutoscalingConfig:
+    return AutoscalingConfig(min_replicas=min_replicas, max_replicas=max_replicas, **config)

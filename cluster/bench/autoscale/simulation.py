@@ -46,7 +46,7 @@ class World:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """Each (seconds,). paid: replicas that run or start, which hold a card already. wait_s: of what arrives."""
+    """Each (seconds,). paid: replicas that run or start, which hold a GPU already. wait_s: of what arrives."""
 
     arrived_tokens: Series
     running: Series

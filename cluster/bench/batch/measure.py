@@ -28,7 +28,7 @@ from reranker.errors import Unavailable
 from reranker.fidelity import load_verified
 from reranker.settings import CheckpointSettings, EngineSettings
 
-# A card that reads this many tokens a second does 400 pairs of MS MARCO's length: what an 8B does on a large one.
+# A GPU that reads this many tokens a second does 400 pairs of MS MARCO's length: what an 8B does on a large one.
 SIMULATED_TOKENS_PER_S = 40_000.0
 _UNIT_OF_A_SECOND = 400
 _UNITS_A_SCORER = 10

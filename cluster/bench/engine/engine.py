@@ -26,7 +26,7 @@ from cluster.bench.synthetic import kept_synthetic
 from cluster.bench.workload import Request, collection_requests, sample_requests
 from reranker.checkpoints.files import load_config, load_encoder, locate
 from reranker.encoding import PairEncoder
-from reranker.engine.engine import choose_batch_tokens, choose_device, choose_dtype, choose_lanes
+from reranker.engine.engine import choose_batch_tokens, choose_device, choose_dtype, choose_workers
 from reranker.engine.shape import ModelShape
 from reranker.errors import CheckpointError
 from reranker.settings import CheckpointSettings, EngineSettings, Settings
@@ -80,12 +80,13 @@ def measure_engine(settings: EngineBenchSettings, peers: list[Contender], consol
     if shape is not None:
         engine = EngineSettings(threads=told["threads"])
         pair_tokens = encoder.max_pair_tokens
-        lanes = choose_lanes(engine, config, pair_tokens, device)
+        workers = choose_workers(engine, config, pair_tokens, device)
         told |= {
             "linears": [(linear.inputs, linear.outputs) for linear in shape.linears],
             "layers": shape.layers,
-            "lanes": lanes,
-            "rows": choose_batch_tokens(engine, config, pair_tokens, getattr(torch, dtype), device, lanes) // lanes,
+            "workers": workers,
+            "rows": choose_batch_tokens(engine, config, pair_tokens, getattr(torch, dtype), device, workers)
+            // workers,
         }
     count = WARM_UP_ROUNDS + settings.rounds
     requests = (

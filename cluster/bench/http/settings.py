@@ -6,7 +6,7 @@ from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
 
 from reranker.settings import Settings
 
-# A card that reads this many tokens a second does 400 pairs of MS MARCO's length: what an 8B does on a large one.
+# A GPU that reads this many tokens a second does 400 pairs of MS MARCO's length: what an 8B does on a large one.
 SIMULATED_TOKENS_PER_S = 40_000.0
 # Where `seconds` is None.
 SECONDS = {"throughput": 20.0, "mixed": 20.0, "overload": 30.0, "soak": 300.0}

@@ -18,8 +18,8 @@ from reranker.engine.models.heads import Attention, Heads, KeysValues
 from reranker.engine.models.packed import Block, Sequences, blocks
 from reranker.engine.models.transfer import on_device
 
-# Attention scores of a block, all heads: 2 MB of float32, which a core's cache holds; a card wants large blocks.
-_CPU_BLOCK_SCORES, _CARD_BLOCK_SCORES = 2**19, 2**26
+# Attention scores of a block, all heads: 2 MB of float32, which a core's cache holds; a GPU wants large blocks.
+_CPU_BLOCK_SCORES, _GPU_BLOCK_SCORES = 2**19, 2**26
 # oneDNN makes a kernel for each shape it has not seen: lengths in steps are few, and soon all are known.
 _CPU_LENGTH_STEP = 8
 
@@ -34,7 +34,7 @@ def attention_over(sequences: Sequences, heads: Heads, *, causal: bool, like: Te
 
 
 def _has_varlen(like: Tensor, heads: Heads) -> bool:
-    """The kernel wants a card from Ampere on, half precision, and heads of a size it was built for."""
+    """The kernel wants a GPU from Ampere on, half precision, and heads of a size it was built for."""
     return (
         like.is_cuda
         and like.dtype in (torch.bfloat16, torch.float16)
@@ -51,7 +51,7 @@ class BlockAttention:
         self._heads = heads
         self._scale = 1 / math.sqrt(heads.size)
         on_cpu = device.type == "cpu"
-        scores, step = (_CPU_BLOCK_SCORES, _CPU_LENGTH_STEP) if on_cpu else (_CARD_BLOCK_SCORES, 1)
+        scores, step = (_CPU_BLOCK_SCORES, _CPU_LENGTH_STEP) if on_cpu else (_GPU_BLOCK_SCORES, 1)
         self._blocks = [
             _DeviceBlock(block, sequences.lengths[block.first : block.last], device)
             for block in blocks(sequences, scores // heads.query, step)

@@ -24,7 +24,7 @@ _MASKED_ENCODERS = frozenset(
 )
 
 
-class GenericModel:
+class HuggingFaceModel:
     """See ScoringModel."""
 
     pads = True

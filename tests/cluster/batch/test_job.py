@@ -250,9 +250,9 @@ def test_a_wrong_checkpoint_is_refused_before_anything_is_written(tmp_path: Path
 def test_a_scorer_that_fails_ends_the_command_in_one_line(tmp_path: Path) -> None:
     """On a Ray that the command starts itself. The failure is found by an actor, deep inside a Ray Data job."""
     damaged = Path(shutil.copytree(Path(reranker.__file__).parent / "embedded", tmp_path / "damaged"))
-    card = json.loads((damaged / "reranker.json").read_text())
-    card["golden"][0] |= {"logit": 9.0, "logit_bfloat16": 9.0}
-    rewrite_json(damaged / "reranker.json", golden=card["golden"])
+    manifest = json.loads((damaged / "reranker.json").read_text())
+    manifest["golden"][0] |= {"logit": 9.0, "logit_bfloat16": 9.0}
+    rewrite_json(damaged / "reranker.json", golden=manifest["golden"])
     scratch = tempfile.mkdtemp(prefix="rr-")
     files = [f"--{name}={SAMPLE / name}.jsonl" for name in ("queries", "corpus")]
     ended = subprocess.run(

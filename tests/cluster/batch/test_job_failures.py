@@ -49,8 +49,8 @@ def encoded_sample() -> dict[Pair, np.ndarray]:
 def broken(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, set[Pair]]:
     """The embedded checkpoint without one token's embedding, and the pairs with that token; golden ones have none."""
     encoded = encoded_sample()
-    card = locate(CheckpointSettings(), weights=False).card
-    golden = {token for pair in card.golden for token in pair.input_ids} if card else set()
+    manifest = locate(CheckpointSettings(), weights=False).manifest
+    golden = {token for pair in manifest.golden for token in pair.input_ids} if manifest else set()
     counted = Counter(token for ids in encoded.values() for token in set(ids.tolist()) - golden)
     lost = min(token for token, pairs in counted.items() if pairs == 3)
 

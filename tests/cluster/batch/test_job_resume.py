@@ -108,7 +108,7 @@ def _one_byte_of_the_corpus(job: Job, elsewhere: Path) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("change", "named"),
     [
-        (lambda job, elsewhere: {"checkpoint": CHECKPOINT | {"template": "plain"}}, r"template auto \(now plain\)"),
+        (lambda job, elsewhere: {"checkpoint": CHECKPOINT | {"template": "bare"}}, r"template auto \(now bare\)"),
         (lambda job, elsewhere: {"checkpoint": {"device": "cpu"}}, r"dtype float32 \(now auto\)"),
         (lambda job, elsewhere: {"top_k": 5}, r"top_k None \(now 5\)"),
         (_one_byte_of_the_corpus, "another corpus file"),

@@ -39,7 +39,7 @@ OTHERWISE = {
     "dtype": "bfloat16",
     "device": "cuda",
     "max_batch_tokens": 8_192,
-    "lanes": 4,
+    "workers": 4,
 }
 
 

@@ -11,7 +11,7 @@ from cluster.batch.inputs.bad_rows import BadRow
 from cluster.batch.output import BatchOutput
 from cluster.batch.scored import RANKED_ROWS, Counts, Scale, ScoredUnit, Seconds
 
-SCALE = Scale("embedded", "0af3", "plain", 1, 512, "float32", "cpu", 16_384, 1)
+SCALE = Scale("embedded", "0af3", "bare", 1, 512, "float32", "cpu", 16_384, 1)
 JOB: dict[str, Any] = {"version": "1", "inputs": {"run": "sha"}}
 
 

@@ -43,7 +43,7 @@ INTERRUPTIBLE = "import signal; signal.signal(signal.SIGINT, signal.default_int_
         ("bench", ["roads", "latency", "engine", "batch", "http", "autoscale"]),
         ("bench http", ["--scenario", "--url", "--peer", "--throughput-mode", "--picture"]),
         ("cluster", ["up", "status", "down"]),
-        ("cluster up", ["--cards", "--port"]),
+        ("cluster up", ["--gpus", "--port"]),
     ],
 )
 @pytest.mark.parametrize("flag", ["--help", "-h"])
@@ -133,7 +133,7 @@ WRONG = [
     ("rerank -q x -m '' passages.txt", "--model: String should have at least 1 character, got ''"),
     (
         "rerank -q x --template other passages.txt",
-        "--template: Input should be 'auto', 'dear' or 'plain', got 'other'",
+        "--template: Input should be 'auto', 'dear' or 'bare', got 'other'",
     ),
     ("rerank -q x --dtype int8 passages.txt", "--dtype: Input should be 'auto', 'float32'"),
     ("rerank -q x --device tpu passages.txt", "--device: String should match pattern"),

@@ -29,8 +29,8 @@ from tests.cluster.conftest import Shell
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="a cluster on one machine needs Linux")
 
 NODES = tuple(
-    Node(name=name, address=address, card=name != "head", session=Session(pid=2**22 + 1, started=1))
-    for name, address in [("head", "127.0.0.10"), ("card-1", "127.0.0.101"), ("card-2", "127.0.0.102")]
+    Node(name=name, address=address, gpu=name != "head", session=Session(pid=2**22 + 1, started=1))
+    for name, address in [("head", "127.0.0.10"), ("gpu-1", "127.0.0.101"), ("gpu-2", "127.0.0.102")]
 )
 
 
@@ -117,7 +117,7 @@ def test_a_second_cluster_is_refused(directory: StateDirectory, sleeper: subproc
     state = Machines(ray_directory=directory.path, gcs="127.0.0.10:1", url="http://127.0.0.1:8000", nodes=(node,))
     directory.write(state)
     with pytest.raises(Unavailable, match=r"runs already at http://127\.0\.0\.1:8000"):
-        lifetime.up(directory, Console(quiet=True), cards=1, port=8000)
+        lifetime.up(directory, Console(quiet=True), gpus=1, port=8000)
     assert lifetime.running(directory) == state
 
 
@@ -127,7 +127,7 @@ def test_a_taken_port_is_said_before_anything_starts(directory: StateDirectory) 
         taken.listen()
         port = taken.getsockname()[1]
         with pytest.raises(Unavailable, match=f"port {port} cannot be had"):
-            lifetime.up(directory, Console(quiet=True), cards=1, port=port)
+            lifetime.up(directory, Console(quiet=True), gpus=1, port=port)
     assert not directory.path.exists()
 
 
@@ -159,8 +159,8 @@ def test_each_node_has_a_row_and_so_has_a_replica_without_one() -> None:
     machines = Machines(ray_directory=Path("x"), gcs="", url="", nodes=NODES)
     text = _text(nodes_table(machines, now, "now"))
     assert re.search(r"head +│ 127\.0\.0\.10 +│ none +│ Gateway gateway-a +│ 7 +│ RUNNING", text)
-    assert re.search(r"card-1 +│ 127\.0\.0\.101 +│ gpu_24gb │ Scorer scorer-b +│ 7 +│ RUNNING", text)
-    assert re.search(r"card-2 +│ 127\.0\.0\.102 +│ gpu_24gb │ nothing +│ +│ lost", text)
+    assert re.search(r"gpu-1 +│ 127\.0\.0\.101 +│ gpu_24gb │ Scorer scorer-b +│ 7 +│ RUNNING", text)
+    assert re.search(r"gpu-2 +│ 127\.0\.0\.102 +│ gpu_24gb │ nothing +│ +│ lost", text)
     assert len(re.findall(r"none +│ +│ +│ Scorer scorer-[cd]", text)) == 2
 
 
@@ -181,20 +181,20 @@ def test_a_cluster_comes_up_loses_a_node_and_leaves_nothing(tmp_path: Path) -> N
             whole = [sys.executable, "-m", "cluster", "cluster", *args]
             return subprocess.run(whole, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
 
-        came_up = command("up", "--cards", "2", "--port", str(port))
+        came_up = command("up", "--gpus", "2", "--port", str(port))
         try:
             assert came_up.returncode == 0, came_up.stdout + came_up.stderr
             assert re.search(r"none +│ +│ +│ Scorer \S+ +│ +│ STARTING", came_up.stdout)
             assert re.search(r'Why it waits.*"gpu_24gb": 1.*total resources available', _joined(came_up.stdout))
-            assert re.search(r"card-1 .*│ lost", came_up.stdout)
-            assert re.search(r"card-3 .*│ RUNNING", came_up.stdout)
+            assert re.search(r"gpu-1 .*│ lost", came_up.stdout)
+            assert re.search(r"gpu-3 .*│ RUNNING", came_up.stdout)
             assert re.search(r"Meanwhile \d+ requests, 0 failed", _joined(came_up.stdout))
 
-            again = command("up", "--cards", "2", "--port", str(port))
+            again = command("up", "--gpus", "2", "--port", str(port))
             assert (again.returncode, again.stderr.count("\n")) == (1, 1)
             assert "a cluster runs already" in again.stderr
             shown = command("status")
-            assert re.search(r"card-2 .*│ RUNNING", shown.stdout), shown.stdout + shown.stderr
+            assert re.search(r"gpu-2 .*│ RUNNING", shown.stdout), shown.stdout + shown.stderr
             assert httpx.get(f"http://127.0.0.1:{port}/health").json()["model"] == "small-llama"
             assert processes_of(scratch)
         finally:

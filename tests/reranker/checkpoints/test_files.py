@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from reranker.checkpoints.files import load_encoder, load_module, load_tokenizer, locate
-from reranker.checkpoints.manifest import CheckpointCard, write_card
+from reranker.checkpoints.manifest import Manifest, write_manifest
 from reranker.engine.engine import choose_device, choose_dtype
 from reranker.errors import CheckpointError
 from reranker.fidelity import load_verified
@@ -74,22 +74,22 @@ def test_more_tokens_than_the_model_has_positions_are_refused(family: Path) -> N
 @pytest.mark.parametrize(
     "content", ["{", '{"template": "dear"}', '{"template": "other", "max_pair_tokens": 9}', '{"golden_scores": []}']
 )
-def test_a_broken_card_is_refused(copy: Path, content: str) -> None:
+def test_a_broken_manifest_is_refused(copy: Path, content: str) -> None:
     (copy / "reranker.json").write_text(content)
     with pytest.raises(CheckpointError, match=r"reranker\.json"):
         load(copy)
 
 
-def test_the_card_decides_over_the_rule_and_a_setting_over_the_card(family: Path, tmp_path: Path) -> None:
+def test_manifest_overrides_the_rule_and_a_setting_overrides_the_manifest(family: Path, tmp_path: Path) -> None:
     def encoder_of(directory: Path, **settings: object) -> tuple[str, int]:
         encoder = load_encoder(CheckpointSettings.model_validate({"model": str(directory), **settings}))
         return encoder.template.name, encoder.max_pair_tokens
 
-    assert encoder_of(family) == ("plain", 512)
+    assert encoder_of(family) == ("bare", 512)
     dear = Path(shutil.copytree(family, tmp_path / "dear-something"))
     assert encoder_of(dear) == ("dear", 228)
-    write_card(dear, CheckpointCard(template="plain", max_pair_tokens=100))
-    assert encoder_of(dear) == ("plain", 100)
+    write_manifest(dear, Manifest(template="bare", max_pair_tokens=100))
+    assert encoder_of(dear) == ("bare", 100)
     assert encoder_of(dear, template="dear", max_pair_tokens=50) == ("dear", 50)
 
 

@@ -102,8 +102,8 @@ def write_vocabulary(directory: Path) -> None:
     (directory / "vocab.txt").write_text("[UNK]\n")
 
 
-def write_card(directory: Path) -> None:
-    (directory / "reranker.json").write_text('{"template": "plain", "max_pair_tokens": 99}')
+def write_manifest(directory: Path) -> None:
+    (directory / "reranker.json").write_text('{"template": "bare", "max_pair_tokens": 99}')
 
 
 @pytest.mark.parametrize(
@@ -115,7 +115,7 @@ def write_card(directory: Path) -> None:
         change_tokenizer,
         change_tokenizer_settings,
         write_vocabulary,
-        write_card,
+        write_manifest,
     ],
 )
 def test_whatever_decides_a_score_changes_the_fingerprint(change: Callable[[Path], None], copy: Path) -> None:

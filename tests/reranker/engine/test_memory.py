@@ -1,4 +1,4 @@
-"""The memory plan: the 8B fits its card, budgets shrink with the device, and what cannot fit is refused."""
+"""The memory plan: the 8B fits its GPU, budgets shrink with the device, and what cannot fit is refused."""
 
 import pytest
 import torch
@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from transformers import BertConfig, LlamaConfig, PretrainedConfig
 
 from reranker.engine.engine import choose_batch_tokens
-from reranker.engine.memory import CARD_BATCH_TOKENS, CPU_BATCH_TOKENS, CPU_LANE_TOKENS, MemoryPlan
+from reranker.engine.memory import CPU_BATCH_TOKENS, CPU_WORKER_TOKENS, GPU_BATCH_TOKENS, MemoryPlan
 from reranker.engine.shape import ModelShape
 from reranker.errors import CheckpointError
 from reranker.settings import EngineSettings
@@ -22,20 +22,20 @@ LLAMA_8B = ModelShape(
     intermediate=14_336,
     embeddings=128_256,
 )
-ON_CARD = MemoryPlan.of(LLAMA_8B, 2, card=True)
+ON_CARD = MemoryPlan.of(LLAMA_8B, 2, gpu=True)
 
 
 def test_the_8b_at_its_default_budget_fits_18_gb() -> None:
     assert ON_CARD.weights_bytes == pytest.approx(15.0e9, rel=0.01)
-    assert ON_CARD.bytes_for(CARD_BATCH_TOKENS) <= 18e9
-    assert ON_CARD.batch_tokens(CARD_BATCH_TOKENS, 24 * 10**9, 228) == CARD_BATCH_TOKENS
+    assert ON_CARD.bytes_for(GPU_BATCH_TOKENS) <= 18e9
+    assert ON_CARD.batch_tokens(GPU_BATCH_TOKENS, 24 * 10**9, 228) == GPU_BATCH_TOKENS
 
 
-def test_the_8b_does_not_fit_a_16_gb_card_and_the_error_says_what_would() -> None:
+def test_the_8b_does_not_fit_a_16_gb_gpu_and_the_error_says_what_would() -> None:
     with pytest.raises(
         CheckpointError, match=r"needs 16\.\d GB for one pair, and the device has 16\.0 GB: use a larger"
     ):
-        ON_CARD.batch_tokens(CARD_BATCH_TOKENS, 16 * 10**9, 228)
+        ON_CARD.batch_tokens(GPU_BATCH_TOKENS, 16 * 10**9, 228)
 
 
 @given(device_bytes=st.integers(10**9, 40 * 10**9), wanted=st.integers(228, 50_000))
@@ -51,18 +51,18 @@ def test_a_budget_fits_the_device_and_is_no_more_than_wanted(device_bytes: int, 
 
 
 def test_an_encoder_keeps_no_prefixes_and_a_cpu_no_reserve() -> None:
-    plan = MemoryPlan.of(ModelShape.of(BertConfig()), 4, card=False)
+    plan = MemoryPlan.of(ModelShape.of(BertConfig()), 4, gpu=False)
     assert (plan.prefix_bytes, plan.reserve_bytes) == (0, 0)
 
 
 @pytest.mark.parametrize("config", [LlamaConfig(num_hidden_layers=1, hidden_size=64), PretrainedConfig()])
 def test_settings_decide_and_a_budget_below_one_pair_is_refused(config: PretrainedConfig) -> None:
-    def chosen(max_batch_tokens: int | None, lanes: int = 1) -> int:
+    def chosen(max_batch_tokens: int | None, workers: int = 1) -> int:
         settings = EngineSettings(max_batch_tokens=max_batch_tokens)
-        return choose_batch_tokens(settings, config, 228, torch.float32, "cpu", lanes)
+        return choose_batch_tokens(settings, config, 228, torch.float32, "cpu", workers)
 
     assert chosen(None) == CPU_BATCH_TOKENS
-    assert chosen(None, lanes=8) == 8 * CPU_LANE_TOKENS
+    assert chosen(None, workers=8) == 8 * CPU_WORKER_TOKENS
     assert chosen(5000) == 5000
     with pytest.raises(CheckpointError, match="max_batch_tokens 100 does not hold one pair of 228 tokens"):
         chosen(100)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from reranker.engine.workers import Lanes
+from reranker.engine.workers import Workers
 
 
 def test_passes_run_at_the_same_time_and_results_keep_the_order() -> None:
@@ -19,7 +19,7 @@ def test_passes_run_at_the_same_time_and_results_keep_the_order() -> None:
 
         return run
 
-    assert Lanes(3, 1).map(prepare, range(9)) == [item * item for item in range(9)]
+    assert Workers(3, 1).map(prepare, range(9)) == [item * item for item in range(9)]
 
 
 def test_preparing_goes_in_order_and_never_twice_at_a_time() -> None:
@@ -32,7 +32,7 @@ def test_preparing_goes_in_order_and_never_twice_at_a_time() -> None:
         at_work.release()
         return lambda: item
 
-    Lanes(4, 1).map(prepare, range(200))
+    Workers(4, 1).map(prepare, range(200))
     assert prepared == list(range(200))
 
 
@@ -46,20 +46,20 @@ def test_an_error_comes_out_ends_the_rest_and_leaves_the_lanes_usable(where: str
             raise ZeroDivisionError
         return lambda: 1 // (item - 5) if where == "run" else item
 
-    lanes = Lanes(2, 1)
+    workers = Workers(2, 1)
     with pytest.raises(ZeroDivisionError):
-        lanes.map(prepare, range(1_000))
+        workers.map(prepare, range(1_000))
     assert len(started) < 1_000
-    assert lanes.map(lambda item: lambda: item, [1, 2, 3]) == [1, 2, 3]
-    assert lanes.map(prepare, []) == []
+    assert workers.map(lambda item: lambda: item, [1, 2, 3]) == [1, 2, 3]
+    assert workers.map(prepare, []) == []
 
 
 def test_every_lane_has_its_own_number_of_threads_and_the_caller_keeps_its_own() -> None:
     before = torch.get_num_threads()
-    lanes = Lanes(2, 1)
+    workers = Workers(2, 1)
     torch.set_num_threads(3)
     try:
-        assert lanes.map(lambda _: torch.get_num_threads, range(2)) == [1, 1]
+        assert workers.map(lambda _: torch.get_num_threads, range(2)) == [1, 1]
         assert torch.get_num_threads() == 3
     finally:
         torch.set_num_threads(before)

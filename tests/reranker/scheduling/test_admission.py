@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from reranker.errors import Overloaded
-from reranker.scheduling.admission import Admission, Held
+from reranker.scheduling.admission import Admission, Reservation
 from reranker.settings import AdmissionSettings
 
 RATE = 100.0
@@ -38,12 +38,12 @@ class AdmissionMachine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.account = admission()
-        self.open: list[tuple[str, Held, ExitStack]] = []
+        self.open: list[tuple[str, Reservation, ExitStack]] = []
 
     @rule(client=st.sampled_from("abcd"), tokens=st.integers(1, LARGEST), priority=st.integers(0, 3))
     def ask(self, client: str, tokens: int, priority: int) -> None:
         before, stack = self.account.queued_tokens, ExitStack()
-        holds = any(held.tokens for owner, held, _ in self.open if owner == client)
+        holds = any(reservation.tokens for owner, reservation, _ in self.open if owner == client)
         refusal = None
         try:
             self.open.append((client, stack.enter_context(self.account.admit(client, tokens, priority)), stack))
@@ -57,8 +57,8 @@ class AdmissionMachine(RuleBasedStateMachine):
     @rule(data=st.data(), tokens=st.integers(0, LARGEST))
     def part_done(self, data: st.DataObject, tokens: int) -> None:
         if self.open:
-            client, held, _ = data.draw(st.sampled_from(self.open))
-            self.account.done(client, held, tokens)
+            client, reservation, _ = data.draw(st.sampled_from(self.open))
+            self.account.done(client, reservation, tokens)
 
     @rule(data=st.data())
     def over(self, data: st.DataObject) -> None:
@@ -69,7 +69,7 @@ class AdmissionMachine(RuleBasedStateMachine):
 
     @invariant()
     def the_account_is_exact_and_bounded(self) -> None:
-        assert self.account.queued_tokens == sum(held.tokens for _, held, _ in self.open)
+        assert self.account.queued_tokens == sum(reservation.tokens for _, reservation, _ in self.open)
         assert self.account.queued_tokens < LIMIT + LARGEST
 
 

@@ -28,8 +28,8 @@ QUIET = Observation(
     tokens_per_s=0,
     running_calls=0,
     waiting_calls=0,
-    least=1,
-    most=10_000,
+    min_replicas=1,
+    max_replicas=10_000,
 )
 
 tokens = st.floats(0, 1e9)
@@ -49,8 +49,8 @@ some_settings = st.builds(
 def lives(draw: st.DrawFn) -> list[Observation]:
     """Observations of one deployment in order of time, each with whatever counts and reports."""
     moments = draw(st.lists(st.tuples(st.floats(0.1, 400), st.floats(0, 1e6)), min_size=1, max_size=25))
-    least = draw(st.integers(0, 3))
-    most = draw(st.integers(max(1, least), 50))
+    min_replicas = draw(st.integers(0, 3))
+    max_replicas = draw(st.integers(max(1, min_replicas), 50))
     now_s = arrived = 0.0
     life = []
     for passed_s, came in moments:
@@ -65,8 +65,8 @@ def lives(draw: st.DrawFn) -> list[Observation]:
                 tokens_per_s=draw(st.sampled_from([0.0, 1e-9, 900.0, 20_000.0])),
                 running_calls=draw(st.floats(0, 100)),
                 waiting_calls=draw(st.floats(0, 100)),
-                least=least,
-                most=most,
+                min_replicas=min_replicas,
+                max_replicas=max_replicas,
             )
         )
     return life
@@ -105,7 +105,7 @@ def test_replicas_that_start_at_once_read_a_backlog_within_the_target(
 def test_the_bounds_are_kept(life: list[Observation]) -> None:
     autoscaler = Autoscaler(SETTINGS)
     for seen in life:
-        assert seen.least <= autoscaler.decide(seen) <= seen.most
+        assert seen.min_replicas <= autoscaler.decide(seen) <= seen.max_replicas
 
 
 @given(life=lives())
@@ -116,7 +116,7 @@ def test_never_below_what_the_last_minutes_needed(life: list[Observation]) -> No
         answer = autoscaler.decide(seen)
         wanted.append((seen.now_s, replicas_wanted(autoscaler.demand, SETTINGS)))
         recent = max(count for at, count in wanted if at >= seen.now_s - SETTINGS.remember_s)
-        assert answer >= min(recent, seen.most)
+        assert answer >= min(recent, seen.max_replicas)
 
 
 @given(life=lives(), backlog=st.floats(1e5, 1e9))
@@ -176,7 +176,7 @@ def test_a_few_fewer_are_not_worth_it() -> None:
 
 def test_zero_after_idle_time_only_and_from_one() -> None:
     autoscaler = Autoscaler(SETTINGS)
-    seen = replace(QUIET, least=0, running=3, target=3, arrived_tokens=10)
+    seen = replace(QUIET, min_replicas=0, running=3, target=3, arrived_tokens=10)
     assert autoscaler.decide(seen) == 3
     assert autoscaler.decide(replace(seen, now_s=400)) == 1
     one = replace(seen, running=1, target=1)
@@ -187,13 +187,13 @@ def test_zero_after_idle_time_only_and_from_one() -> None:
 
 def test_idle_goes_to_the_minimum() -> None:
     autoscaler = Autoscaler(SETTINGS)
-    autoscaler.decide(replace(QUIET, running=9, target=9, least=2))
-    assert autoscaler.decide(replace(QUIET, now_s=1_000, running=9, target=9, least=2)) == 2
+    autoscaler.decide(replace(QUIET, running=9, target=9, min_replicas=2))
+    assert autoscaler.decide(replace(QUIET, now_s=1_000, running=9, target=9, min_replicas=2)) == 2
 
 
 def test_at_zero_it_stays_there_until_calls_wait() -> None:
     autoscaler = Autoscaler(SETTINGS)
-    none = replace(QUIET, running=0, target=0, least=0)
+    none = replace(QUIET, running=0, target=0, min_replicas=0)
     assert autoscaler.decide(none) == 0
     assert autoscaler.decide(replace(none, now_s=1)) == 0
     assert autoscaler.decide(replace(none, now_s=2, waiting_calls=1)) >= 1
@@ -202,9 +202,9 @@ def test_at_zero_it_stays_there_until_calls_wait() -> None:
 def test_a_start_that_others_have_ordered_is_not_called_off() -> None:
     """Serve starts one from zero by itself; when we are asked again, nothing has been reported yet."""
     autoscaler = Autoscaler(SETTINGS)
-    autoscaler.decide(replace(QUIET, running=0, target=0, least=0))
+    autoscaler.decide(replace(QUIET, running=0, target=0, min_replicas=0))
     for second in range(5_000, 5_500):
-        assert autoscaler.decide(replace(QUIET, now_s=second, least=0)) == 1
+        assert autoscaler.decide(replace(QUIET, now_s=second, min_replicas=0)) == 1
 
 
 def test_an_answer_that_is_carried_out_late_is_not_taken_for_an_order_of_others() -> None:

@@ -7,7 +7,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from reranker.pairs import EncodedPairs, FloatArray, offsets
 from reranker.scheduling.queue import Job, TokenBudgetQueue
-from reranker.types import Ticket
+from reranker.types import RequestContext
 
 BUDGET = 100
 
@@ -32,8 +32,8 @@ def marks(pairs: EncodedPairs) -> FloatArray:
     return pairs.passage_ids[pairs.passage_offsets[:-1]].astype(np.float32)
 
 
-def of(request: str, client: str = "", priority: int = 0) -> Ticket:
-    return Ticket(request, client, priority)
+def of(request: str, client: str = "", priority: int = 0) -> RequestContext:
+    return RequestContext(request, client, priority)
 
 
 def drain(queue: TokenBudgetQueue) -> list[list[Job]]:

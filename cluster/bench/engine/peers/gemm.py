@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch.nn.functional import linear
 
-from reranker.engine.workers import Lanes
+from reranker.engine.workers import Workers
 
 PACKAGES = ("torch",)
 COPIES_BYTES = 256 * 2**20  # of different weights, so that they come from memory as a model's layers do
@@ -21,11 +21,11 @@ MIN_SECONDS = 0.8
 
 
 def load(settings: dict[str, Any]) -> tuple[Callable[[dict[str, Any]], dict[str, Any]], list[str]]:
-    """settings: `linears` [inputs, outputs] of a layer, `layers`, `rows`, the tokens of a pass, and `lanes`.
+    """settings: `linears` [inputs, outputs] of a layer, `layers`, `rows`, the tokens of a pass, and `workers`.
 
-    On CPUs the faster of two ways counts: all threads on one product, or `lanes` products side by side.
+    On CPUs the faster of two ways counts: all threads on one product, or `workers` products side by side.
     """
-    threads, lanes = settings["threads"], settings["lanes"]
+    threads, workers = settings["threads"], settings["workers"]
     torch.set_num_threads(threads)
     device, dtype = settings["device"], getattr(torch, settings["dtype"])
     sizes = settings["linears"]
@@ -48,12 +48,12 @@ def load(settings: dict[str, Any]) -> tuple[Callable[[dict[str, Any]], dict[str,
             done += len(layers)
         return float(2 * rows * weights * done) / (time.perf_counter() - started)
 
-    side_by_side = Lanes(lanes, threads // lanes) if lanes > 1 else None
+    side_by_side = Workers(workers, threads // workers) if workers > 1 else None
 
     def answer(request: dict[str, Any]) -> dict[str, Any]:
-        speed = flops_per_s(settings["rows"] * lanes)
+        speed = flops_per_s(settings["rows"] * workers)
         if side_by_side is not None:
-            each = side_by_side.map(lambda rows: partial(flops_per_s, rows), [settings["rows"]] * lanes)
+            each = side_by_side.map(lambda rows: partial(flops_per_s, rows), [settings["rows"]] * workers)
             speed = max(speed, sum(each))
         return {"flops_per_s": speed}
 

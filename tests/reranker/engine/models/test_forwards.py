@@ -25,9 +25,9 @@ from transformers import (
 from reranker.checkpoints.weights import ModuleWeights
 from reranker.encoding import PairLayout
 from reranker.engine.models.bert import BertModel
-from reranker.engine.models.huggingface import GenericModel
+from reranker.engine.models.huggingface import HuggingFaceModel
 from reranker.engine.models.llama import LlamaModel
-from reranker.engine.models.loading import why_plain
+from reranker.engine.models.loading import why_no_fast_forward
 from reranker.pairs import EncodedPairs, offsets
 
 SIZES = {"vocab_size": 60, "hidden_size": 48, "intermediate_size": 96, "num_hidden_layers": 3, "num_labels": 1}
@@ -73,7 +73,7 @@ LAYOUT = PairLayout(head=(2,), middle=(3,), tail=(3,), prefix_type=0, passage_ty
 def both(name: str) -> tuple[Callable, Callable]:
     """(fast, plain) over the same random weights in float32."""
     config = CONFIGS[name]()
-    assert why_plain(config, 100) is None
+    assert why_no_fast_forward(config, 100) is None
     torch.manual_seed(3)
     module = AutoModelForSequenceClassification.from_config(config, attn_implementation="eager").eval()
     for parameter in module.parameters():  # biases and norms matter too
@@ -82,8 +82,8 @@ def both(name: str) -> tuple[Callable, Callable]:
     weights = ModuleWeights(name, module.state_dict())
     options = {"dtype": torch.float32, "device": "cpu"}
     if isinstance(config, BertConfig | RobertaConfig | XLMRobertaConfig):
-        return BertModel(weights, config, LAYOUT, **options), GenericModel(module, LAYOUT)
-    return LlamaModel(weights, config, 100, **options), GenericModel(module, LAYOUT)
+        return BertModel(weights, config, LAYOUT, **options), HuggingFaceModel(module, LAYOUT)
+    return LlamaModel(weights, config, 100, **options), HuggingFaceModel(module, LAYOUT)
 
 
 @st.composite
@@ -175,7 +175,7 @@ def quantized() -> PretrainedConfig:
     ],
 )
 def test_what_the_fast_forwards_cannot_run_is_said(config: PretrainedConfig, reason: str) -> None:
-    assert reason in str(why_plain(config, 100))
+    assert reason in str(why_no_fast_forward(config, 100))
 
 
 def test_an_architecture_without_a_fast_forward_is_scored_by_the_plain_one_and_said_once(
@@ -192,5 +192,5 @@ def test_an_architecture_without_a_fast_forward_is_scored_by_the_plain_one_and_s
     pairs = loaded.encoder.encode("when", [])
     assert loaded.engine.score(pairs).tolist() == []
     assert [r.getMessage() for r in caplog.records if "no fast forward" in r.getMessage()] == [
-        "bert has no fast forward here, the plain one runs it: its activation is gelu_new"
+        "bert has no fast forward here, Hugging Face's own runs it: its activation is gelu_new"
     ]
