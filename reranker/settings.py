@@ -53,18 +53,24 @@ class CheckpointSettings(Settings):
     model: str = Field(
         "embedded",
         min_length=1,
-        description="'embedded', a local checkpoint or adapter directory, or a hub id.",
+        description="Model: 'embedded', a checkpoint or adapter directory, or a hub id.",
     )
     revision: str | None = Field(None, description="Branch, tag or commit of a hub id.")
     template: Literal["auto", "dear", "bare"] = Field(
-        "auto", description="How pairs are written; 'auto' takes the checkpoint's own."
+        "auto", description="Pair template: 'auto' (the checkpoint's own), 'dear' or 'bare'."
     )
     max_pair_tokens: PositiveInt | None = Field(
-        None, description="Tokens of query and passage together; None takes the checkpoint's own."
+        None, description="Max tokens of query and passage together; by default the checkpoint's own limit."
     )
-    dtype: Dtype = Field("auto", description="'auto' takes the checkpoint's own where the device is fast in it.")
+    dtype: Dtype = Field(
+        "auto",
+        description="Dtype of the weights: 'auto' (the checkpoint's own if the device is fast in it), 'float32', "
+        "'bfloat16' or 'float16'.",
+    )
     device: str = Field(
-        "auto", pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$", description="'auto' takes CUDA where there is one."
+        "auto",
+        pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$",
+        description="Device: 'auto' (CUDA if available), 'cpu', 'cuda', 'cuda:N' or 'mps'.",
     )
     trust_remote_code: bool = Field(False, description="Run Python that ships with a checkpoint. Leave it off.")
 
@@ -88,7 +94,7 @@ class EngineSettings(Settings):
         description="'auto': a fast forward of our own where the architecture has one; 'huggingface': its own.",
     )
     threads: PositiveInt | None = Field(
-        None, description="CPU threads that score; None takes every core this process may use."
+        None, description="CPU threads that score; by default every core this process may use."
     )
     deterministic: bool = Field(
         False, description="Score each pair alone, so that its score cannot depend on the batch. Slow."
