@@ -19,7 +19,7 @@ from typing import Any
 
 from ray.serve.config import AutoscalingContext
 
-from reranker.scheduling.autoscaling import Autoscaler, AutoscalingSettings, Growth, Observation
+from reranker.scheduling.autoscaling import Autoscaler, AutoscalingSettings, CounterIncrease, Observation
 
 log = logging.getLogger("ray.serve")
 
@@ -31,7 +31,7 @@ class WorkPolicy:
 
     def __init__(self, **kwargs: Any) -> None:
         self._autoscaler = Autoscaler(AutoscalingSettings(**kwargs))
-        self._arrived = Growth()
+        self._arrived = CounterIncrease()
         self._decided: tuple[float, int, int, int] | None = None  # when, for how many replicas, and how many to have
 
     def __call__(self, ctx: AutoscalingContext) -> tuple[int, dict[str, Any]]:

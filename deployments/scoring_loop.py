@@ -71,7 +71,7 @@ class ScoringLoop:
         if left_s <= 0 and not context.partial:
             raise DeadlineExceeded(0)
         job = self._queue.put(context, pairs)
-        if not job.waiting:
+        if not job.unscored:
             return job.logits
         self.arrived_tokens += sum(job.lengths) + context.refused_tokens
         self._waiting[job] = asyncio.get_running_loop().create_future()

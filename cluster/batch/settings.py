@@ -1,4 +1,4 @@
-"""Settings of one batch job."""
+"""Settings of one batch job. Field descriptions are also the help of `reranker batch`."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -6,43 +6,56 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, Field, NonNegativeInt, PositiveInt, model_validator
 
 from reranker.errors import InvalidField
-from reranker.ir.records import shown
 from reranker.settings import CheckpointSettings, EngineSettings, Settings
 
-Where = Annotated[str, BeforeValidator(lambda value: str(value) if isinstance(value, Path) else value)]
+Location = Annotated[str, BeforeValidator(lambda value: str(value) if isinstance(value, Path) else value)]
 _FORMS = "--queries with --corpus and --run, or --pairs, or --candidates"
-# How a job runs, not what comes out of it.
+# These say how a job runs and do not change its result.
 _NOT_IN_MANIFEST = {"output", "resume", "address", "scorers", "encoders", "max_bad_rows"}
 
 
 class BatchSettings(Settings):
-    """What to rerank, with which model, and where the result goes. One of three forms of input:
+    """Inputs, model and output of a job. The inputs take one of three forms:
 
-    queries, corpus and run; or pairs, a row a candidate; or candidates, a row a query with its candidates as lists.
+    queries, corpus and run; or pairs, one row per candidate; or candidates, one row per query with lists of candidates.
     """
 
-    queries: Where | None = Field(None, description="Queries: _id and text.")
-    corpus: Where | None = Field(None, description="Passages: _id, title and text.")
-    run: Where | None = Field(None, description="First stage: a TREC run.")
-    pairs: Where | None = Field(None, description="Rows of query_id, query, docid, title, text, first_stage_score.")
-    candidates: Where | None = Field(
-        None, description="Rows of query_id, query, and lists: docids, titles, texts, first_stage_scores."
+    queries: Location | None = Field(None, description="Queries file: jsonl or parquet with _id and text, or tsv.")
+    corpus: Location | None = Field(
+        None, description="Passages file of any size: jsonl or parquet with _id, title and text, or tsv."
     )
-    output: Path = Field(description="A directory that does not exist yet, or is empty; or an unfinished job's.")
-    resume: bool = Field(False, description="Go on with the unfinished job in `output`, where there is one.")
-    depth: PositiveInt | None = Field(None, description="Candidates read of each query, by the first stage's order.")
-    top_k: PositiveInt | None = Field(None, description="Candidates kept of each query; None keeps all.")
-    max_bad_rows: NonNegativeInt = Field(0, description="Rows that may be left out as unreadable or unscorable.")
+    run: Location | None = Field(None, description="First-stage run in TREC format.")
+    pairs: Location | None = Field(
+        None,
+        description="Table with one row per candidate: query_id, query, docid, text, and optionally title and "
+        "first_stage_score.",
+    )
+    candidates: Location | None = Field(
+        None,
+        description="Table with one row per query: query_id, query, and the lists docids and texts, and optionally "
+        "titles and first_stage_scores.",
+    )
+    output: Path = Field(description="Output directory; it must be empty or not exist yet, except with --resume.")
+    resume: bool = Field(False, description="Resume the unfinished job in --output, if there is one.")
+    depth: PositiveInt | None = Field(
+        None, description="Max candidates read per query, in the order of the first stage; all by default."
+    )
+    top_k: PositiveInt | None = Field(None, description="Max candidates kept per query; all by default.")
+    max_bad_rows: NonNegativeInt = Field(
+        0, description="Max rows that may be skipped as unreadable, missing or without a finite score."
+    )
     unit_pairs: PositiveInt = Field(
-        2_000, description="Pairs that are scored and written together, and the most a scorer's death costs."
+        2_000,
+        description="Max pairs per unit of work (or one whole query), scored and written together: what is lost when "
+        "a scorer dies.",
     )
-    address: str | None = Field(None, description="A running Ray cluster; None starts one on this machine.")
+    address: str | None = Field(
+        None, description="Running Ray cluster, 'auto' or host:port; by default Ray is started on this machine."
+    )
     scorers: PositiveInt | None = Field(
-        None, description="Scorer actors at most; None takes one for each GPU of the cluster, or one on CPUs."
+        None, description="Max scorer actors; by default one per GPU of the cluster, or one on CPUs."
     )
-    encoders: PositiveInt | None = Field(
-        None, description="Tokenizing actors at most; None takes one for every eight scorers."
-    )
+    encoders: PositiveInt | None = Field(None, description="Max tokenizer actors; by default one per 8 scorers.")
     checkpoint: CheckpointSettings = CheckpointSettings()
     engine: EngineSettings = EngineSettings()
 
@@ -57,17 +70,19 @@ class BatchSettings(Settings):
 
     @property
     def inputs(self) -> dict[str, str]:
-        """Where each file that is given lies, by its role."""
+        """Path or URL of each given input, by role."""
         roles = ("queries", "corpus", "run", "pairs", "candidates")
-        return {role: where for role in roles if (where := getattr(self, role)) is not None}
+        return {role: location for role in roles if (location := getattr(self, role)) is not None}
 
     def for_manifest(self) -> dict[str, Any]:
-        """How the result came about, as JSON: nothing of how the job ran, and no password that a URL carries."""
-        inputs = {role: shown(where) for role, where in self.inputs.items()}
+        """The settings that determine the result, as JSON, without passwords in URLs."""
+        from reranker.ir.records import redacted  # loads pyarrow, which `reranker --help` must not wait for
+
+        inputs = {role: redacted(location) for role, location in self.inputs.items()}
         return self.model_dump(mode="json", exclude=_NOT_IN_MANIFEST) | inputs
 
     def scores_depend_on(self) -> dict[str, Any]:
-        """What another job must share to go on with this one; the files and the model are compared apart."""
+        """Settings that must be equal for a job to be resumed; input files and weights are compared by checksum."""
         return {
             "depth": self.depth,
             "top_k": self.top_k,

@@ -63,9 +63,9 @@ class Engine:
         """Whether shorter pairs of a batch cost as much as its longest."""
         return self._model.pads
 
-    def forget(self) -> None:
+    def clear_cache(self) -> None:
         """Keep nothing of earlier calls: the next one's logits are a pure function of its pairs."""
-        self._model.forget()
+        self._model.clear_cache()
 
     def score(self, pairs: EncodedPairs) -> FloatArray:
         """Logits, float32 (pairs,), in input order. A logit may be NaN where the weights are at fault.

@@ -42,7 +42,7 @@ def refuse(error: InvalidFile, row: object) -> None:
     raise error
 
 
-def shown(location: Location) -> str:
+def redacted(location: Location) -> str:
     """The location without the user, password or signature that a URL may carry."""
     return _SIGNATURE.sub(r"\1…", _USER.sub("://", str(location)))
 
@@ -64,13 +64,13 @@ def iter_lines(location: Location, on_bad: OnBad = refuse) -> Iterator[tuple[int
                 text = raw.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
             except UnicodeDecodeError:
                 empty = False
-                on_bad(InvalidFile(shown(location), "is not UTF-8", number), raw.decode("utf-8", "replace"))
+                on_bad(InvalidFile(redacted(location), "is not UTF-8", number), raw.decode("utf-8", "replace"))
                 continue
             if text.strip():
                 empty = False
                 yield number, text
     if empty:
-        raise InvalidFile(shown(location), "is empty")
+        raise InvalidFile(redacted(location), "is empty")
 
 
 def iter_records(
@@ -98,12 +98,12 @@ def _json_records(location: Location, on_bad: OnBad) -> Iterator[tuple[int, Reco
         try:
             record = json.loads(text)
         except (ValueError, RecursionError) as error:
-            on_bad(InvalidFile(shown(location), f"is not JSON: {error}", line), text)
+            on_bad(InvalidFile(redacted(location), f"is not JSON: {error}", line), text)
             continue
         if isinstance(record, dict):
             yield line, record
         else:
-            on_bad(InvalidFile(shown(location), "must be one JSON object a line", line), text)
+            on_bad(InvalidFile(redacted(location), "must be one JSON object per line", line), text)
 
 
 def _tsv_records(
@@ -121,7 +121,7 @@ def _tsv_records(
                 forms = " or ".join("`" + " ".join(form) + "`" for form in by_count.values())
                 header = f"a header line with some of {', '.join(fields)}"
                 raise InvalidFile(
-                    shown(location),
+                    redacted(location),
                     f"has {len(columns)} columns, expected {f'{forms}, or ' if forms else ''}{header}",
                     line,
                 )
@@ -129,7 +129,7 @@ def _tsv_records(
             yield line, dict(zip(names, columns, strict=True))
         else:
             problem = f"has {len(columns)} columns where {len(names)} are expected: {' '.join(names)}"
-            on_bad(InvalidFile(shown(location), problem, line), text)
+            on_bad(InvalidFile(redacted(location), problem, line), text)
 
 
 def _parquet_records(location: Location, fields: Sequence[str]) -> Iterator[tuple[int, Record]]:
@@ -148,11 +148,11 @@ def _parquet_records(location: Location, fields: Sequence[str]) -> Iterator[tupl
                     row += 1
                     yield row, record
     except FileNotFoundError:
-        raise InvalidFile(shown(location), "no such file") from None
+        raise InvalidFile(redacted(location), "no such file") from None
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
-        raise InvalidFile(shown(location), f"cannot be read as parquet: {_one_line(error)}") from None
+        raise InvalidFile(redacted(location), f"cannot be read as parquet: {_one_line(error)}") from None
     if not row:
-        raise InvalidFile(shown(location), "is empty")
+        raise InvalidFile(redacted(location), "is empty")
 
 
 @contextlib.contextmanager
@@ -195,10 +195,10 @@ def _explained(location: Location) -> Iterator[None]:
     except InvalidFile:
         raise
     except FileNotFoundError:
-        raise InvalidFile(shown(location), "no such file") from None
+        raise InvalidFile(redacted(location), "no such file") from None
     except (OSError, EOFError, zlib.error, pa.ArrowException) as error:
         reason = (error.strerror if isinstance(error, OSError) else None) or _one_line(error)
-        raise InvalidFile(shown(location), f"cannot be read: {reason}") from None
+        raise InvalidFile(redacted(location), f"cannot be read: {reason}") from None
 
 
 def _is_url(location: Location) -> bool:
@@ -206,4 +206,4 @@ def _is_url(location: Location) -> bool:
 
 
 def _one_line(error: Exception) -> str:
-    return shown(" ".join(str(error).split()))[:200]
+    return redacted(" ".join(str(error).split()))[:200]

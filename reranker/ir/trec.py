@@ -15,7 +15,7 @@ import numpy as np
 
 from reranker.errors import InvalidFile
 from reranker.files import write_atomically
-from reranker.ir.records import Location, OnBad, Record, iter_lines, iter_records, refuse, shown
+from reranker.ir.records import Location, OnBad, Record, iter_lines, iter_records, redacted, refuse
 from reranker.pairs import FloatArray
 from reranker.text import well_formed
 from reranker.types import Candidate, Passage
@@ -69,7 +69,7 @@ def iter_run(location: Location, on_bad: OnBad = refuse) -> Iterator[RunLine]:
         columns = text.split()
         try:
             if len(columns) != 6:
-                raise InvalidFile(shown(location), f"has {len(columns)} columns, expected 6: {_RUN_FORM}", line)
+                raise InvalidFile(redacted(location), f"has {len(columns)} columns, expected 6: {_RUN_FORM}", line)
             score = _number(location, line, columns[4], "score")
         except InvalidFile as error:
             on_bad(error, text)
@@ -82,7 +82,7 @@ def read_queries(path: Location) -> dict[str, str]:
     queries: dict[str, str] = {}
     for line, query_id, query in iter_queries(path):
         if query_id in queries:
-            raise InvalidFile(shown(path), f"query {query_id!r} is there twice", line)
+            raise InvalidFile(redacted(path), f"query {query_id!r} occurs twice", line)
         queries[query_id] = query
     return queries
 
@@ -92,7 +92,7 @@ def iter_corpus(path: Location) -> Iterator[tuple[str, Passage]]:
     seen: set[str] = set()
     for line, docid, passage in iter_passages(path):
         if docid in seen:
-            raise InvalidFile(shown(path), f"passage {docid!r} is there twice", line)
+            raise InvalidFile(redacted(path), f"passage {docid!r} occurs twice", line)
         seen.add(docid)
         yield docid, passage
 
@@ -104,7 +104,7 @@ def iter_documents(path: Location) -> Iterator[Candidate]:
     """
     for line, row in iter_records(path, ("_id", "id", "title", "text"), tsv=_PASSAGE_TSV):
         docid = row.get("_id", row.get("id"))
-        yield Candidate(passage_of(path, line, row), f"{shown(path)}:{line}" if docid is None else str(docid))
+        yield Candidate(passage_of(path, line, row), f"{redacted(path)}:{line}" if docid is None else str(docid))
 
 
 def read_run(path: Location) -> Run:
@@ -117,7 +117,7 @@ def read_run(path: Location) -> Run:
     for line, query_id, docid, score in iter_run(path):
         of_query = scores.setdefault(query_id, {})
         if docid in of_query:
-            raise InvalidFile(shown(path), f"passage {docid!r} is there twice for query {query_id!r}", line)
+            raise InvalidFile(redacted(path), f"passage {docid!r} occurs twice for query {query_id!r}", line)
         of_query[docid] = score
     return {query_id: sorted(of_query, key=lambda docid: -of_query[docid]) for query_id, of_query in scores.items()}
 
@@ -157,15 +157,15 @@ def read_qrels(path: Location) -> Qrels:
         if line == 1 and columns[-1] == "score":
             continue
         if len(columns) not in (3, 4):
-            raise InvalidFile(shown(path), "expected `query-id corpus-id score` or `qid 0 docid grade`", line)
+            raise InvalidFile(redacted(path), "expected `query-id corpus-id score` or `qid 0 docid grade`", line)
         query_id, docid, grade = columns[0], columns[-2], _number(path, line, columns[-1], "grade")
         if docid in qrels.setdefault(query_id, {}):
-            raise InvalidFile(shown(path), f"passage {docid!r} is there twice for query {query_id!r}", line)
+            raise InvalidFile(redacted(path), f"passage {docid!r} occurs twice for query {query_id!r}", line)
         if grade != int(grade):
-            raise InvalidFile(shown(path), f"grade {columns[-1]} is not a whole number", line)
+            raise InvalidFile(redacted(path), f"grade {columns[-1]} is not a whole number", line)
         qrels[query_id][docid] = int(grade)
     if not qrels:
-        raise InvalidFile(shown(path), "holds no judgements")
+        raise InvalidFile(redacted(path), "holds no judgements")
     return qrels
 
 
@@ -173,12 +173,12 @@ def id_of(path: Location, line: int, row: Record, field: str = "_id") -> str:
     """A row's id as text; whole numbers count. Raises InvalidFile."""
     value = row.get(field)
     if isinstance(value, bool) or not isinstance(value, str | int) or value == "":
-        raise InvalidFile(shown(path), f"`{field}` must be a string that is not empty, got {value!r}"[:200], line)
+        raise InvalidFile(redacted(path), f"`{field}` must be a string that is not empty, got {value!r}"[:200], line)
     name = str(value)
     if name.split() != [name]:
-        raise InvalidFile(shown(path), f"`{field}` {value!r} has spaces in it, which no TREC run can carry", line)
+        raise InvalidFile(redacted(path), f"`{field}` {value!r} contains spaces, which a TREC run cannot hold", line)
     if well_formed(name) != name:
-        raise InvalidFile(shown(path), f"`{field}` {value!r} has half a surrogate pair in it", line)
+        raise InvalidFile(redacted(path), f"`{field}` {value!r} contains a lone surrogate", line)
     return name
 
 
@@ -187,7 +187,7 @@ def query_of(path: Location, line: int, row: Record, field: str = "text") -> str
     query = text_of(path, line, row, field)
     if not query.strip():
         query_id = row.get("query_id", row.get("_id"))
-        raise InvalidFile(shown(path), f"query {str(query_id)!r} is empty", line)
+        raise InvalidFile(redacted(path), f"query {str(query_id)!r} is empty", line)
     return query
 
 
@@ -202,7 +202,7 @@ def text_of(path: Location, line: int, row: Record, field: str, default: str | N
     if value is None:
         value = default
     if not isinstance(value, str):
-        raise InvalidFile(shown(path), f"`{field}` must be a string, got {value!r}"[:200], line)
+        raise InvalidFile(redacted(path), f"`{field}` must be a string, got {value!r}"[:200], line)
     return well_formed(value)
 
 
@@ -212,5 +212,5 @@ def _number(path: Location, line: int, text: str, name: str) -> float:
     except ValueError:
         number = math.nan
     if not math.isfinite(number):
-        raise InvalidFile(shown(path), f"{name} {text!r} is not a finite number", line)
+        raise InvalidFile(redacted(path), f"{name} {text!r} is not a finite number", line)
     return number

@@ -10,6 +10,7 @@ import math
 from collections import deque
 from collections.abc import Collection, Hashable, Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 from pydantic import Field, NonNegativeFloat, PositiveFloat
 
@@ -24,13 +25,17 @@ _WORTH = 0.9  # fewer replicas only where it saves a tenth: one that is wanted a
 class AutoscalingSettings(Settings):
     """`policy_kwargs` of a Serve config."""
 
+    renamed_fields: ClassVar[Mapping[str, str]] = {"remember_s": "downscale_window_s"}
+
     target_queue_wait_s: PositiveFloat = Field(2.0, description="Longest time that work should wait for a replica.")
     target_utilisation: float = Field(
         0.8, gt=0, le=1, description="Share of the replicas' speed to plan with; the rest takes what fluctuates."
     )
     startup_s: NonNegativeFloat = Field(60.0, description="From the order of a replica to its first batch.")
     rate_window_s: PositiveFloat = Field(10.0, description="Arrivals are counted over so long.")
-    remember_s: NonNegativeFloat = Field(300.0, description="Never fewer replicas than were wanted in so long.")
+    downscale_window_s: NonNegativeFloat = Field(
+        300.0, description="Never fewer replicas than were wanted in so long."
+    )
     idle_s: NonNegativeFloat = Field(
         600.0, description="Without work for so long: no replica, where that is allowed."
     )
@@ -98,10 +103,10 @@ class Autoscaler:
         self._seen_tokens, self._seen_calls = settings.tokens_per_call, 1.0
         self._arrivals: deque[tuple[float, float]] = deque()  # (when, tokens that had come by then)
         self._orders: deque[tuple[float, int]] = deque()  # (when they will work, replicas)
-        self._wanted: deque[tuple[float, int]] = deque()  # falling: the first is the most of `remember_s`
+        self._wanted: deque[tuple[float, int]] = deque()  # falling: the first is the most of `downscale_window_s`
 
     def decide(self, seen: Observation) -> int:
-        """Replicas to have, within the bounds: more at once, fewer when `remember_s` has not needed them.
+        """Replicas to have, within the bounds: more at once, fewer when `downscale_window_s` has not needed them.
 
         Zero only after `idle_s` without work, and from one: Ray takes the last step alone.
         """
@@ -175,11 +180,11 @@ class Autoscaler:
         while self._wanted and self._wanted[-1][1] <= wanted:
             self._wanted.pop()
         self._wanted.append((self._now_s, wanted))
-        while self._wanted[0][0] < self._now_s - self.settings.remember_s:
+        while self._wanted[0][0] < self._now_s - self.settings.downscale_window_s:
             self._wanted.popleft()
 
 
-class Growth:
+class CounterIncrease:
     """The sum of many counters, some of which begin again at zero, vanish or are not reported for a while."""
 
     def __init__(self) -> None:

@@ -30,7 +30,7 @@ class Job:
     lengths: list[int]
     order: deque[int]  # pairs not yet in a batch, longest first
     logits: FloatArray
-    waiting: int
+    unscored: int
 
 
 @dataclass(slots=True)
@@ -102,7 +102,7 @@ class TokenBudgetQueue:
             np.full(len(pairs), np.nan, dtype=np.float32),
             len(pairs),
         )
-        if job.waiting:
+        if job.unscored:
             if context.client not in self._clients:
                 self._clients[context.client] = client = _Client(context.client, FairQueue(self._max_batch_tokens))
                 self._fair_queue.join(client)
@@ -146,7 +146,7 @@ class TokenBudgetQueue:
         for job, pairs in batch.parts:
             job.logits[pairs] = logits[start : start + len(pairs)]
             start += len(pairs)
-            job.waiting -= len(pairs)
-            if not job.waiting:
+            job.unscored -= len(pairs)
+            if not job.unscored:
                 done.append(job)
         return done

@@ -13,7 +13,7 @@ from ray.serve.config import AutoscalingConfig, AutoscalingContext, AutoscalingP
 from deployments.autoscaling import WorkPolicy
 
 ID = DeploymentID(name="Scorer")
-SETTINGS = {"tokens_per_s": 1_000, "tokens_per_call": 500, "startup_s": 60, "remember_s": 300, "idle_s": 600}
+SETTINGS = {"tokens_per_s": 1_000, "tokens_per_call": 500, "startup_s": 60, "downscale_window_s": 300, "idle_s": 600}
 Reports = Mapping[str, Mapping[str, float]]
 
 

@@ -114,7 +114,7 @@ def test_scores_are_the_same_bits_however_the_lanes_race(family: Path) -> None:
     queries = {" ".join(WORDS[n : n + 1 + n % 7]): [Passage(text) for text in SAMPLE_TEXTS[:4]] for n in range(20)}
     runs = set()
     for _ in range(10):
-        loaded.engine.forget()
+        loaded.engine.clear_cache()
         runs.add(ours(loaded, queries).tobytes())
     assert len(runs) == 1
 

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from reranker.errors import InvalidFile
-from reranker.ir.records import Location, OnBad, shown
+from reranker.ir.records import Location, OnBad, redacted
 from reranker.pairs import IntArray, OffsetArray
 
 _CHUNK_ROWS = 32_768
@@ -66,8 +66,8 @@ class FirstStage:
             query_ids = self.query_ids
             for at in np.flatnonzero(~once).tolist():
                 query_id, name = query_ids[query[at]], encoded.dictionary[int(docid[at])].as_py()
-                problem = f"passage {name!r} is there twice for query {query_id!r}"
-                on_bad(InvalidFile(shown(location), problem, self._line[at]), f"{query_id} {name}")
+                problem = f"passage {name!r} occurs twice for query {query_id!r}"
+                on_bad(InvalidFile(redacted(location), problem, self._line[at]), f"{query_id} {name}")
         first.sort()
         order = first[np.lexsort((-score[first], query[first]))]
         if depth is not None:

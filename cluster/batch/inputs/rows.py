@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from reranker.errors import InvalidFile
-from reranker.ir.records import Location, OnBad, Record, iter_records, shown
+from reranker.ir.records import Location, OnBad, Record, iter_records, redacted
 from reranker.ir.trec import id_of, passage_of, query_of
 from reranker.types import Passage
 
@@ -60,13 +60,13 @@ def _unfolded(location: Location, line: int, row: Record) -> Iterator[Record]:
         if values is None and field in ("title", "first_stage_score"):
             continue
         if not isinstance(values, list):
-            raise InvalidFile(shown(location), f"`{name}` must be a list, got {values!r}"[:200], line)
+            raise InvalidFile(redacted(location), f"`{name}` must be a list, got {values!r}"[:200], line)
         lists[field] = values
     if not lists["docid"]:
-        raise InvalidFile(shown(location), "`docids` is empty: a query needs candidates", line)
+        raise InvalidFile(redacted(location), "`docids` is empty: a query needs candidates", line)
     lengths = {_LIST_FIELDS[field]: len(values) for field, values in lists.items()}
     if len(set(lengths.values())) > 1:
-        raise InvalidFile(shown(location), f"its lists differ in length: {lengths}", line)
+        raise InvalidFile(redacted(location), f"its lists differ in length: {lengths}", line)
     for values in zip(*lists.values(), strict=True):
         yield dict(zip(lists, values, strict=True)) | {"query_id": row.get("query_id"), "query": row.get("query")}
 
@@ -90,5 +90,7 @@ def _score(location: Location, line: int, value: object) -> float | None:
     except (TypeError, ValueError, OverflowError):
         score = math.nan
     if not math.isfinite(score):
-        raise InvalidFile(shown(location), f"`first_stage_score` must be a finite number, got {value!r}"[:200], line)
+        raise InvalidFile(
+            redacted(location), f"`first_stage_score` must be a finite number, got {value!r}"[:200], line
+        )
     return score

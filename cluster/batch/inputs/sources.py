@@ -22,7 +22,7 @@ from cluster.batch.inputs.passages import PassageWriter
 from cluster.batch.inputs.rows import CandidateRow, iter_pair_rows, iter_query_rows
 from cluster.batch.settings import BatchSettings
 from reranker.errors import InvalidFile
-from reranker.ir.records import OnBad, shown
+from reranker.ir.records import OnBad, redacted
 from reranker.ir.trec import iter_passages, iter_queries, iter_run
 from reranker.pairs import OffsetArray
 
@@ -69,7 +69,7 @@ def read_candidates(
     found = np.array([query_id in queries for query_id in query_ids], dtype=bool)
     kept = found[ranked.query] & (places >= 0)
     if not kept.any():
-        raise InvalidFile(shown(settings.run), "none of its candidates is in the query and corpus files")
+        raise InvalidFile(redacted(settings.run), "none of its candidates is in the query and corpus files")
     return _candidates(query_ids, queries, ranked.query[kept], places[kept])
 
 
@@ -84,7 +84,7 @@ def _from_table(settings: BatchSettings, store: PassageWriter, on_bad: OnBad, sa
     for row in _told(read(where, on_bad), "rows", say):
         scored = row.score is not None if scored is None else scored
         if problem := _contradiction(row, queries, scored=scored):
-            on_bad(InvalidFile(shown(where), problem, row.line), row._asdict())
+            on_bad(InvalidFile(redacted(where), problem, row.line), row._asdict())
             continue
         queries[row.query_id] = row.query
         stage.add(row.line, row.query_id, row.docid, row.score or 0.0)
@@ -105,14 +105,14 @@ def _contradiction(row: CandidateRow, queries: dict[str, str], *, scored: bool) 
 
 def _refuse_none(stage: FirstStage, where: str) -> None:
     if not stage.query_ids:
-        raise InvalidFile(shown(where), "holds no candidate")
+        raise InvalidFile(redacted(where), "holds no candidate")
 
 
 def _read_queries(where: str, wanted: set[str], on_bad: OnBad) -> dict[str, str]:
     queries: dict[str, str] = {}
     for line, query_id, query in iter_queries(where, on_bad):
         if query_id in queries:
-            on_bad(InvalidFile(shown(where), f"query {query_id!r} is there twice", line), query)
+            on_bad(InvalidFile(redacted(where), f"query {query_id!r} occurs twice", line), query)
         elif query_id in wanted:
             queries[query_id] = query
     return queries
@@ -128,7 +128,7 @@ def _read_corpus(where: str, ranked: Ranked, store: PassageWriter, on_bad: OnBad
         for at in np.flatnonzero(numbers >= 0).tolist():
             line, docid, passage = chunk[at]
             if place_of[numbers[at]] >= 0:
-                on_bad(InvalidFile(shown(where), f"passage {docid!r} is there twice", line), passage.text)
+                on_bad(InvalidFile(redacted(where), f"passage {docid!r} occurs twice", line), passage.text)
             else:
                 place_of[numbers[at]] = store.append(docid, passage)
     return place_of
@@ -136,14 +136,14 @@ def _read_corpus(where: str, ranked: Ranked, store: PassageWriter, on_bad: OnBad
 
 def _admit_lost(run: str, queries: list[str], passages: list[str], bad: BadRows, dead_letters: Path) -> None:
     """Count what the run names and no file holds: one bad row a query, one a passage."""
-    rows = [BadRow("the run names this query, and no file holds it", shown(run), query_id=one) for one in queries]
-    rows += [BadRow("the run names this passage, and no file holds it", shown(run), docid=one) for one in passages]
+    rows = [BadRow("the run names this query, and no file holds it", redacted(run), query_id=one) for one in queries]
+    rows += [BadRow("the run names this passage, and no file holds it", redacted(run), docid=one) for one in passages]
     if rows:
         example = sorted(queries or passages)[0]
         problem = (
             f"names {len(queries)} queries and {len(passages)} passages that are in no file (such as {example!r})"
         )
-        bad.admit(rows, InvalidFile(shown(run), problem))
+        bad.admit(rows, InvalidFile(redacted(run), problem))
         append_bad_rows(dead_letters, rows)
 
 

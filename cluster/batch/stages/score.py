@@ -39,7 +39,7 @@ class ScoreStage:
         engine, scale = self._loaded.result().engine, self._scale.result()
         started = time.perf_counter()
         (pairs,) = from_columns(row)
-        engine.forget()
+        engine.clear_cache()
         logits = self._device.submit(engine.score, pairs).result()
         score_s = time.perf_counter() - started
         unit = row.drop_columns(list(COLUMNS)).to_pylist()[0]

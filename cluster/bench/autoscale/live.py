@@ -85,7 +85,7 @@ def graph_config(trace: str, policy: str, settings: LiveSettings, port: int) -> 
             "policy_kwargs": {
                 "startup_s": settings.startup_s,
                 "rate_window_s": 5,
-                "remember_s": 300 / _TIMES_FASTER,
+                "downscale_window_s": 300 / _TIMES_FASTER,
                 "idle_s": 10,
                 "tokens_per_s": settings.tokens_per_s,
                 "tokens_per_call": _REQUEST_TOKENS,

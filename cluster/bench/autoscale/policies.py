@@ -155,7 +155,7 @@ def contenders(settings: AutoscalingSettings, min_replicas: int, max_replicas: i
             report_every_s=1.0,
             look_back_period_s=11.0,  # up to metrics_interval_s the config warns
             upscale_delay_s=0.0,
-            downscale_delay_s=settings.remember_s,
+            downscale_delay_s=settings.downscale_window_s,
             target_ongoing_requests=settings.target_utilisation,
         ),
     ]

@@ -24,6 +24,6 @@ class ScoringModel(Protocol):
         """
         ...
 
-    def forget(self) -> None:
+    def clear_cache(self) -> None:
         """Drop what was kept of earlier passes, so that none of them can change the rounding of the next."""
         ...

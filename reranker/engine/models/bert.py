@@ -100,7 +100,7 @@ class BertModel:
         sequences = Sequences.lay([pairs.pair_ids(pair) for pair in range(len(pairs))])
         return partial(self._logits, sequences, self._token_types(sequences, pairs))
 
-    def forget(self) -> None:
+    def clear_cache(self) -> None:
         """It keeps nothing."""
 
     @torch.inference_mode()

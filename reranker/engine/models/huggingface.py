@@ -73,7 +73,7 @@ class HuggingFaceModel:
         hidden = output.last_hidden_state[torch.arange(len(pairs), device=device), pooled]
         return _column(self._module.score(hidden))  # type: ignore[operator]
 
-    def forget(self) -> None:
+    def clear_cache(self) -> None:
         """It keeps nothing."""
 
     def _pooled_positions(self, ids: np.ndarray, lengths: np.ndarray) -> np.ndarray:

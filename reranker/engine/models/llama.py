@@ -95,7 +95,7 @@ class LlamaModel:
         sequences, prefix_ids = self._split(pairs)
         return partial(self._logits, sequences, self._known_prefixes(prefix_ids))
 
-    def forget(self) -> None:
+    def clear_cache(self) -> None:
         self._prefixes.clear()
 
     @torch.inference_mode()

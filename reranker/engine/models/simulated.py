@@ -31,5 +31,5 @@ class SimulatedModel:
         time.sleep(max(0.0, ends - time.monotonic()))
         return logits.to(torch.float32)
 
-    def forget(self) -> None:
+    def clear_cache(self) -> None:
         """There is nothing to forget."""

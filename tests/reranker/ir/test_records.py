@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from reranker.errors import InvalidFile
-from reranker.ir.records import Record, iter_lines, iter_records, opened_raw, shown, suffixes
+from reranker.ir.records import Record, iter_lines, iter_records, opened_raw, redacted, suffixes
 
 FIELDS = ("_id", "title", "text")
 FORMS = {2: ("_id", "text"), 3: ("_id", "title", "text")}
@@ -101,7 +101,7 @@ def test_bad_rows_go_to_whoever_collects_them_and_the_others_come_through(tmp_pa
     assert rows == [(1, {"_id": "1"}), (6, {"_id": "2"})]
     assert [(error.path, error.line, error.problem.partition(":")[0], row) for error, row in told] == [
         (str(path), 2, "is not JSON", '{"_id": '),
-        (str(path), 4, "must be one JSON object a line", '["1"]'),
+        (str(path), 4, "must be one JSON object per line", '["1"]'),
         (str(path), 5, "is not UTF-8", "caf\ufffd\n"),
     ]
 
@@ -153,7 +153,7 @@ def test_half_a_file_is_refused_though_bad_rows_are_collected(name: str, tmp_pat
     ],
 )
 def test_passwords_are_not_shown_and_all_else_is(location: str, told: str) -> None:
-    assert shown(location) == told
+    assert redacted(location) == told
 
 
 @pytest.mark.parametrize("suffix", ["jsonl", "tsv.gz", "parquet"])

@@ -72,9 +72,9 @@ def test_every_format_gives_the_same_rows_and_integer_ids_become_text(write: Wri
 def test_ids_that_are_there_twice_are_refused_also_as_number_and_text(write: Write, tmp_path: Path) -> None:
     first, second = ({"_id": 7, "text": "a"}, {"_id": 7 if write is write_parquet else "7", "text": "b"})
     path = write(tmp_path / "rows", [first, second])
-    with pytest.raises(InvalidFile, match=r":2: query '7' is there twice"):
+    with pytest.raises(InvalidFile, match=r":2: query '7' occurs twice"):
         read_queries(path)
-    with pytest.raises(InvalidFile, match=r":2: passage '7' is there twice"):
+    with pytest.raises(InvalidFile, match=r":2: passage '7' occurs twice"):
         list(iter_corpus(path))
 
 
@@ -100,7 +100,7 @@ def test_documents_without_an_id_are_called_by_file_and_line(tmp_path: Path) -> 
     ("content", "complaint"),
     [
         ('{"_id": "1", "text": "a"}\n{"_id": \n', ":2: is not JSON"),
-        ('{"_id": "1", "text": "a"}\n\n["1", "a"]\n', ":3: must be one JSON object a line"),
+        ('{"_id": "1", "text": "a"}\n\n["1", "a"]\n', ":3: must be one JSON object per line"),
         ("[" * 100_000, ":1: is not JSON"),
         ("", ": is empty"),
         ("\n \n", ": is empty"),
@@ -110,9 +110,9 @@ def test_documents_without_an_id_are_called_by_file_and_line(tmp_path: Path) -> 
         ('{"_id": "", "text": "a"}', ":1: `_id` must be a string that is not empty, got ''"),
         ('{"_id": 1.5, "text": "a"}', ":1: `_id` must be a string that is not empty, got 1.5"),
         ('{"_id": true, "text": "a"}', ":1: `_id` must be a string that is not empty, got True"),
-        ('{"_id": "a b", "text": "a"}', ":1: `_id` 'a b' has spaces in it"),
-        ('{"_id": " a", "text": "a"}', ":1: `_id` ' a' has spaces in it"),
-        ('{"_id": "a\\n", "text": "a"}', ":1: `_id` 'a\\n' has spaces in it"),
+        ('{"_id": "a b", "text": "a"}', ":1: `_id` 'a b' contains spaces"),
+        ('{"_id": " a", "text": "a"}', ":1: `_id` ' a' contains spaces"),
+        ('{"_id": "a\\n", "text": "a"}', ":1: `_id` 'a\\n' contains spaces"),
         ('{"_id": "1"}', ":1: `text` must be a string, got None"),
         ('{"_id": "1", "text": ["a"]}', ":1: `text` must be a string, got ['a']"),
         ('{"_id": "1", "text": " \\t"}', ":1: query '1' is empty"),
@@ -201,7 +201,7 @@ def test_a_run_is_ordered_by_score_and_ties_keep_file_order(tmp_path: Path) -> N
         ("q Q0 d2 2 -inf t", "score '-inf' is not a finite number"),
         ("q Q0 d2 2 1e999 t", "score '1e999' is not a finite number"),
         ("q Q0 d2 2 high t", "score 'high' is not a finite number"),
-        ("q Q0 d1 2 0.5 t", "passage 'd1' is there twice for query 'q'"),
+        ("q Q0 d1 2 0.5 t", "passage 'd1' occurs twice for query 'q'"),
         ("q d2 0.5", "has 3 columns, expected 6: qid Q0 docid rank score tag"),
         ("q Q0 d 2 2 0.5 t", "has 7 columns, expected 6: qid Q0 docid rank score tag"),
     ],
@@ -232,7 +232,7 @@ def test_both_forms_of_qrels_are_read(content: str, tmp_path: Path) -> None:
     [
         ("q d\n", ":1: expected `query-id corpus-id score` or `qid 0 docid grade`"),
         ("q Q0 d 1 0.5 t\n", ":1: expected `query-id corpus-id score` or `qid 0 docid grade`"),
-        ("q d 1\nq d 0\n", ":2: passage 'd' is there twice for query 'q'"),
+        ("q d 1\nq d 0\n", ":2: passage 'd' occurs twice for query 'q'"),
         ("q d 0.5\n", ":1: grade 0.5 is not a whole number"),
         ("q d relevant\n", ":1: grade 'relevant' is not a finite number"),
         ("query-id corpus-id score\n", ": holds no judgements"),

@@ -12,13 +12,15 @@ from pydantic import ValidationError
 from reranker.scheduling.autoscaling import (
     Autoscaler,
     AutoscalingSettings,
+    CounterIncrease,
     Demand,
-    Growth,
     Observation,
     replicas_wanted,
 )
 
-SETTINGS = AutoscalingSettings(tokens_per_s=1_000, tokens_per_call=500, startup_s=60, remember_s=300, idle_s=600)
+SETTINGS = AutoscalingSettings(
+    tokens_per_s=1_000, tokens_per_call=500, startup_s=60, downscale_window_s=300, idle_s=600
+)
 QUIET = Observation(
     now_s=0,
     running=1,
@@ -115,7 +117,7 @@ def test_never_below_what_the_last_minutes_needed(life: list[Observation]) -> No
     for seen in life:
         answer = autoscaler.decide(seen)
         wanted.append((seen.now_s, replicas_wanted(autoscaler.demand, SETTINGS)))
-        recent = max(count for at, count in wanted if at >= seen.now_s - SETTINGS.remember_s)
+        recent = max(count for at, count in wanted if at >= seen.now_s - SETTINGS.downscale_window_s)
         assert answer >= min(recent, seen.max_replicas)
 
 
@@ -167,7 +169,7 @@ def test_it_comes_down_when_what_was_needed_is_forgotten() -> None:
 
 def test_a_few_fewer_are_not_worth_it() -> None:
     """101 are there and 95 are needed: they stay; for 90 some go."""
-    autoscaler = Autoscaler(replace_settings(remember_s=0, rate_window_s=1, target_utilisation=1))
+    autoscaler = Autoscaler(replace_settings(downscale_window_s=0, rate_window_s=1, target_utilisation=1))
     seen = replace(QUIET, running=101, target=101)
     autoscaler.decide(seen)
     assert autoscaler.decide(replace(seen, now_s=1, arrived_tokens=95_000)) == 101
@@ -209,7 +211,7 @@ def test_a_start_that_others_have_ordered_is_not_called_off() -> None:
 
 def test_an_answer_that_is_carried_out_late_is_not_taken_for_an_order_of_others() -> None:
     """With a delay of Serve's own the target stays above what was asked for, for a while."""
-    autoscaler = Autoscaler(replace_settings(remember_s=10))
+    autoscaler = Autoscaler(replace_settings(downscale_window_s=10))
     seen = replace(QUIET, running=9, target=9)
     autoscaler.decide(seen)
     assert [autoscaler.decide(replace(seen, now_s=second)) for second in (9, 11, 12, 100)] == [9, 1, 1, 1]
@@ -236,7 +238,7 @@ def test_the_speed_last_measured_is_kept() -> None:
 
 @given(counts=st.lists(st.floats(0, 1e6), min_size=2, max_size=20))
 def test_growth_of_a_counter_that_begins_again(counts: list[float]) -> None:
-    growth = Growth()
+    growth = CounterIncrease()
     seen = [growth.add({"a": count}, ["a"]) for count in counts]
     assert seen == sorted(seen)
     assert seen[0] == 0
@@ -245,7 +247,7 @@ def test_growth_of_a_counter_that_begins_again(counts: list[float]) -> None:
 
 
 def test_growth_counts_the_new_from_nothing_and_those_older_than_us_from_what_they_say_first() -> None:
-    growth = Growth()
+    growth = CounterIncrease()
     assert growth.add({}, ["old"]) == 0
     assert growth.add({"old": 900.0}, ["old"]) == 0
     assert growth.add({"old": 910.0, "new": 5.0}, ["old", "new"]) == 15

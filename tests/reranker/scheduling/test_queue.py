@@ -140,7 +140,7 @@ def test_a_large_request_is_not_starved_by_a_stream_of_small_ones() -> None:
     for number in range(12):
         queue.put(of(f"small {number}"), pairs_of([50]))
         queue.complete(batch := queue.next_batch(), marks(batch.pairs))
-    assert large.waiting == 0
+    assert large.unscored == 0
 
 
 @given(small=st.lists(st.integers(2, 20), min_size=1, max_size=5), rivals=st.integers(1, 6))
@@ -153,7 +153,7 @@ def test_what_fits_a_batch_does_not_wait_for_large_requests_that_are_under_way(s
         queue.next_batch()
     job = queue.put(of("small"), pairs_of(small))
     computed = 0
-    while job.waiting:
+    while job.unscored:
         batch = queue.next_batch()
         computed += int(batch.pairs.lengths.sum())
         queue.complete(batch, marks(batch.pairs))
@@ -166,7 +166,7 @@ def test_newcomers_that_fill_the_device_do_not_starve_a_large_request() -> None:
     for number in range(100):
         queue.put(of(f"new {number}", f"client {number}"), pairs_of([50]))
         queue.complete(batch := queue.next_batch(), marks(batch.pairs))
-    assert 100 - large.waiting >= 10
+    assert 100 - large.unscored >= 10
 
 
 def test_shards_of_one_request_share_one_turn() -> None:
@@ -185,7 +185,7 @@ def test_a_client_with_many_requests_gets_no_more_than_one_with_few(small: list[
         queue.put(of(f"request {number}", "greedy"), pairs_of(small * 20))
     job = queue.put(of("the only one", "modest"), pairs_of(small))
     computed = 0
-    while job.waiting:
+    while job.unscored:
         batch = queue.next_batch()
         computed += int(batch.pairs.lengths.sum())
         queue.complete(batch, marks(batch.pairs))
@@ -197,13 +197,13 @@ def test_a_request_of_low_priority_gets_a_smaller_share_and_is_not_starved(prior
     queue = TokenBudgetQueue(50)
     low = queue.put(of("low", priority=priority), pairs_of([50] * 100))
     high = queue.put(of("high"), pairs_of([50] * 100))
-    while high.waiting:
+    while high.unscored:
         queue.complete(batch := queue.next_batch(), marks(batch.pairs))
-    served = 100 - low.waiting
+    served = 100 - low.unscored
     assert abs(served - 100 / (1 + priority)) <= 2
 
 
 def test_a_job_without_pairs_is_whole_at_once() -> None:
     queue = TokenBudgetQueue(BUDGET)
-    assert queue.put(of("empty"), pairs_of([])).waiting == 0
+    assert queue.put(of("empty"), pairs_of([])).unscored == 0
     assert queue.next_batch() is None

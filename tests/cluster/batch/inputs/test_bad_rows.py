@@ -41,7 +41,10 @@ def table(role: str, rows: list[Row], *more: Row | bytes) -> Callable[[Path], Op
 POISON: dict[str, tuple[Callable[[Path], Options], list[tuple[str, int | None, str]]]] = {
     "corpus: not JSON": (into("corpus", b'{"_id": "d6", '), [("corpus.jsonl", 6, "is not JSON: ")]),
     "corpus: not UTF-8": (into("corpus", b'{"_id": "d6", "text": "\xe9"}'), [("corpus.jsonl", 6, "is not UTF-8")]),
-    "corpus: no object": (into("corpus", b'["d6", "text"]'), [("corpus.jsonl", 6, "must be one JSON object a line")]),
+    "corpus: no object": (
+        into("corpus", b'["d6", "text"]'),
+        [("corpus.jsonl", 6, "must be one JSON object per line")],
+    ),
     "corpus: no text": (into("corpus", {"_id": "d6"}), [("corpus.jsonl", 6, "`text` must be a string, got None")]),
     "corpus: no id": (into("corpus", {"text": "text"}), [("corpus.jsonl", 6, "`_id` must be a string")]),
     "corpus: a list": (
@@ -50,11 +53,11 @@ POISON: dict[str, tuple[Callable[[Path], Options], list[tuple[str, int | None, s
     ),
     "corpus: half a character": (
         into("corpus", {"_id": "\ud83d", "text": "text"}),
-        [("corpus.jsonl", 6, "`_id` '\\ud83d' has half a surrogate pair in it")],
+        [("corpus.jsonl", 6, "`_id` '\\ud83d' contains a lone surrogate")],
     ),
     "corpus: twice": (
         into("corpus", {"_id": "d1", "text": "Another text."}),
-        [("corpus.jsonl", 6, "passage 'd1' is there twice")],
+        [("corpus.jsonl", 6, "passage 'd1' occurs twice")],
     ),
     "corpus: a tab too many": (
         into("corpus", b"d6\ta\tb\tc", suffix="tsv"),
@@ -63,13 +66,13 @@ POISON: dict[str, tuple[Callable[[Path], Options], list[tuple[str, int | None, s
     "queries: empty": (into("queries", {"_id": "q9", "text": " "}), [("queries.jsonl", 4, "query 'q9' is empty")]),
     "queries: twice": (
         into("queries", {"_id": "q1", "text": "when is low tide"}),
-        [("queries.jsonl", 4, "query 'q1' is there twice")],
+        [("queries.jsonl", 4, "query 'q1' occurs twice")],
     ),
     "run: columns": (into("run", b"q1 d2 1.0"), [("run.trec", 6, "has 3 columns, expected 6: ")]),
     "run: score": (into("run", b"q1 Q0 d2 1 high t"), [("run.trec", 6, "score 'high' is not a finite number")]),
     "run: twice": (
         into("run", b"q1 Q0 d1 1 8.5 t", b"q1 Q0 d1 1 6.5 t"),
-        [("run.trec", line, "passage 'd1' is there twice for query 'q1'") for line in (6, 7)],
+        [("run.trec", line, "passage 'd1' occurs twice for query 'q1'") for line in (6, 7)],
     ),
     "run: unknown query": (
         into("run", b"q9 Q0 d1 1 8.5 t", b"q9 Q0 d2 1 8.5 t"),
@@ -94,7 +97,7 @@ POISON: dict[str, tuple[Callable[[Path], Options], list[tuple[str, int | None, s
     ),
     "pairs: twice": (
         table("pairs", PAIRS, PAIRS[1] | {"text": "Another text.", "first_stage_score": 99}),
-        [("pairs.jsonl", 6, "passage 'd3' is there twice for query 'q1'")],
+        [("pairs.jsonl", 6, "passage 'd3' occurs twice for query 'q1'")],
     ),
     "pairs: some without a score": (
         table("pairs", PAIRS, PAIRS[0] | {"docid": "d9", "first_stage_score": None}),
@@ -118,7 +121,7 @@ POISON: dict[str, tuple[Callable[[Path], Options], list[tuple[str, int | None, s
     ),
     "candidates: the same row again": (
         table("candidates", QUERIES, QUERIES[0]),
-        [("candidates.jsonl", 3, f"passage '{docid}' is there twice for query 'q2'") for docid in ("d2", "d4")],
+        [("candidates.jsonl", 3, f"passage '{docid}' occurs twice for query 'q2'") for docid in ("d2", "d4")],
     ),
 }
 POISONED = pytest.mark.parametrize(("spoil", "expected"), POISON.values(), ids=POISON.keys())

@@ -72,7 +72,7 @@ def test_candidates_are_ranked_as_plain_python_ranks_them(rows: list[Row], depth
     assert listed(ranked, stage) == candidates
     assert [(error.path, error.line) for error, _ in told] == [("run.trec", 100 + at) for at in twice]
     for (error, _), at in zip(told, twice, strict=True):
-        assert error.problem == f"passage {rows[at][1]!r} is there twice for query {rows[at][0]!r}"
+        assert error.problem == f"passage {rows[at][1]!r} occurs twice for query {rows[at][0]!r}"
 
     docids = ranked.docids.to_pylist()
     assert len(set(docids)) == len(docids), "each one once"
@@ -84,7 +84,7 @@ def test_candidates_are_ranked_as_plain_python_ranks_them(rows: list[Row], depth
 @given(rows=ROWS)
 def test_a_candidate_that_comes_twice_is_refused_where_no_bad_row_may_be(rows: list[Row]) -> None:
     rows = [*rows, (rows[0][0], rows[0][1], 3.0)]
-    with pytest.raises(InvalidFile, match="is there twice for query"):
+    with pytest.raises(InvalidFile, match="occurs twice for query"):
         collected(rows).ranked("run.trec", None, refuse)
 
 

@@ -82,8 +82,8 @@ def test_numbers_count_as_ids_and_text_as_scores(tmp_path: Path) -> None:
 
 BAD_IN_BOTH: list[tuple[Row, str]] = [
     ({"query_id": None}, "`query_id` must be a string that is not empty, got None"),
-    ({"query_id": "a b"}, "`query_id` 'a b' has spaces in it, which no TREC run can carry"),
-    ({"query_id": "\ud83d"}, "`query_id` '\\ud83d' has half a surrogate pair in it"),
+    ({"query_id": "a b"}, "`query_id` 'a b' contains spaces, which a TREC run cannot hold"),
+    ({"query_id": "\ud83d"}, "`query_id` '\\ud83d' contains a lone surrogate"),
     ({"query": None}, "`query` must be a string, got None"),
     ({"query": 7}, "`query` must be a string, got 7"),
     ({"query": " "}, "query 'q' is empty"),
@@ -91,7 +91,7 @@ BAD_IN_BOTH: list[tuple[Row, str]] = [
 BAD_PAIRS: list[tuple[Row, str]] = [
     *BAD_IN_BOTH,
     ({"docid": ""}, "`docid` must be a string that is not empty, got ''"),
-    ({"docid": "half\udc00"}, "`docid` 'half\\udc00' has half a surrogate pair in it"),
+    ({"docid": "half\udc00"}, "`docid` 'half\\udc00' contains a lone surrogate"),
     ({"text": None}, "`text` must be a string, got None"),
     ({"text": ["noon"]}, "`text` must be a string, got ['noon']"),
     ({"title": 1}, "`title` must be a string, got 1"),
