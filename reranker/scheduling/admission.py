@@ -1,13 +1,13 @@
-"""Which requests may join the queue: by the work they bring, not by their number.
+"""Which requests may join the queue, by the work they bring rather than by their number.
 
-Knows nothing of clocks, Ray or HTTP; one event loop owns it. Work is counted in tokens, as estimated before anything
-is tokenized, from admission until the answer is there.
+Knows nothing of clocks, Ray or HTTP; not thread-safe: one event loop owns it. Work is counted in tokens, estimated
+before anything is tokenized, from admission until the answer is there.
 
-The rule. The queue is full at `queue_s` seconds of device work. Below that, a client that holds nothing is let in;
-one that holds something may grow to `client_share` times the room that is left (dynamic thresholds: Choudhury and
-Hahne, 1998). So a client alone can use most of the queue, many share it alike, the room never quite runs out, and
-whoever is new finds a place. A request of priority p meets a queue of 1 / (1 + p) the size. Where nothing is queued,
-anything is let in. What is queued exceeds the limit by less than one request.
+The rule. The queue is full at `queue_s` seconds of work. Below that, a client with nothing queued is admitted; one
+with queued work is admitted while that work stays within `client_share` times the room left (dynamic thresholds:
+Choudhury and Hahne, 1998). So one client alone can use most of the queue, several share it equally, and some room
+remains for a new one. A request of priority p sees a queue of 1 / (1 + p) the size (ours). An empty queue admits any
+request. Queued work exceeds the limit by less than one request.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from reranker.settings import AdmissionSettings
 
 
 class Reservation:
-    """The work of one admitted request that is not done yet."""
+    """Tokens of one admitted request that are still queued or being scored."""
 
     __slots__ = ("tokens",)
 
@@ -31,13 +31,17 @@ class Reservation:
 
 
 class Admission:
-    """The account of what this process has let in. `tokens_per_s`: its share of what all replicas read; set it."""
+    """Tracks the work this process has admitted.
+
+    tokens_per_s: this process's share of all replicas' throughput, set by the owner; infinite until it is measured,
+    so that nothing is refused before.
+    """
 
     def __init__(self, settings: AdmissionSettings) -> None:
         self._settings = settings
-        self._clients: defaultdict[str, int] = defaultdict(int)
+        self._client_tokens: defaultdict[str, int] = defaultdict(int)
         self.queued_tokens = 0
-        self.tokens_per_s = math.inf  # until it was measured nothing is refused
+        self.tokens_per_s = math.inf
         self._refused_tokens = 0
 
     @property
@@ -46,28 +50,28 @@ class Admission:
 
     @property
     def drained_in_s(self) -> float:
-        """Until all that is queued now has been worked off."""
+        """Seconds until all work queued now is done."""
         return self.queued_tokens / self.tokens_per_s
 
     @contextmanager
     def admit(self, client: str, tokens: int, priority: int = 0) -> Iterator[Reservation]:
-        """Holds the request's work until the end of the block. Raises Overloaded where it may not join the queue."""
+        """Reserve room for a request until the end of the block. Raises Overloaded when there is none."""
         if self.queued_tokens and not self._has_room(client, tokens, priority):
             self._refused_tokens += tokens
             raise Overloaded(self.drained_in_s)
         reservation = Reservation()
-        self._move(client, reservation, tokens)
+        self._add(client, reservation, tokens)
         try:
             yield reservation
         finally:
-            self._move(client, reservation, -reservation.tokens)
+            self._add(client, reservation, -reservation.tokens)
 
     def done(self, client: str, reservation: Reservation, tokens: int) -> None:
-        """A part of an admitted request has its answer."""
-        self._move(client, reservation, -min(tokens, reservation.tokens))
+        """Release the tokens of one part of an admitted request that has been answered."""
+        self._add(client, reservation, -min(tokens, reservation.tokens))
 
     def take_refused(self) -> int:
-        """Tokens that were refused since the last time this was asked."""
+        """Tokens refused since the last call; resets the count."""
         refused, self._refused_tokens = self._refused_tokens, 0
         return refused
 
@@ -75,12 +79,13 @@ class Admission:
         limit = self.limit_tokens / (1 + priority)
         if self.queued_tokens >= limit:
             return False
-        holds = self._clients.get(client, 0)
-        return not holds or holds + tokens <= self._settings.client_share * (limit - self.queued_tokens)
+        queued = self._client_tokens.get(client, 0)
+        return not queued or queued + tokens <= self._settings.client_share * (limit - self.queued_tokens)
 
-    def _move(self, client: str, reservation: Reservation, tokens: int) -> None:
+    def _add(self, client: str, reservation: Reservation, tokens: int) -> None:
+        """tokens: negative to release them."""
         reservation.tokens += tokens
-        self._clients[client] += tokens
+        self._client_tokens[client] += tokens
         self.queued_tokens += tokens
-        if not self._clients[client]:
-            del self._clients[client]
+        if not self._client_tokens[client]:
+            del self._client_tokens[client]

@@ -1,10 +1,12 @@
-"""Whose turn is it? Fair queueing over members that pay for their turns.
+"""Fair queueing: which member is served next.
 
-Knows nothing of what a turn buys: the caller says what it cost.
+A member's virtual time is the virtual time at which it joined plus the cost charged to it since. The member with the
+lowest one is served next, so over time all members are charged the same. Knows nothing of what is served: the caller
+says what it cost.
 
-Source: self-clocked fair queueing (Golestani, 1994). Who joins starts level with the turn that was given last: nobody
-is owed for a time when it was not there, and a stream of newcomers cannot hold up those who wait. Beyond it, whoever
-joins pays less at first, so that large pieces of work slow a small one down less than each other.
+Source: self-clocked fair queueing (Golestani, 1994). A new member joins at the highest virtual time reached so far:
+it gets no credit for the time before, and a stream of new members cannot starve those that wait. The head start is
+ours: a new member's first work is charged at a quarter, so that a small request waits less behind large ones.
 """
 
 from __future__ import annotations
@@ -19,36 +21,36 @@ HEAD_START_PRICE = 0.25
 
 
 class FairQueue(Generic[Member]):
-    """Members that always want a turn. Over any stretch of time all of them are charged alike, to within one turn.
+    """Members that always have work; all are charged the same over time, to within the cost of one piece of work.
 
-    head_start: of what a member is charged since it joined, so much counts a quarter.
+    head_start: cost since joining up to which a member is charged at HEAD_START_PRICE.
     """
 
     def __init__(self, head_start: float) -> None:
         self._head_start = head_start
-        # A heap: virtual time of the next turn, arrival, member, what it was charged since it joined.
-        self._due: list[tuple[float, int, Member, float]] = []
-        self._arrivals = itertools.count()
-        self._now = 0.0
+        # (virtual time, number for ties, member, cost since it joined); heap[0] is served next.
+        self._heap: list[tuple[float, int, Member, float]] = []
+        self._numbers = itertools.count()
+        self._max_virtual_time = 0.0
 
     def __bool__(self) -> bool:
-        return bool(self._due)
+        return bool(self._heap)
 
     def join(self, member: Member) -> None:
-        heapq.heappush(self._due, (self._now, next(self._arrivals), member, 0.0))
+        heapq.heappush(self._heap, (self._max_virtual_time, next(self._numbers), member, 0.0))
 
     def first(self) -> Member:
-        """The member whose turn it is. There must be one."""
-        return self._due[0][2]
+        """The member to serve next. Raises IndexError when there is none."""
+        return self._heap[0][2]
 
     def charge(self, cost: float) -> None:
-        """The first member has had its turn, and goes back in line."""
-        due, arrival, member, charged = self._due[0]
+        """Charge the first member for the work it was served."""
+        virtual_time, number, member, charged = self._heap[0]
         charged += cost
-        due += cost * HEAD_START_PRICE if charged <= self._head_start else cost
-        self._now = max(self._now, due)
-        heapq.heapreplace(self._due, (due, arrival, member, charged))
+        virtual_time += cost * HEAD_START_PRICE if charged <= self._head_start else cost
+        self._max_virtual_time = max(self._max_virtual_time, virtual_time)
+        heapq.heapreplace(self._heap, (virtual_time, number, member, charged))
 
     def leave(self) -> None:
-        """The first member wants no more turns."""
-        heapq.heappop(self._due)
+        """Remove the first member."""
+        heapq.heappop(self._heap)

@@ -2,11 +2,11 @@
 
 Knows nothing of torch, asyncio or Ray, and is not thread-safe: one loop owns it.
 
-The rule: every client that waits gets the same share of the tokens computed, and within it every request of that
-client does; a request of priority p gets 1 / (1 + p) of what its siblings of priority 0 get. Who comes anew gets
-four shares until a batch's worth of it was computed: a request that fits one batch waits little more than the batch
-before it, however large and however many the others are. Nobody is starved. Batches mix requests; within a request
-long pairs go first, so that pairs of like length run together.
+The rule. All waiting clients get equal shares of the computed tokens, and within a client all its requests do; a
+request of priority p gets 1 / (1 + p) of the share of one with priority 0. The first batch's worth of tokens of a new
+client or request is charged at a quarter (see fair_queueing), so a request that fits one batch waits little more than
+the batch in progress, however many large requests there are. No request is starved. Batches mix requests. Within a
+request the longest pairs go first, so that pairs of similar length share a batch.
 """
 
 from __future__ import annotations
@@ -24,18 +24,21 @@ from reranker.types import RequestContext
 
 @dataclass(eq=False, slots=True)
 class Job:
-    """Pairs of one request that wait for their logits. `logits` is NaN for a pair until it has one."""
+    """Pairs of one request and their logits, NaN until computed.
+
+    unbatched: pairs not yet in a batch, longest first. unscored: how many pairs have no logit yet.
+    """
 
     pairs: EncodedPairs
     lengths: list[int]
-    order: deque[int]  # pairs not yet in a batch, longest first
+    unbatched: deque[int]
     logits: FloatArray
     unscored: int
 
 
 @dataclass(slots=True)
 class Batch:
-    """One forward pass: `pairs`, and whose they are, in the same order."""
+    """Pairs of one forward pass. parts: each job with the indices of its pairs, in the order of `pairs`."""
 
     pairs: EncodedPairs
     parts: list[tuple[Job, NDArray[np.intp]]]
@@ -43,7 +46,7 @@ class Batch:
 
 @dataclass(eq=False, slots=True)
 class _Request:
-    """The jobs of one request. A token charged to it counts `price` times."""
+    """The jobs of one request. price: factor on the cost charged to it."""
 
     id: str
     price: int
@@ -52,7 +55,7 @@ class _Request:
 
 @dataclass(eq=False, slots=True)
 class _Client:
-    """The requests of one client, and which of them is next."""
+    """The requests of one client and their fair queue."""
 
     id: str
     fair_queue: FairQueue[_Request]
@@ -65,10 +68,10 @@ class _Client:
         self.requests[context.request_id].jobs.append(job)
 
     def next(self) -> tuple[_Request, Job] | None:
-        """The request whose turn it is and its first job with pairs left; None when no request has any."""
+        """The request to serve next and its first job with unbatched pairs; None when no request has any."""
         while self.fair_queue:
             request = self.fair_queue.first()
-            while request.jobs and not request.jobs[0].order:
+            while request.jobs and not request.jobs[0].unbatched:
                 request.jobs.popleft()
             if request.jobs:
                 return request, request.jobs[0]
@@ -78,7 +81,7 @@ class _Client:
 
 
 class TokenBudgetQueue:
-    """Jobs in, batches of at most `max_batch_tokens` out; a pair longer than that gets a batch of its own."""
+    """Takes jobs, gives batches of at most `max_batch_tokens`; a longer pair gets a batch of its own."""
 
     def __init__(self, max_batch_tokens: int) -> None:
         self._max_batch_tokens = max_batch_tokens
@@ -88,11 +91,11 @@ class TokenBudgetQueue:
 
     @property
     def backlog_tokens(self) -> int:
-        """Tokens that wait, not counting batches already handed out."""
+        """Tokens not yet in a batch."""
         return self._backlog_tokens
 
     def put(self, context: RequestContext, pairs: EncodedPairs) -> Job:
-        """Queue pairs of the context's request. A job without pairs is complete at once."""
+        """Queue pairs of the request in `context`. A job without pairs is complete at once."""
         lengths = pairs.lengths
         order = np.argsort(-lengths, kind="stable")
         job = Job(
@@ -111,25 +114,25 @@ class TokenBudgetQueue:
         return job
 
     def cancel(self, job: Job) -> None:
-        """Drop what of a job is not yet in a batch. Safe to call on a finished job."""
-        self._backlog_tokens -= sum(job.lengths[pair] for pair in job.order)
-        job.order.clear()
+        """Drop the pairs of a job that are not yet in a batch. Safe to call on a finished job."""
+        self._backlog_tokens -= sum(job.lengths[pair] for pair in job.unbatched)
+        job.unbatched.clear()
 
     def next_batch(self) -> Batch | None:
-        """The next forward pass, None when nothing waits."""
+        """The pairs of the next forward pass, None when nothing waits."""
         taken: dict[Job, list[int]] = {}
         room = self._max_batch_tokens
         while self._fair_queue:
             client = self._fair_queue.first()
-            if (due := client.next()) is None:
+            if (upcoming := client.next()) is None:
                 self._fair_queue.leave()
                 del self._clients[client.id]
                 continue
-            request, job = due
-            length = job.lengths[job.order[0]]
+            request, job = upcoming
+            length = job.lengths[job.unbatched[0]]
             if length > room and taken:
                 break
-            taken.setdefault(job, []).append(job.order.popleft())
+            taken.setdefault(job, []).append(job.unbatched.popleft())
             room -= length
             self._backlog_tokens -= length
             client.fair_queue.charge(length * request.price)
@@ -140,7 +143,7 @@ class TokenBudgetQueue:
         return Batch(EncodedPairs.concat([job.pairs.take(pairs) for job, pairs in parts]), parts)
 
     def complete(self, batch: Batch, logits: FloatArray) -> list[Job]:
-        """Hand a batch's logits (pairs,) to its jobs; returns the jobs that are whole now."""
+        """Store a batch's logits (pairs,) in its jobs; returns the jobs that this completes."""
         done = []
         start = 0
         for job, pairs in batch.parts:

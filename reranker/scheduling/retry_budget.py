@@ -1,25 +1,26 @@
-"""How many retries a service can afford, so that a fault is not multiplied into a storm.
+"""How many retries a service can afford, so that a fault does not grow into a retry storm.
 
-Source of the idea: the retry budgets of Finagle and gRPC, where calls earn retries.
+Source of the idea: the retry budgets of Finagle and gRPC, where calls earn retries. The numbers are ours.
 """
 
 from __future__ import annotations
 
-EARNED_PER_CALL = 0.5
-MOST = 1_000.0
+INITIAL_RETRIES = 100.0
+RETRIES_PER_CALL = 0.5
+MAX_RETRIES = 1_000.0
 
 
 class RetryBudget:
-    """Every call earns half a retry, up to a thousand; the first hundred are given."""
+    """Starts with INITIAL_RETRIES; every call earns RETRIES_PER_CALL, up to MAX_RETRIES in all."""
 
     def __init__(self) -> None:
-        self._retries = 100.0
+        self._retries = INITIAL_RETRIES
 
     def earn(self) -> None:
-        self._retries = min(MOST, self._retries + EARNED_PER_CALL)
+        self._retries = min(MAX_RETRIES, self._retries + RETRIES_PER_CALL)
 
     def spend(self) -> bool:
-        """Whether one more retry is affordable; it is paid for if so."""
+        """Take one retry from the budget; False when less than one is left."""
         if self._retries < 1:
             return False
         self._retries -= 1

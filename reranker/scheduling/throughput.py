@@ -1,34 +1,37 @@
-"""How fast does a device read, when it is given enough at once?"""
+"""A device's throughput with full batches, measured from the forward passes it runs.
+
+The estimate is ours: tokens over seconds, both decaying exponentially with device time.
+"""
 
 from __future__ import annotations
 
 import math
 
-MEMORY_S = 10.0  # of device time: older passes hardly count
+DECAY_S = 10.0  # device time after which a pass weighs 1/e
+MIN_FULL = 0.5  # share of max_batch_tokens from which a batch counts as full
 
 
 class Throughput:
-    """Tokens a second of full batches, from passes of any size.
+    """Tokens per second of full batches.
 
-    A batch that is not full reads slower, and says nothing of what a full one would take: it counts only where it
-    proves the device to be faster than was known.
+    Small batches run below a device's throughput, so they count only where they beat the current estimate.
     """
 
     def __init__(self, max_batch_tokens: int) -> None:
-        self._full = max_batch_tokens / 2
+        self._full_tokens = max_batch_tokens * MIN_FULL
         self._tokens = 0.0
         self._seconds = 0.0
 
     @property
     def tokens_per_s(self) -> float:
-        """0 before anything was read."""
+        """0 before the first pass."""
         return self._tokens / self._seconds if self._seconds else 0.0
 
     def observe(self, tokens: int, seconds: float) -> None:
-        """A pass of `tokens` took `seconds` of the device."""
+        """Record a forward pass over `tokens` that took `seconds` of device time."""
         seconds = max(seconds, 1e-6)
-        if tokens < self._full and tokens / seconds < self.tokens_per_s:
+        if tokens < self._full_tokens and tokens / seconds < self.tokens_per_s:
             return
-        kept = math.exp(-seconds / MEMORY_S)
-        self._tokens = self._tokens * kept + tokens
-        self._seconds = self._seconds * kept + seconds
+        decay = math.exp(-seconds / DECAY_S)
+        self._tokens = self._tokens * decay + tokens
+        self._seconds = self._seconds * decay + seconds

@@ -1,4 +1,7 @@
-"""What will a request cost? Tokens, told from the length of its texts before anything is tokenized."""
+"""Tokens of a request, estimated from the length of its texts before they are tokenized.
+
+The estimate is ours: characters per token, learned from the texts scored so far, with exponential decay.
+"""
 
 from __future__ import annotations
 
@@ -9,29 +12,31 @@ import numpy as np
 from reranker.pairs import CandidateScores, IntArray
 from reranker.types import Passage, Truncation
 
-FIRST_CHARS_PER_TOKEN = 4.0  # English; what comes is learned
-FIRST_MAX_PAIR_TOKENS = 512
-_MEMORY_TOKENS = 100_000.0  # older texts hardly count
-_TEMPLATE_TOKENS = 8
+# Used until texts have been scored; 4 is typical of English.
+INITIAL_CHARS_PER_TOKEN = 4.0
+INITIAL_MAX_PAIR_TOKENS = 512
+_INITIAL_WEIGHT_TOKENS = 1_000.0  # texts of this many tokens weigh as much as the initial value
+_DECAY_TOKENS = 100_000.0  # tokens scored after which a text weighs 1/e
+_TEMPLATE_TOKENS = 8  # special tokens and template words of a pair, about
 
 
 class TokenEstimate:
-    """Learns how many characters make a token from the texts that were scored."""
+    """Learns characters per token from scored texts. Set `max_pair_tokens` once the model is known."""
 
     def __init__(self) -> None:
-        self.max_pair_tokens = FIRST_MAX_PAIR_TOKENS
-        self._tokens = 1_000.0
-        self._chars = FIRST_CHARS_PER_TOKEN * self._tokens
+        self.max_pair_tokens = INITIAL_MAX_PAIR_TOKENS
+        self._tokens = _INITIAL_WEIGHT_TOKENS
+        self._chars = INITIAL_CHARS_PER_TOKEN * self._tokens
 
     @property
     def chars_per_token(self) -> float:
         return self._chars / self._tokens
 
     def tokens(self, query: str, passages: Sequence[Passage], truncation: Truncation) -> IntArray:
-        """Tokens of each passage's pair, or of all its windows; int32 (passages,)."""
+        """Estimated tokens of each passage's pair, or of all its windows; int32 (passages,)."""
         limit = self.max_pair_tokens
         prefix = min(limit / 2, len(query) / self.chars_per_token + _TEMPLATE_TOKENS)
-        texts = _lengths(passages) / self.chars_per_token
+        texts = _chars(passages) / self.chars_per_token
         if truncation == "max_passage":
             windows = np.maximum(1, np.ceil(texts / (limit - prefix)))
             cost = windows * prefix + texts
@@ -40,16 +45,16 @@ class TokenEstimate:
         return np.ceil(cost).astype(np.int32)
 
     def learn(self, query: str, passages: Sequence[Passage], scores: CandidateScores) -> None:
-        """Take in what these passages really came to. Those that were cut tell nothing."""
+        """Update with the tokens these passages had; those of truncated and unscored ones are not known."""
         whole = ~scores.truncated & (scores.tokens > _TEMPLATE_TOKENS)
         tokens = float((scores.tokens[whole] - _TEMPLATE_TOKENS).sum())
-        chars = float((_lengths(passages)[whole] + len(query)).sum())
+        chars = float((_chars(passages)[whole] + len(query)).sum())
         if not tokens or not chars:
             return
-        kept = np.exp(-tokens / _MEMORY_TOKENS)
-        self._tokens = self._tokens * kept + tokens
-        self._chars = self._chars * kept + chars
+        decay = np.exp(-tokens / _DECAY_TOKENS)
+        self._tokens = self._tokens * decay + tokens
+        self._chars = self._chars * decay + chars
 
 
-def _lengths(passages: Sequence[Passage]) -> np.ndarray:
+def _chars(passages: Sequence[Passage]) -> np.ndarray:
     return np.array([passage.chars for passage in passages], dtype=np.float64)

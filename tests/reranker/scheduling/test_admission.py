@@ -1,4 +1,4 @@
-"""Admission by work: the queue is bounded, nobody is starved, and a refusal says when to come again."""
+"""Admission by work: the queue is bounded, no client is starved, and a refusal says when to retry."""
 
 from contextlib import ExitStack
 
@@ -16,99 +16,99 @@ LIMIT = 1_000  # tokens: 10 s at that rate
 LARGEST = 700
 
 
-def admission(client_share: float = 3.0) -> Admission:
-    account = Admission(AdmissionSettings(queue_s=10, client_share=client_share))
-    account.tokens_per_s = RATE
-    return account
+def new_admission(client_share: float = 3.0) -> Admission:
+    admission = Admission(AdmissionSettings(queue_s=10, client_share=client_share))
+    admission.tokens_per_s = RATE
+    return admission
 
 
-def fill(account: Admission, stack: ExitStack, client: str, tokens: int, priority: int = 0) -> int:
-    """How many requests of so many tokens a client gets in before the first refusal."""
+def fill(admission: Admission, stack: ExitStack, client: str, tokens: int, priority: int = 0) -> int:
+    """Admits requests of one client until the first refusal; returns how many were admitted."""
     for count in range(10_000):
         try:
-            stack.enter_context(account.admit(client, tokens, priority))
+            stack.enter_context(admission.admit(client, tokens, priority))
         except Overloaded:
             return count
-    raise AssertionError("nothing is ever refused")
+    raise AssertionError("no request is ever refused")
 
 
 class AdmissionMachine(RuleBasedStateMachine):
-    """Any interleaving of requests, parts done and requests over, against the plain sum of what is held."""
+    """Any interleaving of requests admitted, partly done and finished, against the sum of the reservations."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.account = admission()
+        self.admission = new_admission()
         self.open: list[tuple[str, Reservation, ExitStack]] = []
 
     @rule(client=st.sampled_from("abcd"), tokens=st.integers(1, LARGEST), priority=st.integers(0, 3))
     def ask(self, client: str, tokens: int, priority: int) -> None:
-        before, stack = self.account.queued_tokens, ExitStack()
-        holds = any(reservation.tokens for owner, reservation, _ in self.open if owner == client)
+        before, stack = self.admission.queued_tokens, ExitStack()
+        queued = any(reservation.tokens for owner, reservation, _ in self.open if owner == client)
         refusal = None
         try:
-            self.open.append((client, stack.enter_context(self.account.admit(client, tokens, priority)), stack))
+            self.open.append((client, stack.enter_context(self.admission.admit(client, tokens, priority)), stack))
         except Overloaded as error:
             refusal = error
         if refusal is not None:
             assert before > 0
             assert refusal.retry_after_s == pytest.approx(before / RATE)
-            assert holds or before >= LIMIT / (1 + priority)  # who holds nothing is refused by a full queue only
+            assert queued or before >= LIMIT / (1 + priority)  # with nothing queued: only by a full queue
 
     @rule(data=st.data(), tokens=st.integers(0, LARGEST))
     def part_done(self, data: st.DataObject, tokens: int) -> None:
         if self.open:
             client, reservation, _ = data.draw(st.sampled_from(self.open))
-            self.account.done(client, reservation, tokens)
+            self.admission.done(client, reservation, tokens)
 
     @rule(data=st.data())
-    def over(self, data: st.DataObject) -> None:
+    def finish(self, data: st.DataObject) -> None:
         if self.open:
             entry = data.draw(st.sampled_from(self.open))
             self.open.remove(entry)
             entry[2].close()
 
     @invariant()
-    def the_account_is_exact_and_bounded(self) -> None:
-        assert self.account.queued_tokens == sum(reservation.tokens for _, reservation, _ in self.open)
-        assert self.account.queued_tokens < LIMIT + LARGEST
+    def queued_tokens_are_exact_and_bounded(self) -> None:
+        assert self.admission.queued_tokens == sum(reservation.tokens for _, reservation, _ in self.open)
+        assert self.admission.queued_tokens < LIMIT + LARGEST
 
 
 TestAdmissionMachine = AdmissionMachine.TestCase
 
 
-def test_a_client_alone_fills_its_share_and_leaves_room_for_others() -> None:
-    account = admission()
+def test_lone_client_fills_its_share_and_leaves_room_for_others() -> None:
+    admission = new_admission()
     with ExitStack() as stack:
-        assert fill(account, stack, "greedy", 10) == 75  # three quarters of 100
-        assert fill(account, stack, "second", 10) > 10
-        assert fill(account, stack, "third", 10) > 0
-    assert account.queued_tokens == 0
+        assert fill(admission, stack, "greedy", 10) == 75  # three quarters of 100
+        assert fill(admission, stack, "second", 10) > 10
+        assert fill(admission, stack, "third", 10) > 0
+    assert admission.queued_tokens == 0
 
 
-def test_a_large_request_of_a_modest_client_is_let_in_beside_a_flood() -> None:
-    account = admission()
+def test_large_request_of_another_client_is_admitted_during_a_flood() -> None:
+    admission = new_admission()
     with ExitStack() as stack:
-        fill(account, stack, "flood", 10)
-        stack.enter_context(account.admit("modest", 900))
+        fill(admission, stack, "flood", 10)
+        stack.enter_context(admission.admit("modest", 900))
         with pytest.raises(Overloaded) as refused:
-            stack.enter_context(account.admit("flood", 1))
+            stack.enter_context(admission.admit("flood", 1))
     assert refused.value.retry_after_s == pytest.approx(16.5)
-    assert (account.take_refused(), account.take_refused()) == (10 + 1, 0)
+    assert (admission.take_refused(), admission.take_refused()) == (10 + 1, 0)
 
 
 @given(priority=st.integers(1, 9))
-def test_a_low_priority_meets_a_smaller_queue(priority: int) -> None:
-    account = admission(client_share=1e9)
+def test_low_priority_request_sees_a_smaller_queue(priority: int) -> None:
+    admission = new_admission(client_share=1e9)
     with ExitStack() as stack:
-        admitted = fill(account, stack, "low", 1, priority)
+        admitted = fill(admission, stack, "low", 1, priority)
         assert admitted == pytest.approx(LIMIT / (1 + priority), abs=1)
-        assert fill(account, stack, "low", 1, 0) == LIMIT - admitted
+        assert fill(admission, stack, "low", 1, 0) == LIMIT - admitted
 
 
-def test_anything_is_let_in_where_nothing_waits_or_nothing_was_measured() -> None:
-    account = admission()
-    with account.admit("a", 50 * LIMIT, priority=999):
-        assert account.queued_tokens == 50 * LIMIT
+def test_any_request_is_admitted_by_an_empty_queue_or_before_throughput_is_measured() -> None:
+    admission = new_admission()
+    with admission.admit("a", 50 * LIMIT, priority=999):
+        assert admission.queued_tokens == 50 * LIMIT
     unmeasured = Admission(AdmissionSettings())
     with ExitStack() as stack:
         for _ in range(100):
@@ -116,8 +116,8 @@ def test_anything_is_let_in_where_nothing_waits_or_nothing_was_measured() -> Non
         assert unmeasured.queued_tokens == 100 * 10**9
 
 
-def test_a_request_that_fails_gives_its_room_back() -> None:
-    account = admission()
-    with pytest.raises(ZeroDivisionError), account.admit("a", 500):
+def test_failed_request_releases_its_reservation() -> None:
+    admission = new_admission()
+    with pytest.raises(ZeroDivisionError), admission.admit("a", 500):
         raise ZeroDivisionError
-    assert account.queued_tokens == 0
+    assert admission.queued_tokens == 0

@@ -1,4 +1,4 @@
-"""The autoscaling policy: what must hold whatever arrives, and what it does in the cases it was made for."""
+"""The autoscaling policy: invariants for any history of observations, and examples of the main cases."""
 
 import math
 from dataclasses import replace
@@ -48,16 +48,16 @@ some_settings = st.builds(
 
 
 @st.composite
-def lives(draw: st.DrawFn) -> list[Observation]:
-    """Observations of one deployment in order of time, each with whatever counts and reports."""
+def histories(draw: st.DrawFn) -> list[Observation]:
+    """Observations of one deployment in order of time, each with any counts and reports."""
     moments = draw(st.lists(st.tuples(st.floats(0.1, 400), st.floats(0, 1e6)), min_size=1, max_size=25))
     min_replicas = draw(st.integers(0, 3))
     max_replicas = draw(st.integers(max(1, min_replicas), 50))
     now_s = arrived = 0.0
-    life = []
-    for passed_s, came in moments:
-        now_s, arrived = now_s + passed_s, arrived + came
-        life.append(
+    history = []
+    for passed_s, new_tokens in moments:
+        now_s, arrived = now_s + passed_s, arrived + new_tokens
+        history.append(
             Observation(
                 now_s=now_s,
                 running=draw(st.integers(0, 50)),
@@ -71,11 +71,11 @@ def lives(draw: st.DrawFn) -> list[Observation]:
                 max_replicas=max_replicas,
             )
         )
-    return life
+    return history
 
 
 @given(demand=demands, settings=some_settings, more=tokens)
-def test_more_work_never_wants_fewer(demand: Demand, settings: AutoscalingSettings, more: float) -> None:
+def test_more_work_never_wants_fewer_replicas(demand: Demand, settings: AutoscalingSettings, more: float) -> None:
     wanted = replicas_wanted(demand, settings)
     assert replicas_wanted(replace(demand, backlog_tokens=demand.backlog_tokens + more), settings) >= wanted
     assert (
@@ -84,7 +84,9 @@ def test_more_work_never_wants_fewer(demand: Demand, settings: AutoscalingSettin
 
 
 @given(demand=demands, settings=some_settings)
-def test_what_arrives_can_be_read(demand: Demand, settings: AutoscalingSettings) -> None:
+def test_wanted_replicas_keep_up_with_the_arrivals_within_target_utilisation(
+    demand: Demand, settings: AutoscalingSettings
+) -> None:
     wanted = replicas_wanted(demand, settings)
     assert (
         wanted * demand.tokens_per_s * settings.target_utilisation >= demand.arrival_tokens_per_s * (1 - 1e-6) - 1e-3
@@ -94,56 +96,56 @@ def test_what_arrives_can_be_read(demand: Demand, settings: AutoscalingSettings)
 
 
 @given(backlog=st.floats(1, 1e9), speed=speeds, wait_s=st.floats(0.1, 60))
-def test_replicas_that_start_at_once_read_a_backlog_within_the_target(
+def test_replicas_without_startup_time_clear_a_backlog_within_the_target_wait(
     backlog: float, speed: float, wait_s: float
 ) -> None:
     settings = AutoscalingSettings(startup_s=0, target_queue_wait_s=wait_s)
     wanted = replicas_wanted(Demand(backlog, 0, speed, 0), settings)
     assert backlog / (wanted * speed) <= wait_s * (1 + 1e-6)
-    assert (wanted - 1) * speed * wait_s <= backlog * (1 + 1e-6), "one fewer would not do"
+    assert (wanted - 1) * speed * wait_s <= backlog * (1 + 1e-6), "one replica fewer would miss the target"
 
 
-@given(life=lives())
-def test_the_bounds_are_kept(life: list[Observation]) -> None:
+@given(history=histories())
+def test_autoscaler_answers_within_min_and_max_replicas(history: list[Observation]) -> None:
     autoscaler = Autoscaler(SETTINGS)
-    for seen in life:
+    for seen in history:
         assert seen.min_replicas <= autoscaler.decide(seen) <= seen.max_replicas
 
 
-@given(life=lives())
-def test_never_below_what_the_last_minutes_needed(life: list[Observation]) -> None:
+@given(history=histories())
+def test_autoscaler_never_answers_below_the_max_wanted_in_the_downscale_window(history: list[Observation]) -> None:
     autoscaler = Autoscaler(SETTINGS)
     wanted: list[tuple[float, int]] = []
-    for seen in life:
+    for seen in history:
         answer = autoscaler.decide(seen)
         wanted.append((seen.now_s, replicas_wanted(autoscaler.demand, SETTINGS)))
         recent = max(count for at, count in wanted if at >= seen.now_s - SETTINGS.downscale_window_s)
         assert answer >= min(recent, seen.max_replicas)
 
 
-@given(life=lives(), backlog=st.floats(1e5, 1e9))
-def test_more_backlog_never_gets_fewer_whatever_came_before(life: list[Observation], backlog: float) -> None:
+@given(history=histories(), backlog=st.floats(1e5, 1e9))
+def test_more_backlog_never_gets_fewer_replicas_after_any_history(history: list[Observation], backlog: float) -> None:
     one, other = Autoscaler(SETTINGS), Autoscaler(SETTINGS)
-    for seen in life:
+    for seen in history:
         assert one.decide(seen) == other.decide(seen)
-    last = replace(life[-1], now_s=life[-1].now_s + 1, running_calls=0)
+    last = replace(history[-1], now_s=history[-1].now_s + 1, running_calls=0)
     assert other.decide(replace(last, backlog_tokens=last.backlog_tokens + backlog)) >= one.decide(last)
 
 
-def test_it_scales_up_at_once() -> None:
+def test_autoscaler_scales_up_at_once() -> None:
     autoscaler = Autoscaler(SETTINGS)
     assert autoscaler.decide(QUIET) == 1
-    # 1 replica does 60,000 tokens while others start; 400,000 more are to be gone 20 s later.
+    # One replica computes 60,000 tokens during the startup; 400,000 more should be done 20 s later.
     assert autoscaler.decide(replace(QUIET, now_s=1, backlog_tokens=460_000)) == 20
 
 
-def test_a_backlog_that_the_running_replicas_read_before_another_could_help_orders_none() -> None:
+def test_backlog_done_before_a_new_replica_could_start_requests_none() -> None:
     autoscaler = Autoscaler(SETTINGS)
     assert autoscaler.decide(replace(QUIET, backlog_tokens=59_000)) == 1
 
 
-def test_the_same_backlog_does_not_order_twice() -> None:
-    """Twenty are ordered; while they start, the one that runs reads on, and nothing arrives."""
+def test_one_backlog_does_not_request_replicas_twice() -> None:
+    """Twenty replicas are requested; while they start, the running one works on and nothing arrives."""
     autoscaler = Autoscaler(SETTINGS)
     autoscaler.decide(QUIET)
     for second in range(1, 60):
@@ -151,7 +153,7 @@ def test_the_same_backlog_does_not_order_twice() -> None:
         assert autoscaler.decide(seen) == 20
 
 
-def test_replicas_that_are_late_are_not_ordered_again() -> None:
+def test_overdue_replicas_are_not_requested_again() -> None:
     autoscaler = Autoscaler(SETTINGS)
     autoscaler.decide(QUIET)
     for second in range(1, 600):
@@ -159,7 +161,7 @@ def test_replicas_that_are_late_are_not_ordered_again() -> None:
         assert autoscaler.decide(seen) <= 20
 
 
-def test_it_comes_down_when_what_was_needed_is_forgotten() -> None:
+def test_autoscaler_scales_down_after_the_downscale_window() -> None:
     autoscaler = Autoscaler(SETTINGS)
     autoscaler.decide(replace(QUIET, backlog_tokens=460_000))
     seen = replace(QUIET, running=20, target=20)
@@ -167,8 +169,8 @@ def test_it_comes_down_when_what_was_needed_is_forgotten() -> None:
     assert autoscaler.decide(replace(seen, now_s=301)) == 1
 
 
-def test_a_few_fewer_are_not_worth_it() -> None:
-    """101 are there and 95 are needed: they stay; for 90 some go."""
+def test_autoscaler_does_not_scale_down_by_less_than_a_tenth() -> None:
+    """With 101 replicas, 95 needed change nothing; 90 needed do."""
     autoscaler = Autoscaler(replace_settings(downscale_window_s=0, rate_window_s=1, target_utilisation=1))
     seen = replace(QUIET, running=101, target=101)
     autoscaler.decide(seen)
@@ -176,7 +178,7 @@ def test_a_few_fewer_are_not_worth_it() -> None:
     assert autoscaler.decide(replace(seen, now_s=2, arrived_tokens=185_000)) == 90
 
 
-def test_zero_after_idle_time_only_and_from_one() -> None:
+def test_autoscaler_scales_to_zero_only_after_idle_s_and_only_from_one_replica() -> None:
     autoscaler = Autoscaler(SETTINGS)
     seen = replace(QUIET, min_replicas=0, running=3, target=3, arrived_tokens=10)
     assert autoscaler.decide(seen) == 3
@@ -187,13 +189,13 @@ def test_zero_after_idle_time_only_and_from_one() -> None:
     assert autoscaler.decide(replace(one, now_s=602, arrived_tokens=11)) == 1, "a call came in between"
 
 
-def test_idle_goes_to_the_minimum() -> None:
+def test_idle_deployment_scales_down_to_min_replicas() -> None:
     autoscaler = Autoscaler(SETTINGS)
     autoscaler.decide(replace(QUIET, running=9, target=9, min_replicas=2))
     assert autoscaler.decide(replace(QUIET, now_s=1_000, running=9, target=9, min_replicas=2)) == 2
 
 
-def test_at_zero_it_stays_there_until_calls_wait() -> None:
+def test_deployment_at_zero_stays_there_until_calls_wait() -> None:
     autoscaler = Autoscaler(SETTINGS)
     none = replace(QUIET, running=0, target=0, min_replicas=0)
     assert autoscaler.decide(none) == 0
@@ -201,23 +203,23 @@ def test_at_zero_it_stays_there_until_calls_wait() -> None:
     assert autoscaler.decide(replace(none, now_s=2, waiting_calls=1)) >= 1
 
 
-def test_a_start_that_others_have_ordered_is_not_called_off() -> None:
-    """Serve starts one from zero by itself; when we are asked again, nothing has been reported yet."""
+def test_replica_that_serve_started_from_zero_is_not_cancelled() -> None:
+    """Serve scales up from zero by itself; at the next decision nothing has been reported yet."""
     autoscaler = Autoscaler(SETTINGS)
     autoscaler.decide(replace(QUIET, running=0, target=0, min_replicas=0))
     for second in range(5_000, 5_500):
         assert autoscaler.decide(replace(QUIET, now_s=second, min_replicas=0)) == 1
 
 
-def test_an_answer_that_is_carried_out_late_is_not_taken_for_an_order_of_others() -> None:
-    """With a delay of Serve's own the target stays above what was asked for, for a while."""
+def test_answer_applied_late_does_not_count_as_requested_by_serve() -> None:
+    """With Serve's own downscale delay the target stays above the answer for a while."""
     autoscaler = Autoscaler(replace_settings(downscale_window_s=10))
     seen = replace(QUIET, running=9, target=9)
     autoscaler.decide(seen)
     assert [autoscaler.decide(replace(seen, now_s=second)) for second in (9, 11, 12, 100)] == [9, 1, 1, 1]
 
 
-def test_calls_at_handles_count_with_the_tokens_that_calls_have() -> None:
+def test_waiting_calls_count_with_the_mean_tokens_of_running_calls() -> None:
     autoscaler = Autoscaler(SETTINGS)
     assert autoscaler.decide(replace(QUIET, waiting_calls=100)) == 1
     assert autoscaler.demand.backlog_tokens == pytest.approx(50_000)
@@ -227,7 +229,7 @@ def test_calls_at_handles_count_with_the_tokens_that_calls_have() -> None:
     assert autoscaler.demand.backlog_tokens == pytest.approx(200_000, rel=0.01)
 
 
-def test_the_speed_last_measured_is_kept() -> None:
+def test_autoscaler_keeps_the_throughput_measured_last() -> None:
     autoscaler = Autoscaler(SETTINGS)
     autoscaler.decide(QUIET)
     assert autoscaler.demand.tokens_per_s == 1_000
@@ -237,31 +239,35 @@ def test_the_speed_last_measured_is_kept() -> None:
 
 
 @given(counts=st.lists(st.floats(0, 1e6), min_size=2, max_size=20))
-def test_growth_of_a_counter_that_begins_again(counts: list[float]) -> None:
-    growth = CounterIncrease()
-    seen = [growth.add({"a": count}, ["a"]) for count in counts]
+def test_counter_that_restarts_at_zero_adds_its_new_count(counts: list[float]) -> None:
+    increase = CounterIncrease()
+    seen = [increase.add({"a": count}, ["a"]) for count in counts]
     assert seen == sorted(seen)
     assert seen[0] == 0
     steps = [after - before if after >= before else after for before, after in pairwise(counts)]
     assert seen[-1] == pytest.approx(math.fsum(steps), abs=1e-3)
 
 
-def test_growth_counts_the_new_from_nothing_and_those_older_than_us_from_what_they_say_first() -> None:
-    growth = CounterIncrease()
-    assert growth.add({}, ["old"]) == 0
-    assert growth.add({"old": 900.0}, ["old"]) == 0
-    assert growth.add({"old": 910.0, "new": 5.0}, ["old", "new"]) == 15
-    assert growth.add({"old": 910.0}, ["old", "new"]) == 15, "not reported for a while"
-    assert growth.add({"old": 910.0, "new": 6.0}, ["old", "new"]) == 16
-    assert growth.add({"new": 6.0}, ["new"]) == 16
+def test_new_counter_adds_its_first_count_and_preexisting_counter_does_not() -> None:
+    increase = CounterIncrease()
+    assert increase.add({}, ["old"]) == 0
+    assert increase.add({"old": 900.0}, ["old"]) == 0
+    assert increase.add({"old": 910.0, "new": 5.0}, ["old", "new"]) == 15
+    assert increase.add({"old": 910.0}, ["old", "new"]) == 15, "not reported for a while"
+    assert increase.add({"old": 910.0, "new": 6.0}, ["old", "new"]) == 16
+    assert increase.add({"new": 6.0}, ["new"]) == 16
 
 
 @pytest.mark.parametrize(
     "wrong", [{"target_utilisation": 0}, {"target_utilisation": 1.1}, {"target_wait": 2}, {"tokens_per_s": 0}]
 )
-def test_settings_are_closed_and_bounded(wrong: dict[str, float]) -> None:
+def test_autoscaling_settings_refuse_unknown_names_and_values_out_of_bounds(wrong: dict[str, float]) -> None:
     with pytest.raises(ValidationError):
         AutoscalingSettings.model_validate(wrong)
+
+
+def test_autoscaling_settings_accept_the_old_name_of_downscale_window_s() -> None:
+    assert AutoscalingSettings.model_validate({"remember_s": 9}).downscale_window_s == 9
 
 
 def replace_settings(**changes: float) -> AutoscalingSettings:

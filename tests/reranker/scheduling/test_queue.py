@@ -1,4 +1,4 @@
-"""The token-budget queue: nothing lost, nothing twice, budgets kept, and a fair share for every request."""
+"""The token-budget queue: every pair in exactly one batch, budgets kept, and a fair share for every request."""
 
 import numpy as np
 from hypothesis import given
@@ -13,7 +13,7 @@ BUDGET = 100
 
 
 def pairs_of(lengths: list[int], first: int = 0) -> EncodedPairs:
-    """Pairs of these lengths; pair n starts its passage with the token `first + n`, so that it can be told apart."""
+    """Pairs of these lengths; the passage of pair n starts with the token `first + n`, which identifies it."""
     count = len(lengths)
     ids = [[first + n] + [0] * (length - 2) for n, length in enumerate(lengths)]
     return EncodedPairs(
@@ -28,7 +28,7 @@ def pairs_of(lengths: list[int], first: int = 0) -> EncodedPairs:
 
 
 def marks(pairs: EncodedPairs) -> FloatArray:
-    """The telling token of each pair, as its logit."""
+    """The identifying token of each pair, as its logit."""
     return pairs.passage_ids[pairs.passage_offsets[:-1]].astype(np.float32)
 
 
@@ -37,7 +37,7 @@ def of(request: str, client: str = "", priority: int = 0) -> RequestContext:
 
 
 def drain(queue: TokenBudgetQueue) -> list[list[Job]]:
-    """Score everything; the jobs that each batch finished."""
+    """Score everything; returns the jobs that each batch finished."""
     finished = []
     while batch := queue.next_batch():
         finished.append(queue.complete(batch, marks(batch.pairs)))
@@ -48,7 +48,7 @@ LENGTHS = st.lists(st.integers(2, 60), min_size=1, max_size=30)
 
 
 class QueueMachine(RuleBasedStateMachine):
-    """Any interleaving of put, next_batch, complete and cancel against a model that only counts."""
+    """Any interleaving of put, next_batch, complete and cancel against a model that only counts tokens."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -108,8 +108,8 @@ TestQueueMachine = QueueMachine.TestCase
 
 
 @given(small=LENGTHS, others=st.lists(LENGTHS, min_size=1, max_size=4))
-def test_a_small_request_is_done_after_its_fair_share(small: list[int], others: list[list[int]]) -> None:
-    """Among k requests: at most k times its own tokens, and for each rival and for the batch a pair more."""
+def test_small_request_finishes_after_its_fair_share_of_the_tokens(small: list[int], others: list[list[int]]) -> None:
+    """Among k requests: after at most k times its own tokens, plus one pair per rival and one batch."""
     queue = TokenBudgetQueue(BUDGET)
     for number, lengths in enumerate(others):
         queue.put(of(f"other {number}"), pairs_of(lengths * 20))
@@ -125,7 +125,7 @@ def test_a_small_request_is_done_after_its_fair_share(small: list[int], others: 
     assert computed <= own + rivals * (own + longest) + BUDGET
 
 
-def test_a_request_that_comes_late_does_not_wait_for_the_queue_before_it() -> None:
+def test_late_request_is_in_the_next_batch_despite_a_long_queue() -> None:
     queue = TokenBudgetQueue(BUDGET)
     queue.put(of("large"), pairs_of([50] * 1000))
     for _ in range(10):
@@ -134,7 +134,7 @@ def test_a_request_that_comes_late_does_not_wait_for_the_queue_before_it() -> No
     assert any(job is late for job, _ in queue.next_batch().parts)
 
 
-def test_a_large_request_is_not_starved_by_a_stream_of_small_ones() -> None:
+def test_large_request_is_not_starved_by_a_stream_of_small_ones() -> None:
     queue = TokenBudgetQueue(BUDGET)
     large = queue.put(of("large"), pairs_of([50] * 10))
     for number in range(12):
@@ -144,8 +144,8 @@ def test_a_large_request_is_not_starved_by_a_stream_of_small_ones() -> None:
 
 
 @given(small=st.lists(st.integers(2, 20), min_size=1, max_size=5), rivals=st.integers(1, 6))
-def test_what_fits_a_batch_does_not_wait_for_large_requests_that_are_under_way(small: list[int], rivals: int) -> None:
-    """It gets four shares to each of theirs: a quarter of its own tokens for each rival, and a pair more."""
+def test_request_that_fits_one_batch_gets_four_shares_among_large_requests(small: list[int], rivals: int) -> None:
+    """Each rival computes at most a quarter of its tokens before it is done, plus two pairs."""
     queue = TokenBudgetQueue(BUDGET)
     for number in range(rivals):
         queue.put(of(f"large {number}"), pairs_of([20] * 1000))
@@ -160,7 +160,7 @@ def test_what_fits_a_batch_does_not_wait_for_large_requests_that_are_under_way(s
     assert computed <= sum(small) + rivals * (sum(small) / 4 + 2 * 20) + BUDGET
 
 
-def test_newcomers_that_fill_the_device_do_not_starve_a_large_request() -> None:
+def test_new_clients_that_fill_the_device_do_not_starve_a_large_request() -> None:
     queue = TokenBudgetQueue(50)
     large = queue.put(of("large"), pairs_of([50] * 100))
     for number in range(100):
@@ -169,17 +169,19 @@ def test_newcomers_that_fill_the_device_do_not_starve_a_large_request() -> None:
     assert 100 - large.unscored >= 10
 
 
-def test_shards_of_one_request_share_one_turn() -> None:
+def test_shards_of_one_request_share_one_fair_share() -> None:
     queue = TokenBudgetQueue(BUDGET)
     for _ in range(10):
         queue.put(of("many shards"), pairs_of([50] * 4))
     other = queue.put(of("one shard"), pairs_of([50] * 4))
     computed = next(n for n, finished in enumerate(drain(queue), 1) if other in finished)
-    assert computed <= 5  # 4 batches of one pair each side, and the one in progress
+    assert computed <= 5  # 4 batches with one pair of each request, and one to spare
 
 
 @given(small=LENGTHS, requests=st.integers(1, 12))
-def test_a_client_with_many_requests_gets_no_more_than_one_with_few(small: list[int], requests: int) -> None:
+def test_client_with_many_requests_gets_the_share_of_one_with_a_single_request(
+    small: list[int], requests: int
+) -> None:
     queue = TokenBudgetQueue(BUDGET)
     for number in range(requests):
         queue.put(of(f"request {number}", "greedy"), pairs_of(small * 20))
@@ -193,7 +195,7 @@ def test_a_client_with_many_requests_gets_no_more_than_one_with_few(small: list[
 
 
 @given(priority=st.integers(1, 5))
-def test_a_request_of_low_priority_gets_a_smaller_share_and_is_not_starved(priority: int) -> None:
+def test_low_priority_request_gets_a_smaller_share_and_is_not_starved(priority: int) -> None:
     queue = TokenBudgetQueue(50)
     low = queue.put(of("low", priority=priority), pairs_of([50] * 100))
     high = queue.put(of("high"), pairs_of([50] * 100))
@@ -203,7 +205,7 @@ def test_a_request_of_low_priority_gets_a_smaller_share_and_is_not_starved(prior
     assert abs(served - 100 / (1 + priority)) <= 2
 
 
-def test_a_job_without_pairs_is_whole_at_once() -> None:
+def test_job_without_pairs_is_complete_at_once() -> None:
     queue = TokenBudgetQueue(BUDGET)
     assert queue.put(of("empty"), pairs_of([])).unscored == 0
     assert queue.next_batch() is None
