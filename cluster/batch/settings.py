@@ -15,9 +15,9 @@ _NOT_IN_MANIFEST = {"output", "resume", "address", "scorers", "encoders", "max_b
 
 
 class BatchSettings(Settings):
-    """Inputs, model and output of a job. The inputs take one of three forms:
+    """Inputs, model and output of a job.
 
-    queries, corpus and run; or pairs, one row per candidate; or candidates, one row per query with lists of candidates.
+    The inputs are one of: queries, corpus and run; pairs, one row per candidate; candidates, one row per query.
     """
 
     queries: Location | None = Field(None, description="Queries file: jsonl or parquet with _id and text, or tsv.")

@@ -1,11 +1,12 @@
-"""`reranker model`: prepare checkpoints."""
+"""`reranker model`: import checkpoints, or write one of random weights."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from cluster.cli.options import MaxPairTokens, Revision, Template
+from cluster.cli.options import MODEL_PANEL, options_of
+from reranker.settings import CheckpointSettings
 
 model = typer.Typer(help="Prepare checkpoints.", no_args_is_help=True)
 
@@ -16,17 +17,16 @@ def root() -> None:
 
 
 @model.command("import")
+@options_of(CheckpointSettings, {MODEL_PANEL: ("template", "max_pair_tokens", "revision")})
 def import_model(
-    source: Annotated[str, typer.Argument(metavar="SRC", help="A checkpoint or adapter directory, or a hub id.")],
-    output: Annotated[Path, typer.Option(help="A directory that is empty or does not exist yet.")],
-    template: Template = "auto",
-    max_pair_tokens: MaxPairTokens = None,
-    revision: Revision = None,
+    options: dict[str, Any],
+    source: Annotated[str, typer.Argument(metavar="SRC", help="Checkpoint or adapter directory, or hub id.")],
+    output: Annotated[Path, typer.Option(help="Output directory; it must be empty or not exist yet.")],
 ) -> None:
     """Copy a checkpoint and write its golden scores, computed by Hugging Face in float32 and bfloat16.
 
-    Every replica that serves OUTPUT replays them first, and refuses to serve if they differ. Needs memory for the
-    weights in float32.
+    Every replica that serves OUTPUT checks these scores at startup, and refuses to serve if its own differ. Importing
+    needs memory for the weights in float32.
 
     Example: `reranker model import cross-encoder/ms-marco-MiniLM-L6-v2 --output minilm --template bare`
     """
@@ -35,31 +35,25 @@ def import_model(
     console = Console(stderr=True)
     with console.status(f"scoring golden pairs with {source} in Hugging Face …"):
         from reranker.checkpoints.importing import import_checkpoint
-        from reranker.settings import CheckpointSettings
 
-        manifest = import_checkpoint(
-            CheckpointSettings.model_validate(
-                {"model": source, "revision": revision, "template": template, "max_pair_tokens": max_pair_tokens}
-            ),
-            output,
-        )
+        manifest = import_checkpoint(CheckpointSettings.model_validate({"model": source, **options}), output)
     console.print(
-        f"{output}: template {manifest.template}, {manifest.max_pair_tokens} tokens a pair, "
+        f"{output}: template {manifest.template}, {manifest.max_pair_tokens} tokens per pair, "
         f"{len(manifest.golden)} golden scores ({manifest.made_with})"
     )
 
 
 @model.command()
 def synth(
-    output: Annotated[Path, typer.Option(help="A directory that is empty or does not exist yet.")],
-    shape: Annotated[str, typer.Option(help="12x576, llama-3.1-8b or rankllama-13b.")] = "12x576",
-    seed: Annotated[int, typer.Option(help="Another seed, other weights.")] = 0,
-    dtype: Annotated[str, typer.Option(help="bfloat16, float16 or float32.")] = "bfloat16",
+    output: Annotated[Path, typer.Option(help="Output directory; it must be empty or not exist yet.")],
+    shape: Annotated[str, typer.Option(help="Model shape: 12x576, llama-3.1-8b or rankllama-13b.")] = "12x576",
+    seed: Annotated[int, typer.Option(help="Random seed of the weights.")] = 0,
+    dtype: Annotated[str, typer.Option(help="Dtype of the weights: bfloat16, float16 or float32.")] = "bfloat16",
 ) -> None:
     """Write a checkpoint of random weights in the shape of a real one, for benchmarks.
 
-    Its scores mean nothing, its speed is that of the real one. Written shard by shard: the 15 GB of llama-3.1-8b
-    need the disk, and memory for one shard of 1 GB.
+    It runs as fast as the real one; its scores mean nothing. Weights are written shard by shard: llama-3.1-8b takes
+    15 GB of disk and 1 GB of memory.
 
     Example: `reranker model synth --shape llama-3.1-8b --output synth-8b`
     """

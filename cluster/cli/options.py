@@ -1,38 +1,94 @@
-"""What several commands share: options of the model, JSON figures, lists with commas."""
+"""What several commands share: options declared once as fields of a settings class, JSON reports, lists of names."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+import functools
+import inspect
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from types import NoneType, UnionType
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, get_args, get_origin
 
 import typer
 
 from reranker.errors import InvalidField
+from reranker.settings import CheckpointSettings, Settings
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-_MODEL = "Model"
+MODEL_PANEL = "Model"
+MODEL_FIELDS = ("model", "template", "max_pair_tokens", "dtype", "device", "revision")
+_SHORT_FLAGS = {"model": ["-m"]}
 
-Model = Annotated[
-    str,
-    typer.Option("--model", "-m", help="'embedded', a checkpoint directory, or a hub id.", rich_help_panel=_MODEL),
-]
-Revision = Annotated[str | None, typer.Option(help="Branch, tag or commit of a hub id.", rich_help_panel=_MODEL)]
-Template = Annotated[str, typer.Option(help="How pairs are written: auto, dear or bare.", rich_help_panel=_MODEL)]
-MaxPairTokens = Annotated[
-    int | None,
-    typer.Option(help="Tokens of query and passage together; the model's own by default.", rich_help_panel=_MODEL),
-]
-Dtype = Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.", rich_help_panel=_MODEL)]
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.", rich_help_panel=_MODEL)]
+Command = Callable[..., None]
 
-Json = Annotated[Path | None, typer.Option("--json", help="Write the figures here as well; '-' is stdout.")]
+
+def options_of(settings: type[Settings], panels: Mapping[str, Sequence[str]]) -> Callable[[Command], Command]:
+    """Decorator that adds an option for each of these settings fields to a command.
+
+    Name, type, default and help of an option come from its field. The command receives all values in its first
+    parameter, a dict for `settings.model_validate`, which also checks bounds and choices. panels: title of a panel in
+    --help -> fields; "checkpoint.model" is a field of the nested class in `checkpoint`.
+    """
+    added = [_parameter(settings, path, panel) for panel, paths in panels.items() for path in paths]
+    paths = [path.rpartition(".") for paths in panels.values() for path in paths]
+
+    def decorate(command: Command) -> Command:
+        @functools.wraps(command)
+        def run(**given: Any) -> None:
+            options: dict[str, Any] = {}
+            for owner, _, name in paths:
+                values = options.setdefault(owner, {}) if owner else options
+                values[name] = given.pop(name)
+            command(options, **given)
+
+        signature = inspect.signature(command, eval_str=True)
+        own = [parameter.replace(kind=parameter.KEYWORD_ONLY) for parameter in signature.parameters.values()][1:]
+        run.__signature__ = signature.replace(parameters=[*added, *own])  # type: ignore[attr-defined]
+        return run
+
+    return decorate
+
+
+def _parameter(settings: type[Settings], path: str, panel: str) -> inspect.Parameter:
+    owner, _, name = path.rpartition(".")
+    fields = (settings.model_fields[owner].annotation if owner else settings).model_fields  # type: ignore[union-attr]
+    field = fields[name]
+    flags = [f"--{name.replace('_', '-')}", *_SHORT_FLAGS.get(name, [])]
+    option = typer.Option(*flags, help=field.description, rich_help_panel=panel)
+    return inspect.Parameter(
+        name,
+        inspect.Parameter.KEYWORD_ONLY,
+        default=inspect.Parameter.empty if field.is_required() else field.default,
+        annotation=Annotated[_parsed_type(field.annotation), option],
+    )
+
+
+def _parsed_type(annotation: Any) -> Any:
+    """The type for typer: without bounds, and str for a choice, because pydantic checks both."""
+    origin, args = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        return _parsed_type(args[0])
+    if origin in (Union, UnionType):
+        return _parsed_type(next(arg for arg in args if arg is not NoneType)) | None
+    return str if origin is Literal else annotation
+
+
+def _help(name: str) -> str | None:
+    return CheckpointSettings.model_fields[name].description
+
+
+# For commands that take some of the model's options, with defaults of their own.
+Model = Annotated[str, typer.Option("--model", "-m", help=_help("model"), rich_help_panel=MODEL_PANEL)]
+Dtype = Annotated[str, typer.Option(help=_help("dtype"), rich_help_panel=MODEL_PANEL)]
+Device = Annotated[str, typer.Option(help=_help("device"), rich_help_panel=MODEL_PANEL)]
+
+Json = Annotated[Path | None, typer.Option("--json", help="Also write the figures to this file; '-' is stdout.")]
 
 
 def reported(measure: Callable[[Console], dict[str, Any]], json_path: Path | None) -> dict[str, Any]:
-    """Measures, telling people on stderr, and writes the figures where they are wanted."""
+    """Run a measurement with a console on stderr, and write its figures to `json_path` if one is given."""
     import json
 
     from rich.console import Console
@@ -47,7 +103,7 @@ def reported(measure: Callable[[Console], dict[str, Any]], json_path: Path | Non
 
 
 def names_in(option: str, text: str, known: Collection[str]) -> list[str]:
-    """Each name once, in order; '' names none. Raises InvalidField for a name that is not known."""
+    """The names in a comma-separated list, without repetition, in order. Raises InvalidField for an unknown name."""
     names = list(dict.fromkeys(name for part in text.split(",") if (name := part.strip())))
     for name in names:
         if name not in known:

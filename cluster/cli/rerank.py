@@ -1,4 +1,4 @@
-"""`reranker rerank`: passages from files or a pipe, best first, for people at a terminal."""
+"""`reranker rerank`: rank passages from files or a pipe for one query."""
 
 from __future__ import annotations
 
@@ -11,8 +11,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cluster.cli.options import Device, Dtype, MaxPairTokens, Model, Revision, Template
-from reranker.errors import EmptyField, InvalidFile
+from cluster.cli.options import MODEL_FIELDS, MODEL_PANEL, options_of
+from reranker.documents import checked_query, parse_document
+from reranker.errors import EmptyField, InvalidField, InvalidFile
+from reranker.settings import CheckpointSettings
+from reranker.text import well_formed
 from reranker.types import Candidate, Passage
 
 if TYPE_CHECKING:
@@ -21,61 +24,53 @@ if TYPE_CHECKING:
 STDIN = Path("-")
 
 
+@options_of(CheckpointSettings, {MODEL_PANEL: MODEL_FIELDS})
 def rerank(
-    query: Annotated[str, typer.Option("--query", "-q", help="What to look for.")],
+    options: dict[str, Any],
+    query: Annotated[str, typer.Option("--query", "-q", help="Query to rank the passages for.")],
     files: Annotated[
         list[Path] | None,
         typer.Argument(
             metavar="FILES",
-            help="Text (one passage a line), .jsonl or .parquet (text, and optionally title and id); '-' is stdin.",
+            help="Files of passages: text with one passage per line, or .jsonl or .parquet with text, and optionally "
+            "title and id; '-' (the default) is stdin.",
         ),
     ] = None,
     top_n: Annotated[
-        int | None, typer.Option("--top-n", "-n", min=1, help="How many to show; all by default.")
+        int | None, typer.Option("--top-n", "-n", min=1, help="Number of passages to print; all by default.")
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document instead of a table.")] = False,
-    model: Model = "embedded",
-    template: Template = "auto",
-    max_pair_tokens: MaxPairTokens = None,
-    dtype: Dtype = "auto",
-    device: Device = "auto",
-    revision: Revision = None,
 ) -> None:
     """Rerank passages for one query, in this process.
 
     Example: `grep -ri tide notes/ | reranker rerank -q "when is high tide" -n 5`
     """
-    if not query.strip():
-        raise EmptyField("--query", "is empty: a query needs at least one character that is not a space")
+    checked_query(query, "--query")
     candidates = [candidate for path in files or [STDIN] for candidate in _read(path)]
     if not candidates:
-        raise EmptyField("FILES", "no passages in them: give others, or pipe one passage a line")
+        raise EmptyField("FILES", "no passages in them: give others, or pipe one passage per line")
 
     from rich.console import Console
 
-    with Console(stderr=True).status(f"loading {model} …"):
+    with Console(stderr=True).status(f"loading {options['model']} …"):
         from reranker.rerank import Reranker
 
-        reranker = Reranker(model, template, max_pair_tokens, dtype, device, revision=revision)
+        reranker = Reranker(**options)
     ranking = reranker.rank(query, candidates, top_n)
     if as_json:
-        print(
-            json.dumps({"query": query, "model": reranker.description.model, "results": _rows(ranking, candidates)})
-        )
+        print(json.dumps({"query": query, "model": reranker.description.model, "results": _rows(ranking)}))
     else:
-        _print_table(query, ranking, candidates)
+        _print_table(query, ranking)
 
 
 def _read(path: Path) -> Iterator[Candidate]:
-    """Candidates with the id the file gives, or `file:line`."""
+    """Candidates of a file, with the file's ids, or else `file:line`. Raises InvalidFile."""
     if path == STDIN:
         if sys.stdin.isatty():
-            print("reading passages from the terminal, one a line; end with Ctrl-D", file=sys.stderr)
+            print("reading passages from the terminal, one per line; end with Ctrl-D", file=sys.stderr)
         yield from _lines(sys.stdin.buffer.read(), "stdin")
     elif {".jsonl", ".parquet"} & set(path.suffixes):
-        from reranker.ir.trec import iter_documents
-
-        yield from iter_documents(path)
+        yield from _records(path)
     else:
         try:
             yield from _lines(path.read_bytes(), str(path))
@@ -83,6 +78,20 @@ def _read(path: Path) -> Iterator[Candidate]:
             raise InvalidFile(path, "no such file") from None
         except OSError as error:
             raise InvalidFile(path, f"cannot be read: {error.strerror}") from None
+
+
+def _records(path: Path) -> Iterator[Candidate]:
+    """Candidates of a jsonl or parquet file; `_id`, as BEIR's files have it, is an id too."""
+    from reranker.ir.records import iter_records
+
+    for line, row in iter_records(path, ("_id", "id", "title", "text")):
+        document = {"id": row.get("_id", row.get("id")), "title": row.get("title"), "text": row.get("text")}
+        try:
+            candidate = parse_document(document, int_ids=True)
+        except InvalidField as error:
+            raise InvalidFile(path, str(error), line) from None
+        passage = Passage(*map(well_formed, candidate.passage))
+        yield Candidate(passage, f"{path}:{line}" if candidate.docid is None else candidate.docid)
 
 
 def _lines(raw: bytes, name: str) -> Iterator[Candidate]:
@@ -95,7 +104,7 @@ def _lines(raw: bytes, name: str) -> Iterator[Candidate]:
             yield Candidate(Passage(text), f"{name}:{number}")
 
 
-def _rows(ranking: list[ScoredCandidate], candidates: list[Candidate]) -> list[dict[str, Any]]:
+def _rows(ranking: list[ScoredCandidate]) -> list[dict[str, Any]]:
     return [
         {
             "index": hit.index,
@@ -103,14 +112,14 @@ def _rows(ranking: list[ScoredCandidate], candidates: list[Candidate]) -> list[d
             "logit": hit.logit,
             "relevance_score": hit.relevance_score,
             "truncated": hit.truncated,
-            "title": candidates[hit.index].passage.title,
-            "text": candidates[hit.index].passage.text,
+            "title": hit.title,
+            "text": hit.text,
         }
         for hit in ranking
     ]
 
 
-def _print_table(query: str, ranking: list[ScoredCandidate], candidates: list[Candidate]) -> None:
+def _print_table(query: str, ranking: list[ScoredCandidate]) -> None:
     from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
@@ -121,8 +130,7 @@ def _print_table(query: str, ranking: list[ScoredCandidate], candidates: list[Ca
     table.add_column("id", overflow="fold")
     table.add_column("passage", overflow="fold")
     for rank, hit in enumerate(ranking, 1):
-        title, text = candidates[hit.index].passage.title, candidates[hit.index].passage.text
-        shown = " ".join(f"{title} {text}".split())
+        shown = " ".join(f"{hit.title} {hit.text}".split())
         shown = shown if len(shown) <= 200 else shown[:199] + "…"
         table.add_row(str(rank), f"{hit.relevance_score:.4f}", escape(hit.id or ""), escape(shown))
     Console().print(table)
