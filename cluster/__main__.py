@@ -1,4 +1,4 @@
-"""`python -m cluster` is the `reranker` command."""
+"""`python -m cluster` runs the `reranker` command."""
 
 from cluster.cli.main import main
 

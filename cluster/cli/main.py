@@ -1,6 +1,6 @@
-"""The `reranker` command: one typer application, one file a command.
+"""The `reranker` command: one typer application, one file per command.
 
-Wrong input ends in one line on stderr and exit code 2. Nothing heavy is imported before a command runs.
+Invalid input ends with one line on stderr and exit code 2. Heavy modules are imported only by the command that runs.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import typer
 
 from cluster.cli.batch import batch
 from cluster.cli.bench import bench
-from cluster.cli.cluster import machines
+from cluster.cli.cluster import cluster
 from cluster.cli.evaluate import evaluate
 from cluster.cli.model import model
 from cluster.cli.rerank import rerank
@@ -23,7 +23,7 @@ from reranker.errors import RerankerError, ServiceError
 
 app = typer.Typer(
     name="reranker",
-    help="Rerank passages with a cross-encoder: at a terminal, or a whole query log at once.",
+    help="Rerank passages with a cross-encoder: a few at a terminal, or a whole query log at once.",
     no_args_is_help=True,
     rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
@@ -35,7 +35,7 @@ app.command()(batch)
 app.add_typer(evaluate, name="evaluate")
 app.add_typer(model, name="model")
 app.add_typer(bench, name="bench")
-app.add_typer(machines, name="cluster")
+app.add_typer(cluster, name="cluster")
 
 
 @app.callback(invoke_without_command=True)
@@ -50,22 +50,22 @@ def root(
 
 
 def main(args: list[str] | None = None) -> None:
-    """Exit codes: 0 done, 1 our fault or a server's, 2 wrong input, 130 interrupted."""
+    """Exit codes: 0 success, 1 internal or server error, 2 invalid input, 130 interrupted."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # Ray's own files keep the rest
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # everything is in Ray's log files
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="replace")  # what this terminal cannot show is no reason to fail
+        sys.stdout.reconfigure(errors="replace")  # rather than fail on text that the terminal cannot encode
     code: str | int | None = 0
     try:
         app(args)
-    except SystemExit as end:  # typer's: done, wrong usage (2) or interrupted (130)
-        code = 0 if isinstance(end.__context__, BrokenPipeError) else end.code
+    except SystemExit as exit_:  # raised by typer: success, invalid usage (2) or interrupted (130)
+        code = 0 if isinstance(exit_.__context__, BrokenPipeError) else exit_.code
     except RerankerError as error:
         print(f"reranker: {error}", file=sys.stderr)
         code = 1 if isinstance(error, ServiceError) else 2
     except ValueError as error:
-        if not hasattr(error, "errors"):  # pydantic's: settings out of bounds
+        if not hasattr(error, "errors"):  # not pydantic's ValidationError, which means an invalid setting
             raise
         first = error.errors()[0]
         field = str(first["loc"][-1] if first["loc"] else "settings").replace("_", "-")
@@ -73,6 +73,6 @@ def main(args: list[str] | None = None) -> None:
         code = 2
     try:
         sys.stdout.flush()
-    except BrokenPipeError:  # the reader of our output has left, as `| head` does
+    except BrokenPipeError:  # the reader closed the pipe, as `| head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     sys.exit(code)

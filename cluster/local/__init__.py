@@ -1,1 +1,1 @@
-"""A graph, or a whole cluster, on this machine: started, looked at, stopped."""
+"""Start, inspect and stop a graph, or a whole cluster, on this machine."""

@@ -1,4 +1,4 @@
-"""A light client that asks all the time, and counts what came back."""
+"""A client that keeps sending small requests in the background and counts the failures."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ _PAUSE_S = 0.1
 _TIMEOUT_S = 110
 
 
-class Answers:
-    """What the client has seen so far. failures: one line each."""
+class RequestStats:
+    """Results so far. failures: one line per failed request."""
 
     def __init__(self) -> None:
         self.count = 0
         self.failures: list[str] = []
         self.slowest_s = 0.0
 
-    def ask(self, client: httpx.Client) -> None:
+    def send(self, client: httpx.Client) -> None:
         started = time.perf_counter()
         self.count += 1
         try:
@@ -38,19 +38,19 @@ class Answers:
 
 
 @contextmanager
-def asking(url: str) -> Iterator[Answers]:
-    """Two documents ten times a second, one request after the other; the last is waited for."""
-    answers, stop = Answers(), threading.Event()
+def background_requests(url: str) -> Iterator[RequestStats]:
+    """Send two documents about ten times a second, one request at a time; waits for the last response on exit."""
+    stats, stop = RequestStats(), threading.Event()
 
-    def ask() -> None:
+    def send_until_stopped() -> None:
         with httpx.Client(base_url=url, timeout=_TIMEOUT_S) as client:
             while not stop.wait(_PAUSE_S):
-                answers.ask(client)
+                stats.send(client)
 
-    thread = threading.Thread(target=ask)
+    thread = threading.Thread(target=send_until_stopped)
     thread.start()
     try:
-        yield answers
+        yield stats
     finally:
         stop.set()
         thread.join()

@@ -1,7 +1,9 @@
-"""`make demo`: the whole graph on this machine, a small real collection over HTTP, and what reranking changed.
+"""`make demo`: start the graph on this machine, rerank a small collection over HTTP, and show the gain in nDCG.
 
-Starts `serve run serve_config.laptop.yaml` as a person would, and stops it again.
+It runs `serve run serve_config.laptop.yaml`, and stops it at the end.
 """
+
+from __future__ import annotations
 
 import argparse
 import sys
@@ -9,15 +11,16 @@ import time
 
 import httpx
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from cluster.local.graph import serving
-from cluster.sample import SAMPLE
+from cluster.sample import CORPUS, QRELS, QUERIES, RUN
 from reranker.errors import RerankerError
 from reranker.ir.measures import evaluate
 from reranker.ir.trec import iter_corpus, read_qrels, read_queries, read_run
 
-SHOWN = 5
+SHOWN_RANKS = 5
 
 
 def main() -> None:
@@ -27,22 +30,18 @@ def main() -> None:
     try:
         demo(console, parser.parse_args().port)
     except RerankerError as error:
-        console.print(f"[red]demo:[/red] {error}")
+        console.print(f"[red]demo:[/red] {escape(str(error))}")
         sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(130)
 
 
 def demo(console: Console, port: int) -> None:
-    """Raises RerankerError when the graph does not come up."""
-    queries, qrels, run = (
-        read_queries(SAMPLE / "queries.jsonl"),
-        read_qrels(SAMPLE / "qrels.tsv"),
-        read_run(SAMPLE / "run.trec"),
-    )
-    passages = dict(iter_corpus(SAMPLE / "corpus.jsonl"))
+    """Raises RerankerError when the graph does not start."""
+    queries, run, qrels = read_queries(QUERIES), read_run(RUN), read_qrels(QRELS)
+    passages = dict(iter_corpus(CORPUS))
     with serving(console, port=port) as url, httpx.Client(base_url=url, timeout=60) as client:
-        console.print(f"[bold]The graph is up[/bold] at {url} · docs {url}/docs · health {url}/health")
+        console.print(f"[bold]The graph is ready[/bold] at {url} · API docs: {url}/docs · health: {url}/health")
         health = client.get("/health").json()
         console.print(f"model {health['model']} ({health['dtype']} on {health['device']}), {health['fidelity']}")
         reranked, started = {}, time.perf_counter()
@@ -58,13 +57,13 @@ def demo(console: Console, port: int) -> None:
     table = Table("rank", title=f"“{queries[chosen]}”", title_justify="left", expand=True)
     for name in ("BM25", "reranked"):
         table.add_column(f"{name} (grade 0-2)", ratio=1, overflow="ellipsis", no_wrap=True)
-    for rank in range(SHOWN):
+    for rank in range(SHOWN_RANKS):
         hits = [ranking[chosen][rank] for ranking in (run, reranked)]
         table.add_row(str(rank + 1), *(f"({qrels[chosen].get(hit, 0)}) {passages[hit].text}" for hit in hits))
     console.print(table)
     before, after = (evaluate(qrels, ranking).aggregate["nDCG@10"] for ranking in (run, reranked))
     console.print(f"nDCG@10  BM25 {before:.4f}  →  reranked {after:.4f}")
-    console.print("The graph is stopped. [bold]make serve[/bold] keeps it running.")
+    console.print("The graph was stopped; [bold]make serve[/bold] starts it and keeps it running.")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""serve.env, for who starts Ray and Serve from Python."""
+"""The variables of serve.env, for processes that start Ray and Serve from Python."""
 
 from __future__ import annotations
 
@@ -8,6 +8,5 @@ _FILE = Path(__file__).parents[2] / "serve.env"
 
 
 def serve_environment() -> dict[str, str]:
-    """The variables of serve.env."""
     lines = (line.strip() for line in _FILE.read_text("utf-8").splitlines())
     return dict(line.split("=", 1) for line in lines if line and not line.startswith("#"))

@@ -1,7 +1,9 @@
-"""The laptop graph, started and stopped as a person would: `serve run` in processes of its own.
+"""The laptop graph in processes of its own: started by `serve run`, stopped by an interrupt.
 
 For the demo, the benchmarks and the tests. Knows the graph only as a config file and a URL.
 """
+
+from __future__ import annotations
 
 import contextlib
 import os
@@ -20,6 +22,7 @@ import httpx
 import yaml
 from rich.console import Console
 
+from cluster.local import processes
 from reranker.errors import Unavailable
 
 LAPTOP_CONFIG = Path(__file__).parents[2] / "serve_config.laptop.yaml"
@@ -29,7 +32,7 @@ STOP_TIMEOUT_S = 60
 
 @dataclass(frozen=True, slots=True)
 class LocalGraph:
-    """process: the id of `serve run`, from which all processes of the graph descend."""
+    """process: pid of `serve run`, the ancestor of all processes of the graph."""
 
     url: str
     process: int
@@ -50,56 +53,55 @@ def local_graph(
     port: int,
     environment: Mapping[str, str] = MappingProxyType({}),
 ) -> Iterator[LocalGraph]:
-    """Yields a graph that is ready; it is stopped on leaving.
+    """Yields a graph that is ready, and stops it on exit.
 
-    args: what differs from the `args:` of serve_config.laptop.yaml. environment: variables of its processes, for what
-    Serve reads from nowhere else. Raises Unavailable with the end of the log when the port is taken or the graph does
-    not come up.
+    args: replace entries of `args:` in serve_config.laptop.yaml. environment: extra variables for its processes, for
+    settings that Serve reads only there. Raises Unavailable when the port is taken or, with the end of the log, when
+    the graph does not start.
     """
     url = f"http://127.0.0.1:{port}"
     with contextlib.suppress(httpx.HTTPError):
         httpx.get(url, timeout=1)
-        raise Unavailable(f"something answers on port {port} already: stop it, or choose another port")
+        raise Unavailable(f"port {port} is in use: stop the server there, or choose another port")
     config = yaml.safe_load(LAPTOP_CONFIG.read_text())
     config["http_options"]["port"] = port
     config["applications"][0]["args"] |= dict(args)
     with tempfile.TemporaryDirectory(prefix="reranker-graph-") as scratch:
-        config_path, log_path = Path(scratch, "serve.yaml"), Path(scratch, "serve.log")
+        config_path, log = Path(scratch, "serve.yaml"), Path(scratch, "serve.log")
         config_path.write_text(yaml.safe_dump(config))
-        with log_path.open("wb") as log:
-            process = subprocess.Popen(  # noqa: S603  (our own config)
-                [Path(sys.executable).with_name("serve"), "run", config_path],
-                cwd=LAPTOP_CONFIG.parent,
-                env=os.environ | {"RAY_USAGE_STATS_ENABLED": "0"} | dict(environment),
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,  # Ctrl-C reaches us alone; the graph is stopped in order
-            )
+        process = processes.start(
+            [Path(sys.executable).with_name("serve"), "run", config_path],
+            log,
+            os.environ | {"RAY_USAGE_STATS_ENABLED": "0"} | dict(environment),
+            cwd=LAPTOP_CONFIG.parent,
+        )
+        session = processes.session_of(process)
         try:
             with console.status("starting the graph: gateway, tokenizer, scorer …"):
-                _await_ready(process, url, log_path)
+                _await_ready(process, url, log)
             yield LocalGraph(url, process.pid)
         finally:
             with console.status("stopping the graph …"):
-                _stop(process)
+                _stop(process, session)
 
 
-def _await_ready(process: "subprocess.Popen[bytes]", url: str, log_path: Path) -> None:
+def _await_ready(process: subprocess.Popen[bytes], url: str, log: Path) -> None:
     deadline = time.monotonic() + START_TIMEOUT_S
-    while time.monotonic() < deadline and process.poll() is None:
+    while time.monotonic() < deadline:
+        if process.poll() is not None:
+            raise Unavailable(f"`serve run` exited with code {process.returncode}; {processes.tail(log)}")
         with contextlib.suppress(httpx.HTTPError):
             if httpx.get(f"{url}/ready", timeout=10).status_code == 200:
                 return
         time.sleep(0.3)
-    tail = "\n".join(log_path.read_text(errors="replace").splitlines()[-15:])
-    raise Unavailable(f"the graph did not come up within {START_TIMEOUT_S} s; its log ends:\n{tail}")
+    raise Unavailable(f"the graph was not ready within {START_TIMEOUT_S} s; {processes.tail(log)}")
 
 
-def _stop(process: "subprocess.Popen[bytes]") -> None:
-    """An interrupt first, so that Serve and Ray shut down in order; the process group only if that fails."""
+def _stop(process: subprocess.Popen[bytes], session: processes.Session) -> None:
+    """Interrupt `serve run`, so that Serve and Ray shut down in order; kill its session if that takes too long."""
     process.send_signal(signal.SIGINT)
     try:
         process.wait(STOP_TIMEOUT_S)
     except subprocess.TimeoutExpired:
-        os.killpg(process.pid, signal.SIGKILL)
+        processes.kill([session])
         process.wait()

@@ -1,4 +1,4 @@
-"""What this machine must have before a cluster is started on it."""
+"""What this machine needs before a cluster can start on it."""
 
 from __future__ import annotations
 
@@ -6,22 +6,24 @@ import socket
 import sys
 from pathlib import Path
 
+import psutil
+
 from reranker.errors import Unavailable
 
-_HEAD_BYTES, _GPU_BYTES = 2_000_000_000, 900_000_000
+_HEAD_BYTES, _GPU_NODE_BYTES = 2_000_000_000, 900_000_000
 
 
-def refuse_unfit(gpus: int, port: int) -> None:
-    """Raises Unavailable where this machine cannot run it, before anything is started."""
+def check_host(gpus: int, port: int) -> None:
+    """Raises Unavailable, before anything is started, when this machine cannot run the cluster."""
     if sys.platform != "linux":
-        raise Unavailable("several nodes on one machine need Linux, where every 127.0.0.N is an address of its own")
+        raise Unavailable("several nodes on one machine need Linux, where every 127.0.0.N is a separate address")
     for name in ("ray", "serve"):
         if not Path(sys.executable).with_name(name).exists():
             raise Unavailable(f"no `{name}` beside {sys.executable}: install this project with `make .venv`")
-    needed, available = _HEAD_BYTES + gpus * _GPU_BYTES, _available_bytes()
+    needed, available = _HEAD_BYTES + gpus * _GPU_NODE_BYTES, psutil.virtual_memory().available
     if available < needed:
         raise Unavailable(
-            f"{gpus} gpus need about {needed / 1e9:.1f} GB of memory and {available / 1e9:.1f} GB are free: "
+            f"{gpus} GPU nodes need about {needed / 1e9:.1f} GB of memory and {available / 1e9:.1f} GB are free: "
             "use fewer --gpus"
         )
     with socket.socket() as probe:
@@ -29,13 +31,7 @@ def refuse_unfit(gpus: int, port: int) -> None:
         try:
             probe.bind(("127.0.0.1", port))
         except OSError as error:
-            raise Unavailable(f"port {port} cannot be had ({error.strerror}): choose another --port") from None
-
-
-def _available_bytes() -> int:
-    """Source: proc_meminfo(5)."""
-    lines = dict(line.split(":", 1) for line in Path("/proc/meminfo").read_text().splitlines())
-    return int(lines["MemAvailable"].split()[0]) * 1024
+            raise Unavailable(f"port {port} is not available ({error.strerror}): choose another --port") from None
 
 
 def free_port(address: str) -> int:

@@ -1,4 +1,4 @@
-"""A Llama of random weights that takes seconds to write: what a replica of the 8B is, but for its size."""
+"""A small Llama with random weights, written in seconds: the architecture of the 8B at a fraction of its size."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pathlib import Path
 
 
 def write_small_llama(output: Path) -> None:
-    """4 layers 256 wide; else as Llama 3: grouped heads, scaled rotary embeddings, a byte-level BPE."""
+    """4 layers, 256 wide; otherwise as Llama 3: grouped heads, scaled rotary embeddings, a byte-level BPE."""
     from cluster.sample import CORPUS
     from reranker.checkpoints.synth import SynthShape, synthesize
     from reranker.ir.trec import iter_corpus

@@ -1,7 +1,7 @@
-"""Processes known by their session: all that one `ray start` has started, however deep, and nothing else.
+"""Start processes in a session of their own, find every process of a session, and kill a session whole.
 
-Ray renames its workers and sets some of them aside in process groups of their own, but nothing in it opens a new
-session. Linux only: it reads /proc.
+Ray renames its workers and moves some of them to other process groups, but never opens a new session: the session
+of a `ray start` holds everything that it started, and nothing else.
 """
 
 from __future__ import annotations
@@ -13,61 +13,61 @@ import subprocess
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 import psutil
 
 from reranker.settings import Settings
 
+_START_TOLERANCE_S = 2.0
+
 
 class Session(Settings):
-    """Its leader's pid, and when that was started, in clock ticks since boot: a pid alone may come again."""
+    """The leader's pid, and its start in seconds since boot, because the system may reuse the pid."""
 
     pid: int
-    started: int
+    started_s: float
 
 
-class _Stat(NamedTuple):
-    is_zombie: bool
-    session: int
-    started: int
-
-
-def start(command: Sequence[str | Path], log: Path, environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
-    """In a session of its own: Ctrl-C reaches us alone, and its end is ours to order."""
+def start(
+    command: Sequence[str | Path], log: Path, environment: Mapping[str, str], *, cwd: Path | None = None
+) -> subprocess.Popen[bytes]:
+    """Start a command in a new session, so that Ctrl-C reaches this process alone, which then stops the command."""
     with log.open("wb") as output:
         return subprocess.Popen(  # noqa: S603  (our own command)
-            command, env=environment, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
+            command,
+            cwd=cwd,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
         )
 
 
 def session_of(process: subprocess.Popen[bytes]) -> Session:
-    stat = _stat(process.pid)
-    return Session(pid=process.pid, started=stat.started if stat else 0)
+    """The session that `start` opened for this process."""
+    return Session(pid=process.pid, started_s=_started_s(process.pid) or 0.0)
 
 
 def tail(log: Path, lines: int = 15) -> str:
-    """The end of what a process has printed, for an error's text."""
+    """The last lines of a log, worded for the end of an error message."""
     return "its log ends:\n" + "\n".join(log.read_text(errors="replace").splitlines()[-lines:])
 
 
-def leads(session: Session) -> bool:
-    """Whether its leader still runs."""
+def is_leader_alive(session: Session) -> bool:
     return session.pid in members(session)
 
 
 def members(session: Session) -> list[int]:
-    """Pids of what runs in it, the leader among them."""
-    leader = _stat(session.pid)
-    if leader and leader.started != session.started:
-        return []  # another process has that pid now, so nothing of ours is left
-    pids = (int(path.name) for path in Path("/proc").iterdir() if path.name.isdecimal())
-    stats = ((pid, _stat(pid)) for pid in pids)
-    return [pid for pid, stat in stats if stat and stat.session == session.pid and not stat.is_zombie]
+    """Pids of the session's live processes, the leader included; zombies are left out."""
+    started_s = _started_s(session.pid)
+    if started_s is not None and abs(started_s - session.started_s) > _START_TOLERANCE_S:
+        return []  # the pid was reused, which the system does only when the whole session is gone
+    return [pid for pid in psutil.pids() if _runs_in(pid, session.pid)]
 
 
 def kill(sessions: Sequence[Session]) -> int:
-    """At once, as a power cut does, whatever they start meanwhile. Returns how many processes it was."""
+    """Kill every process of the sessions, including those started meanwhile. Returns how many were killed."""
     killed: set[int] = set()
     while alive := [pid for session in sessions for pid in members(session)]:
         for pid in alive:
@@ -79,7 +79,7 @@ def kill(sessions: Sequence[Session]) -> int:
 
 
 def descendants(root: int) -> set[int]:
-    """Process ids of `root` and all below it; empty when it has ended."""
+    """Process ids of `root` and all its descendants; empty when it has exited."""
     try:
         return {root, *(child.pid for child in psutil.Process(root).children(recursive=True))}
     except psutil.NoSuchProcess:
@@ -87,15 +87,27 @@ def descendants(root: int) -> set[int]:
 
 
 def anonymous_bytes(pid: int) -> int:
-    """Memory that a process has for itself: neither files that it maps nor shared memory. Raises psutil.Error."""
+    """Private memory of a process, without mapped files and shared memory. Linux only. Raises psutil.Error."""
     memory = psutil.Process(pid).memory_info()
     return int(memory.rss - memory.shared)
 
 
-def _stat(pid: int) -> _Stat | None:
-    """None when it has ended. Source: proc_pid_stat(5); the command may hold spaces and brackets."""
+def _started_s(pid: int) -> float | None:
+    """When the process started, in seconds since boot; None when it has exited.
+
+    Setting the clock changes psutil's creation time and boot time alike, but not their difference.
+    """
     try:
-        fields = Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()
-    except (FileNotFoundError, ProcessLookupError):
+        return psutil.Process(pid).create_time() - psutil.boot_time()
+    except psutil.NoSuchProcess:
         return None
-    return _Stat(fields[0] in "ZX", int(fields[3]), int(fields[19]))
+
+
+def _runs_in(pid: int, session_id: int) -> bool:
+    try:
+        return os.getsid(pid) == session_id and psutil.Process(pid).status() not in (
+            psutil.STATUS_ZOMBIE,
+            psutil.STATUS_DEAD,
+        )
+    except (OSError, psutil.Error):  # it has just exited, or belongs to another user
+        return False

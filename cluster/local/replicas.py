@@ -1,6 +1,6 @@
-"""Where each replica is, as Serve's controller says it.
+"""Where each replica runs, according to Serve's controller.
 
-Knows nothing of how nodes are started: an address to ask, and a picture of one moment.
+Knows nothing of how nodes are started: it connects to an address and takes a snapshot.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from typing import Any
 from cluster.local.deployment import APPLICATION
 
 RUNNING = "RUNNING"
-_FAILED = "DEPLOY_FAILED"  # UNHEALTHY mends itself: it is what a lost replica looks like
+_FAILED = "DEPLOY_FAILED"  # not UNHEALTHY: a lost replica causes that, and Serve recovers from it
 
 
 @dataclass(frozen=True, slots=True)
 class Replica:
-    """address: its node's, None while it waits for one."""
+    """address: that of its node; None while it waits for one."""
 
     name: str
     state: str
@@ -29,13 +29,13 @@ class Replica:
     pid: int | None
 
     @property
-    def runs(self) -> bool:
+    def is_running(self) -> bool:
         return self.state == RUNNING
 
 
 @dataclass(frozen=True, slots=True)
 class Deployment:
-    """message: Serve's own words, empty when all is well."""
+    """message: Serve's explanation, empty when there is nothing to explain."""
 
     status: str
     message: str
@@ -43,12 +43,12 @@ class Deployment:
 
     @property
     def running(self) -> tuple[Replica, ...]:
-        return tuple(replica for replica in self.replicas if replica.runs)
+        return tuple(replica for replica in self.replicas if replica.is_running)
 
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """alive: addresses of nodes that Ray believes to be up. problem: why the graph cannot come up, if it cannot."""
+    """alive: addresses of the nodes that Ray reports alive. problem: why the deployment failed, if it did."""
 
     alive: frozenset[str]
     deployments: Mapping[str, Deployment]
@@ -60,25 +60,25 @@ class Snapshot:
 
 @contextmanager
 def connected(gcs: str, environment: Mapping[str, str]) -> Iterator[None]:
-    """A driver on the head. It must be left before the head is stopped, which would end this process as well.
+    """Connect this process as a driver. Exit before the head stops: Ray kills the drivers of a lost head.
 
-    Print on a console that holds its file: sys.stdout leads nowhere meanwhile.
+    Print to a console that was given its file: sys.stdout goes to /dev/null meanwhile.
     """
     os.environ.update(environment)
-    os.environ.pop("RAY_BACKEND_LOG_LEVEL", None)  # a driver that joins says on stderr that it has read it
+    os.environ.pop("RAY_BACKEND_LOG_LEVEL", None)  # a driver that connects would report it on stderr
     import ray
 
     ray.init(address=gcs, log_to_driver=False, logging_level=logging.ERROR)
-    # Whatever befalls a node, Ray prints at length on its drivers' stdout.
-    with Path(os.devnull).open("w") as nowhere, redirect_stdout(nowhere):
+    # When a node is lost, Ray prints pages to the stdout of every driver.
+    with Path(os.devnull).open("w") as devnull, redirect_stdout(devnull):
         try:
             yield
         finally:
             ray.shutdown()
 
 
-def look() -> Snapshot:
-    """Inside `connected`. What the dashboard's REST API answers, without the dashboard."""
+def take_snapshot() -> Snapshot:
+    """What the dashboard's REST API would report, without the dashboard. Call it inside `connected`."""
     import ray
     from ray.serve.context import _get_global_client
     from ray.serve.exceptions import RayServeException
@@ -89,11 +89,11 @@ def look() -> Snapshot:
     except RayServeException:  # no controller yet
         client = None
     details = client.get_serve_details() if client else {}
-    return snapshot(alive, details)
+    return parse_snapshot(alive, details)
 
 
-def snapshot(alive: list[str], details: Mapping[str, Any]) -> Snapshot:
-    """details: as `ray.serve.schema.ServeInstanceDetails` has it, or empty."""
+def parse_snapshot(alive: list[str], details: Mapping[str, Any]) -> Snapshot:
+    """details: the fields of `ray.serve.schema.ServeInstanceDetails`, or empty."""
     application = details.get("applications", {}).get(APPLICATION, {})
     deployments = {
         name: Deployment(_text(deployment["status"]), deployment.get("message", ""), _replicas(deployment))
@@ -113,5 +113,5 @@ def _replicas(deployment: Mapping[str, Any]) -> tuple[Replica, ...]:
 
 
 def _text(state: Any) -> str:
-    """Serve's states are enumerations of strings."""
+    """Serve's states are enums in memory and strings in JSON."""
     return str(getattr(state, "value", state))

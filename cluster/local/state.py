@@ -1,6 +1,6 @@
-"""What is remembered of a running cluster, so that another process can show or stop it.
+"""The record of a running cluster on disk, so that another process can show or stop it.
 
-Knows nothing of Ray: names, addresses and the processes that were started.
+Knows nothing of Ray: names, addresses, and the sessions of the processes that were started.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from reranker.settings import Settings
 
 
 class Node(Settings):
-    """One `ray start`. address: a loopback address of its own, as each machine has one. gpu: whether it has one."""
+    """One `ray start`. address: its own loopback address. gpu: whether it has a GPU."""
 
     name: str
     address: str
@@ -27,21 +27,17 @@ class Node(Settings):
     session: Session
 
 
-class Machines(Settings):
-    """ray_directory: Ray's own files. gcs: host:port that nodes and drivers join by. url: where Serve answers."""
+class ClusterState(Settings):
+    """ray_directory: Ray's own files. gcs: host:port that nodes and drivers connect to. url: Serve's HTTP address."""
 
     ray_directory: Path
     gcs: str
     url: str
     nodes: tuple[Node, ...] = ()
 
-    def node_at(self, address: str | None) -> str | None:
-        """The newest node's name at that address."""
-        return next((node.name for node in reversed(self.nodes) if node.address == address), None)
-
 
 class StateDirectory:
-    """One directory a user: the state itself, the config as deployed, the model, and what each node has printed."""
+    """One directory per user: the cluster's state, token, deployed config and model, and a log of each node."""
 
     def __init__(self, path: Path | None = None) -> None:
         state_home = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state")
@@ -54,28 +50,31 @@ class StateDirectory:
     def log(self, name: str) -> Path:
         return self.path / f"{name}.log"
 
-    def read(self) -> Machines | None:
-        """None where no cluster was started, or none has come far enough to have processes. Raises InvalidFile."""
+    def read(self) -> ClusterState | None:
+        """None when no cluster was started. Raises InvalidFile for a file that another version wrote."""
         try:
-            return Machines.model_validate_json(self._file.read_bytes())
+            return ClusterState.model_validate_json(self._file.read_bytes())
         except FileNotFoundError:
             return None
-        except ValidationError as error:
-            problem = f"is not what this version wrote ({error.errors()[0]['msg']}): end the processes, remove it"
-            raise InvalidFile(self._file, problem) from None
+        except ValidationError:
+            raise InvalidFile(
+                self._file,
+                "was not written by this version: stop that cluster with the version that started it, "
+                "or kill its `ray start` processes and delete the file",
+            ) from None
 
-    def write(self, machines: Machines) -> None:
-        """After every start, so that `down` finds it whatever ends us."""
+    def write(self, state: ClusterState) -> None:
+        """Called after every process start, so that `down` finds all of them even if this process is killed."""
         self.path.mkdir(parents=True, exist_ok=True)
-        write_atomically(self._file, machines.model_dump_json(indent=1) + "\n")
+        write_atomically(self._file, state.model_dump_json(indent=1) + "\n")
 
     def write_token(self) -> None:
-        """What a process must know to join or to ask; Ray's own is readable by every user of the machine."""
+        """The secret that processes need to join or query the cluster. Ray's default file is world-readable."""
         self.token.touch(mode=0o600)
         self.token.write_text(secrets.token_hex(32))
 
     def remove(self) -> None:
-        """Ray's files as well."""
-        if machines := self.read():
-            shutil.rmtree(machines.ray_directory, ignore_errors=True)
+        """Delete this directory and Ray's files. Raises InvalidFile as `read` does."""
+        if state := self.read():
+            shutil.rmtree(state.ray_directory, ignore_errors=True)
         shutil.rmtree(self.path, ignore_errors=True)

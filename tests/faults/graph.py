@@ -12,7 +12,7 @@ from ray import serve
 from ray.exceptions import RayError
 
 from cluster.local.deployment import APPLICATION
-from cluster.local.replicas import Replica, look
+from cluster.local.replicas import Replica, take_snapshot
 from deployments.app import gateway, scorer, tokenizer
 from deployments.settings import AppSettings
 from tests.faults.faulty import FaultyScorer
@@ -55,7 +55,7 @@ class Graph:
 
     def replicas(self, name: str) -> tuple[Replica, ...]:
         """Those of a deployment that Serve says are running."""
-        return look()[name].running
+        return take_snapshot()[name].running
 
     def pids(self, name: str) -> list[int]:
         return sorted(replica.pid for replica in self.replicas(name) if replica.pid)
@@ -66,7 +66,7 @@ class Graph:
         found: dict[str, list[int]] = {}
         while time.monotonic() - started < timeout_s:
             with contextlib.suppress(RayError):  # the controller may be what was lost
-                seen = look()
+                seen = take_snapshot()
                 found = {name: [one.pid or 0 for one in seen[name].running] for name in self._replicas}
                 whole = all(len(pids) == self._replicas[name] for name, pids in found.items())
                 healthy = all(seen[name].status == "HEALTHY" for name in self._replicas)
