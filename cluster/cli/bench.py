@@ -10,7 +10,6 @@ import typer
 from cluster.cli.bench_autoscale import autoscale
 from cluster.cli.bench_http import http
 from cluster.cli.options import Device, Dtype, Json, Model, names_in, reported
-from cluster.sample import SAMPLE
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -21,44 +20,8 @@ bench = typer.Typer(
     help="Measurements that can be made again; each prints a table, and JSON where asked.", no_args_is_help=True
 )
 
-Collection = Annotated[
-    Path, typer.Option(help="A directory with queries.jsonl, corpus.jsonl, run.trec and qrels.tsv.")
-]
-Port = Annotated[int, typer.Option(help="A free port on 127.0.0.1 for the graph.")]
-
 bench.command()(autoscale)
 bench.command("http")(http)
-
-
-@bench.command()
-def roads(
-    collection: Collection = SAMPLE,
-    model: Model = "embedded",
-    dtype: Dtype = "float32",
-    port: Port = 8200,
-    json_path: Json = None,
-) -> None:
-    """Same scores on every road? Hugging Face's loop, HTTP and a batch job over one collection."""
-    from cluster.bench.parity import compare_roads
-    from reranker.settings import CheckpointSettings
-
-    checkpoint = CheckpointSettings.model_validate({"model": model, "dtype": dtype})
-    reported(lambda console: compare_roads(collection, checkpoint, console, port=port), json_path)
-
-
-@bench.command()
-def latency(
-    collection: Collection = SAMPLE,
-    model: Model = "embedded",
-    passages: Annotated[int, typer.Option(min=1, help="Passages a request.")] = 100,
-    rounds: Annotated[int, typer.Option(min=1, help="Requests for each contender.")] = 20,
-    port: Port = 8200,
-    json_path: Json = None,
-) -> None:
-    """Seconds for one request over HTTP, beside CrossEncoder in process on the same pairs."""
-    from cluster.bench.latency import measure_latency
-
-    reported(lambda console: measure_latency(collection, model, passages, rounds, console, port=port), json_path)
 
 
 @bench.command()

@@ -40,7 +40,7 @@ INTERRUPTIBLE = "import signal; signal.signal(signal.SIGINT, signal.default_int_
         ("evaluate suite", ["--model", "--template", "--max-pair-tokens", "--dtype", "--device", "--revision"]),
         ("model", ["import"]),
         ("model import", ["SRC", "--output", "--template", "--max-pair-tokens", "--revision"]),
-        ("bench", ["roads", "latency", "engine", "batch", "http", "autoscale"]),
+        ("bench", ["engine", "batch", "http", "autoscale"]),
         ("bench http", ["--scenario", "--url", "--peer", "--throughput-mode", "--picture"]),
         ("cluster", ["up", "status", "down"]),
         ("cluster up", ["--gpus", "--port"]),
