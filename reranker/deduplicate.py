@@ -1,7 +1,6 @@
 """Score equal passages of a query once.
 
-It saves work, and it makes ties true: in one batch the same pair can differ in the last bit from row to row, and
-copies of a document must not be told apart.
+This saves work, and it keeps ties exact: within one batch, logits of equal pairs can differ in the last bit.
 """
 
 from collections.abc import Sequence
@@ -13,10 +12,10 @@ from reranker.types import Passage
 
 
 def deduplicate(passages: Sequence[Passage]) -> tuple[list[Passage], IntArray]:
-    """The passages without repetition, in order of first appearance, and for each given one its place among them.
+    """The unique passages in order of first appearance, and the index of each given passage among them.
 
-    The places are int32 (passages,): `[unique[place] for place in places] == passages`.
+    The indices are int32 (passages,), as of `np.unique`'s return_inverse: `[unique[i] for i in inverse] == passages`.
     """
-    place_of: dict[Passage, int] = {}
-    places = np.array([place_of.setdefault(passage, len(place_of)) for passage in passages], dtype=np.int32)
-    return list(place_of), places
+    index_of: dict[Passage, int] = {}
+    inverse = np.array([index_of.setdefault(passage, len(index_of)) for passage in passages], dtype=np.int32)
+    return list(index_of), inverse

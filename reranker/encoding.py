@@ -1,8 +1,8 @@
-"""Texts to token arrays: one query with many passages becomes EncodedPairs.
+"""Tokenize one query with many passages into EncodedPairs.
 
 Knows nothing of weights or devices. The token ids of a pair are exactly those of
-`tokenizer(query_text, passage_text, truncation=True, max_length=max_pair_tokens)`, yet the query is tokenized once
-and every passage once, alone: the special tokens come from the tokenizer's own pair template, and the cut is
+`tokenizer(query_text, passage_text, truncation=True, max_length=max_pair_tokens)`, but the query is tokenized only
+once, and each passage without it: the special tokens come from the tokenizer's own pair template, and truncation is
 computed from the lengths.
 """
 
@@ -23,15 +23,15 @@ from reranker.prompt import PromptTemplate
 from reranker.text import well_formed
 from reranker.types import Passage, Truncation
 
-MAX_WINDOWS = 64  # of one passage under truncation "max_passage"; what lies beyond is cut and flagged
+MAX_WINDOWS = 64  # per passage under truncation "max_passage"; text beyond them is cut, and the passage flagged
 
 
 @dataclass(frozen=True, slots=True)
 class PairLayout:
     """The special tokens a tokenizer puts around a pair: head, query, middle, passage, tail.
 
-    prefix_type, passage_type: token type ids before and after the switch, which lies `middle_passage_typed` tokens
-    before the passage (Llama 3 counts its second BOS to the passage).
+    prefix_type, passage_type: token type ids. The last `middle_passage_typed` tokens of the middle have the passage's
+    type (as the second BOS of Llama 3 has).
     """
 
     head: tuple[int, ...]
@@ -47,18 +47,18 @@ class PairLayout:
 
     @classmethod
     def of(cls, tokenizer: PreTrainedTokenizerBase) -> PairLayout:
-        """Read the layout off one tokenized pair. Raises CheckpointError for one that cannot be split."""
+        """Derive the layout from one tokenized pair. Raises CheckpointError if the pair cannot be split."""
         probe = tokenizer("a", "b", return_token_type_ids=True)
         ids, owners, types = probe["input_ids"], probe.sequence_ids(), probe["token_type_ids"]
         try:
             query, passage = owners.index(0), owners.index(1)
         except ValueError:
-            raise CheckpointError("its tokenizer does not encode pairs: no text of the pair is left") from None
+            raise CheckpointError("its tokenizer does not encode pairs: the text of the pair is missing") from None
         query_end = len(owners) - owners[::-1].index(0)
         passage_end = len(owners) - owners[::-1].index(1)
         switch = next((at for at, kind in enumerate(types) if kind != types[0]), passage)
         if not query_end <= switch <= passage or len(set(types[switch:])) != 1:
-            raise CheckpointError("its tokenizer does not write a pair as query, then passage")
+            raise CheckpointError("its tokenizer does not encode a pair as query, then passage")
         return cls(
             head=tuple(ids[:query]),
             middle=tuple(ids[query_end:passage]),
@@ -70,10 +70,10 @@ class PairLayout:
 
 
 class PairEncoder:
-    """Encodes pairs as one checkpoint wants them. Safe to call from several threads.
+    """Encodes pairs for one checkpoint. Thread-safe.
 
-    embeddings: token ids that the model knows, from 0; None where that is not known. A tokenizer may have been given
-    a token that the model was not (a pad token, most often): a text that spells it is read as any other text.
+    embeddings: rows of the model's embedding table, None if unknown. A tokenizer may have an added token without a
+    row (usually a pad token): a text that spells it is tokenized as ordinary text.
     """
 
     def __init__(
@@ -95,8 +95,8 @@ class PairEncoder:
                 f"{self.layout.special_tokens} special tokens: allow at least {self.layout.special_tokens + 2}"
             )
         self._cut_left = tokenizer.truncation_side == "left"
-        # A copy, because truncation and padding are state of the backend and the caller may set them.
-        self._backend = _known_to_the_model(tokenizer.backend_tokenizer, embeddings)
+        # A copy, because truncation and padding are state of the backend, which the caller may change.
+        self._backend = _without_unknown_tokens(tokenizer.backend_tokenizer, embeddings)
         self._backend.no_truncation()
         self._backend.no_padding()
         self._backend.encode_special_tokens = tokenizer.split_special_tokens
@@ -104,8 +104,8 @@ class PairEncoder:
     def encode(self, query: str, passages: Sequence[Passage], truncation: Truncation = "model") -> EncodedPairs:
         """Pairs of one query in the order of the passages.
 
-        Under "max_passage" a passage that does not fit becomes several pairs, one a window. Under "error" pairs
-        are cut as under "model"; it is for the caller to look at `truncated`.
+        Under "max_passage" a passage that does not fit becomes several pairs, one per window. Under "error" pairs
+        are cut as under "model"; the caller checks `truncated`.
         """
         query_ids = self._tokenize([self.template.query(query)])[0]
         passage_ids = self._tokenize([self.template.passage(passage) for passage in passages])
@@ -115,11 +115,11 @@ class PairEncoder:
             passage_ids, candidate_of, cut = self._windows(len(query_ids), passages, passage_ids)
         lengths = np.array([len(ids) for ids in passage_ids], dtype=np.int64)
         query_kept, passage_kept = longest_first(len(query_ids), lengths, self._text_budget)
-        kept_of_query, prefix_of = np.unique(query_kept, return_inverse=True)
+        prefix_kept, prefix_of = np.unique(query_kept, return_inverse=True)
         head, middle, tail = (
             np.array(part, dtype=np.int32) for part in (self.layout.head, self.layout.middle, self.layout.tail)
         )
-        prefixes = [np.concatenate((head, self._cut(query_ids, kept), middle)) for kept in kept_of_query]
+        prefixes = [np.concatenate((head, self._cut(query_ids, kept), middle)) for kept in prefix_kept]
         parts: list[IntArray] = []
         for ids, kept in zip(passage_ids, passage_kept, strict=True):
             parts += [self._cut(ids, kept), tail]
@@ -135,7 +135,7 @@ class PairEncoder:
         )
 
     def _tokenize(self, texts: list[str]) -> list[IntArray]:
-        """Token ids without special tokens, one int32 array a text."""
+        """Token ids without special tokens, one int32 array per text."""
         encodings = self._backend.encode_batch_fast([well_formed(text) for text in texts], add_special_tokens=False)
         return [np.array(encoding.ids, dtype=np.int32) for encoding in encodings]
 
@@ -145,7 +145,10 @@ class PairEncoder:
     def _windows(
         self, query_tokens: int, passages: Sequence[Passage], passage_ids: list[IntArray]
     ) -> tuple[list[IntArray], IntArray, NDArray[np.bool_]]:
-        """Window texts of passages that do not fit, tokenized; whose they are; whether text was left out."""
+        """Token ids of all windows, the passage each belongs to, and whether text of that passage was left out.
+
+        A passage that fits is its own window.
+        """
         room = self._text_budget - min(query_tokens, self._text_budget // 2)
         ids: list[IntArray] = []
         owners: list[int] = []
@@ -159,11 +162,11 @@ class PairEncoder:
         return ids, np.array(owners, dtype=np.int32), np.array(cut, dtype=bool)
 
     def _split(self, passage: Passage, room: int) -> tuple[list[str], bool]:
-        """A passage's text in pieces that fit beside its title, and whether some of it was left out."""
+        """A passage's text in pieces that fit in `room` tokens with its title, and whether some was left out."""
         title_tokens = len(self._tokenize([self.template.passage(Passage("", passage.title))])[0])
-        step = room - title_tokens - 1  # a piece tokenized alone may take a token more than inside the text
+        step = room - title_tokens - 1  # a piece tokenized alone may have one token more than within the text
         if step < 1:
-            return [], False  # the title fills the pair: cut as the model does
+            return [], False  # the title fills the pair: cut as under "model"
         text = well_formed(passage.text)
         spans = self._backend.encode(text, add_special_tokens=False).offsets
         starts = [0] + [spans[at][0] for at in range(step, len(spans), step)]
@@ -172,12 +175,12 @@ class PairEncoder:
         return pieces[:MAX_WINDOWS], len(pieces) > MAX_WINDOWS
 
 
-def _known_to_the_model(backend: Tokenizer, embeddings: int | None) -> Tokenizer:
-    """A copy without added tokens beyond the embeddings. Raises CheckpointError where words lie beyond them."""
+def _without_unknown_tokens(backend: Tokenizer, embeddings: int | None) -> Tokenizer:
+    """A copy without the added tokens that have no embedding. Raises CheckpointError if other tokens have none."""
     words, text = backend.get_vocab_size(with_added_tokens=False), backend.to_str()
     if embeddings is not None and words > embeddings:
         raise CheckpointError(
-            f"its tokenizer has {words} words, its model {embeddings}: they do not belong to each other"
+            f"its tokenizer has {words} tokens, its model {embeddings}: they do not belong together"
         )
     if embeddings is None or all(token < embeddings for token in backend.get_added_tokens_decoder()):
         return Tokenizer.from_str(text)
@@ -191,9 +194,9 @@ def longest_first(
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """How many tokens of the query and of each passage a pair keeps, both int64 (pairs,).
 
-    Only the longer side is cut while the shorter one fits in half of the budget; else both share it, the odd
-    token going to the longer side, or to the passage when they are equal. This is what Hugging Face's
-    `longest_first` does (tokenizers, `truncate_encodings`).
+    If the shorter side fits in half the budget, only the longer one is cut. Otherwise each gets half; an odd token
+    goes to the longer side, or to the passage when both are equally long.
+    Source: Hugging Face's `longest_first` (tokenizers, `truncate_encodings`).
     """
     query = np.full_like(passage_tokens, query_tokens)
     short, long = np.minimum(query, passage_tokens), np.maximum(query, passage_tokens)

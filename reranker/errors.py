@@ -1,7 +1,7 @@
-"""Every error a caller can meet, as one tree.
+"""All errors that callers see, as one tree.
 
     RerankerError
-    ├── InvalidRequest            the caller can mend it
+    ├── InvalidRequest            the caller can fix it
     │   ├── MalformedBody         not JSON, or not a JSON object
     │   ├── InvalidField          a field is missing, of the wrong type or out of bounds
     │   │   └── EmptyField        a query without text, no documents
@@ -10,27 +10,27 @@
     │   ├── UnknownModel
     │   └── BodyTooLarge
     ├── InvalidFile               a file of queries, passages, runs or qrels
-    │   └── TooManyBadRows        more of its rows are bad than the caller allows
-    ├── JobRefused                its output belongs to another job, or to one that is still at work
+    │   └── TooManyBadRows        more bad rows than the caller allows
+    ├── JobRefused                the output directory belongs to another job, or to one still running
     ├── CheckpointError           this checkpoint cannot be served
-    │   ├── FidelityError         its scores are not those of Hugging Face
-    │   └── MissingWeights        its files lack tensors that its config asks for
-    └── ServiceError              ours to mend, or wait
+    │   ├── FidelityError         its scores differ from Hugging Face's
+    │   └── MissingWeights        its files lack tensors that its config requires
+    └── ServiceError              a failure of the service, not of the request
         ├── Overloaded
         ├── Unavailable
         ├── DeadlineExceeded
-        ├── CannotWrite           a result has no place to go: a full disk, say
+        ├── CannotWrite           a result cannot be written, for example to a full disk
         └── NonFiniteLogit
 
-Knows nothing of HTTP or exit codes: the shells map a class to a status. Arguments are positional and kept in
-`args`, so that every error survives pickling between Ray processes.
+Knows nothing of HTTP or exit codes: deployments and cluster map classes to them. Arguments are positional and kept
+in `args`, so that every error can be pickled between Ray processes.
 """
 
 from pathlib import Path
 
 
 class RerankerError(Exception):
-    """Base of the tree. `str(error)` is one line: what came, what is allowed, what to do."""
+    """Base of the tree. `str(error)` is one line: what was received, what is allowed, what to do."""
 
 
 class InvalidRequest(RerankerError):
@@ -53,11 +53,11 @@ class InvalidField(InvalidRequest):
 
 
 class EmptyField(InvalidField):
-    """A field is there, and there is nothing in it."""
+    """A required field is empty."""
 
 
 class TooManyCandidates(InvalidRequest):
-    """More documents than one request may carry."""
+    """The request has more documents than one request may."""
 
     def __init__(self, got: int, limit: int) -> None:
         super().__init__(got, limit)
@@ -68,7 +68,7 @@ class TooManyCandidates(InvalidRequest):
 
 
 class PairTooLong(InvalidRequest):
-    """A pair exceeds the model's length and the caller asked not to truncate."""
+    """A pair exceeds the model's length, and the caller asked not to truncate."""
 
     def __init__(self, index: int, limit: int) -> None:
         super().__init__(index, limit)
@@ -82,7 +82,7 @@ class PairTooLong(InvalidRequest):
 
 
 class UnknownModel(InvalidRequest):
-    """The caller named a model that is not served here, and names are checked."""
+    """The request names a model that is not served here, and model names are checked."""
 
     def __init__(self, got: str, served: str) -> None:
         super().__init__(got, served)
@@ -93,7 +93,7 @@ class UnknownModel(InvalidRequest):
 
 
 class BodyTooLarge(InvalidRequest):
-    """The body exceeds the cap."""
+    """The body exceeds the size limit."""
 
     def __init__(self, limit_bytes: int) -> None:
         super().__init__(limit_bytes)
@@ -104,7 +104,7 @@ class BodyTooLarge(InvalidRequest):
 
 
 class InvalidFile(RerankerError):
-    """A file cannot be read as what it should be."""
+    """A file is not valid for its purpose, or cannot be read."""
 
     def __init__(self, path: str | Path, problem: str, line: int | None = None) -> None:
         super().__init__(str(path), problem, line)
@@ -116,7 +116,7 @@ class InvalidFile(RerankerError):
 
 
 class TooManyBadRows(InvalidFile):
-    """More rows are bad than the caller allows; the message tells of the one that was too many."""
+    """More rows are bad than the caller allows; the message describes the first one over the limit."""
 
     def __init__(self, path: str | Path, problem: str, line: int | None, got: int, limit: int) -> None:
         super().__init__(path, problem, line)
@@ -128,11 +128,11 @@ class TooManyBadRows(InvalidFile):
 
 
 class JobRefused(RerankerError):
-    """A job may not write there, or may not go on with what another one has begun."""
+    """A job may not write to this output, or may not resume what another job started."""
 
 
 class CheckpointError(RerankerError):
-    """This checkpoint cannot be served; the message says why and what would do."""
+    """This checkpoint cannot be served; the message says why and what to do."""
 
 
 class FidelityError(CheckpointError):
@@ -140,15 +140,15 @@ class FidelityError(CheckpointError):
 
 
 class MissingWeights(CheckpointError):
-    """A checkpoint's files lack tensors that its config asks for, or it has no such file."""
+    """A checkpoint has no weights file, or its files lack tensors that its config requires."""
 
 
 class ServiceError(RerankerError):
-    """The request was fine; the service could not answer it."""
+    """The request was valid; the service could not answer it."""
 
 
 class Overloaded(ServiceError):
-    """The queue is full, or the client's share of it. retry_after_s: until what is queued now has been worked off."""
+    """The queue, or the client's share of it, is full. retry_after_s: time until all work queued now is done."""
 
     def __init__(self, retry_after_s: float) -> None:
         super().__init__(retry_after_s)
@@ -159,7 +159,7 @@ class Overloaded(ServiceError):
 
 
 class Unavailable(ServiceError):
-    """No replica can answer now."""
+    """No replica can answer at present."""
 
 
 class DeadlineExceeded(ServiceError):
@@ -174,11 +174,11 @@ class DeadlineExceeded(ServiceError):
 
 
 class CannotWrite(ServiceError):
-    """A result cannot be written; what was written before is kept."""
+    """A result cannot be written; results written before are kept."""
 
 
 class NonFiniteLogit(ServiceError):
-    """The model answered NaN or infinity; such a score never enters a ranking."""
+    """The model returned NaN or infinity; such a score never enters a ranking."""
 
     def __init__(self, index: int) -> None:
         super().__init__(index)

@@ -1,7 +1,7 @@
-"""Are these the scores Hugging Face would give? Replay a checkpoint's golden pairs before it serves.
+"""Check that a loaded model gives Hugging Face's scores: replay the checkpoint's golden pairs before it serves.
 
-A pass is necessary, not sufficient: it catches a wrong template, tokenizer, head, adapter or dtype in a second, and
-leaves statistics over thousands of pairs to the tests.
+The check is necessary, not sufficient: it detects a wrong template, tokenizer, head, adapter or dtype in a second.
+Statistics over thousands of pairs are left to the tests.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ from reranker.types import ModelDescription, Passage
 log = logging.getLogger(__name__)
 
 FLOAT32_BOUND = 1e-4
-# Half precision rounds differently on every machine: allow a few times Hugging Face's own error, and at least two
-# units in the last place of a bfloat16 of the largest logit.
+# Half precision rounds differently on every machine. The bound is ours: a few times Hugging Face's own bfloat16
+# error, and at least two units in the last place (bfloat16) of the largest logit.
 HALF_ERROR_FACTOR = 4.0
 HALF_ULPS = 2 * 2.0**-8
 
 
 @dataclass(frozen=True, slots=True)
 class VerifiedEngine:
-    """An engine whose golden scores were replayed, with its encoder and what to tell clients of both."""
+    """An engine after the replay of its golden scores, with its encoder and the description for clients."""
 
     engine: Engine
     encoder: PairEncoder
@@ -39,7 +39,7 @@ class VerifiedEngine:
     golden: tuple[GoldenPair, ...] = ()
 
     def verify(self) -> None:
-        """Are the scores still right? Raises FidelityError; without golden scores there is no telling."""
+        """Replay the golden scores again; does nothing without them. Raises FidelityError."""
         if self.golden:
             replay(self.golden, self.encoder, self.engine)
 
@@ -57,7 +57,7 @@ def load_verified(checkpoint: CheckpointSettings, settings: EngineSettings) -> V
     if settings.simulated_tokens_per_s is None:
         golden, fidelity = _verified(files.manifest, encoder, engine)
     else:
-        fidelity = "simulated: the scores are made up"
+        fidelity = "simulated: the scores are invented"
     log.info("%s on %s in %s: %s", files.name, engine.device, engine.dtype, fidelity)
     return VerifiedEngine(
         engine,
@@ -78,7 +78,7 @@ def load_verified(checkpoint: CheckpointSettings, settings: EngineSettings) -> V
 
 
 def _verified(manifest: Manifest | None, encoder: PairEncoder, engine: Engine) -> tuple[tuple[GoldenPair, ...], str]:
-    """The golden pairs that hold for this engine, replayed, and what to say of it."""
+    """The golden pairs that apply to this engine, after their replay, and the fidelity for its description."""
     if manifest is None or not manifest.golden:
         return (), "unverified: the checkpoint has no golden scores"
     if (encoder.template.name, encoder.max_pair_tokens) != (manifest.template, manifest.max_pair_tokens):
@@ -94,21 +94,21 @@ def replay(golden: tuple[GoldenPair, ...], encoder: PairEncoder, engine: Engine)
     for number, (pair, part) in enumerate(zip(golden, parts, strict=True)):
         if tuple(part.pair_ids(0).tolist()) != pair.input_ids:
             raise FidelityError(
-                f"golden pair {number} has other token ids than Hugging Face gave it: "
-                "the tokenizer or the template is not the one the checkpoint was imported with"
+                f"golden pair {number} has other token ids than Hugging Face's: "
+                "the tokenizer or the template differs from the one the checkpoint was imported with"
             )
     logits = engine.score(EncodedPairs.concat(parts))
     truth = np.array([pair.logit for pair in golden], dtype=np.float32)
     errors = np.abs(logits - truth)
     bound = FLOAT32_BOUND
     if engine.dtype in HALF_PRECISION:
-        own = np.abs(np.array([pair.logit_bfloat16 for pair in golden]) - truth).max()
-        bound = float(max(HALF_ERROR_FACTOR * own, HALF_ULPS * np.abs(truth).max()))
-    if not np.all(errors <= bound):  # also when an error is NaN
+        reference_error = np.abs(np.array([pair.logit_bfloat16 for pair in golden]) - truth).max()
+        bound = float(max(HALF_ERROR_FACTOR * reference_error, HALF_ULPS * np.abs(truth).max()))
+    if not np.all(errors <= bound):  # true as well when an error is NaN
         worst = int(np.argmax(np.nan_to_num(errors, nan=np.inf)))
         dtype = str(engine.dtype).removeprefix("torch.")
         raise FidelityError(
             f"golden pair {worst} scores {logits[worst]:.5g} where Hugging Face gave {truth[worst]:.5g} "
-            f"({dtype}, bound {bound:.2g}): the weights are not those that were imported"
+            f"({dtype}, bound {bound:.2g}): the weights differ from the imported ones"
         )
     return float(errors.max()), bound

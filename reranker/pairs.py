@@ -1,4 +1,4 @@
-"""Token arrays and scores of pairs: what travels between encoder, engine and ranking.
+"""Token arrays and scores of pairs, as passed between encoder, engine and ranking.
 
 Knows nothing of tokenizers, models or transport.
 """
@@ -20,10 +20,10 @@ BoolArray = NDArray[np.bool_]
 
 @dataclass(frozen=True, slots=True)
 class CandidateScores:
-    """Scores of a shard's candidates in input order; all arrays (candidates,).
+    """Scores of a shard's candidates in input order; all arrays are (candidates,).
 
-    logits: float32, NaN for a candidate that was not scored in time. truncated: bool. tokens: int32, 0 for such a
-    candidate.
+    logits: float32, NaN for a candidate not scored in time. truncated: bool. tokens: int32, 0 for a candidate not
+    scored in time.
     """
 
     logits: FloatArray
@@ -31,12 +31,12 @@ class CandidateScores:
     tokens: IntArray
 
     def take(self, candidates: IntArray) -> CandidateScores:
-        """The scores of these candidates, in this order; repetition is allowed."""
+        """The scores of these candidates, in this order; indices may repeat."""
         return CandidateScores(self.logits[candidates], self.truncated[candidates], self.tokens[candidates])
 
     @classmethod
     def unscored(cls, candidates: int) -> CandidateScores:
-        """What is known of candidates that nothing was scored of."""
+        """Scores of candidates none of which was scored in time."""
         return cls(
             np.full(candidates, np.nan, dtype=np.float32),
             np.zeros(candidates, dtype=bool),
@@ -53,7 +53,7 @@ class CandidateScores:
 
 
 class ShardScores(NamedTuple):
-    """A scorer's answer to one shard. tokens_per_s: what that replica reads when its batches are full."""
+    """A scorer's answer to one shard. tokens_per_s: that replica's throughput with full batches."""
 
     scores: CandidateScores
     tokens_per_s: float
@@ -63,11 +63,11 @@ class ShardScores(NamedTuple):
 class EncodedPairs:
     """Tokenized pairs, each a prefix (query part) followed by a passage part, without padding.
 
-    prefix_ids: int32, all prefixes end to end; prefix_offsets: int64 (prefixes + 1,).
-    prefix_of: int32 (pairs,), which prefix a pair starts with; pairs of one query usually share one.
-    passage_ids: int32, all passage parts end to end; passage_offsets: int64 (pairs + 1,).
-    candidate_of: int32 (pairs,), not decreasing: the candidate a pair belongs to (several pairs where a long
-    passage is read in windows).
+    prefix_ids: int32, all prefixes concatenated; prefix_offsets: int64 (prefixes + 1,).
+    prefix_of: int32 (pairs,), index of the prefix a pair starts with; pairs of one query usually share one.
+    passage_ids: int32, all passage parts concatenated; passage_offsets: int64 (pairs + 1,).
+    candidate_of: int32 (pairs,), non-decreasing: the candidate a pair belongs to. A long passage that is split into
+    windows has several pairs.
     truncated: bool (pairs,).
     """
 
@@ -104,7 +104,7 @@ class EncodedPairs:
         )
 
     def take(self, pairs: NDArray[np.intp]) -> EncodedPairs:
-        """The given pairs in the given order. All prefixes are kept, so that indexes into them stay valid."""
+        """The given pairs in the given order. All prefixes are kept, so that prefix_of stays valid."""
         starts, ends = self.passage_offsets[pairs], self.passage_offsets[pairs + 1]
         parts = [self.passage_ids[start:end] for start, end in zip(starts, ends, strict=True)]
         return EncodedPairs(
@@ -119,7 +119,7 @@ class EncodedPairs:
 
     @classmethod
     def concat(cls, parts: Sequence[EncodedPairs]) -> EncodedPairs:
-        """All pairs of all parts; candidates are numbered on from part to part. Needs at least one part."""
+        """All pairs of at least one part. Each part's candidate numbers continue those of the part before."""
         if len(parts) == 1:
             return parts[0]
         prefixes = np.cumsum([0] + [len(part.prefix_offsets) - 1 for part in parts])
@@ -138,17 +138,20 @@ class EncodedPairs:
 
     @property
     def candidates(self) -> int:
-        """How many candidates the pairs belong to."""
+        """Number of candidates."""
         return int(self.candidate_of[-1]) + 1 if len(self) else 0
 
     def candidate_scores(self, logits: FloatArray) -> CandidateScores:
-        """Pair logits (pairs,), NaN where one is missing -> candidate scores: the best window, the sum of tokens."""
+        """Reduce pair logits (pairs,), NaN where missing, to candidates: the max logit and the sum of tokens.
+
+        Source of taking the best window: MaxP (Dai and Callan, 2019).
+        """
         if len(self) == self.candidates:  # one pair each: nothing to reduce
             scores = CandidateScores(logits, self.truncated, self.lengths)
         else:
             starts = np.searchsorted(self.candidate_of, np.arange(self.candidates))
             scores = CandidateScores(
-                np.maximum.reduceat(logits, starts),  # NaN where a window is missing: half a passage has no score
+                np.maximum.reduceat(logits, starts),  # NaN if any window is missing: its logit could be the max
                 np.logical_or.reduceat(self.truncated, starts),
                 np.add.reduceat(self.lengths, starts),
             )

@@ -1,7 +1,7 @@
-"""How a query and a passage are written before they are tokenized: the only home of these strings.
+"""Pair templates: the text of a query and of a passage before tokenizing. No other module holds these strings.
 
-Knows nothing of tokens. A template belongs to a checkpoint (its `reranker.json` names it); changing what a
-template writes changes every score, so each carries a version.
+Knows nothing of tokens. Each checkpoint's `reranker.json` names its template. A change to a template's text changes
+every score, so each template has a version.
 """
 
 from collections.abc import Callable, Mapping
@@ -14,7 +14,7 @@ from reranker.types import Passage
 
 @dataclass(frozen=True, slots=True)
 class PromptTemplate:
-    """Writes one side of a pair at a time, so that each side can be tokenized alone."""
+    """Formats query and passage separately, so that each can be tokenized alone."""
 
     name: str
     version: int
@@ -22,7 +22,7 @@ class PromptTemplate:
     passage: Callable[[Passage], str]
 
 
-# An empty title leaves two spaces after "document:". That is what the model was trained on.
+# With an empty title two spaces follow "document:": the model was trained on that.
 DEAR = PromptTemplate(
     name="dear",
     version=1,
@@ -30,7 +30,7 @@ DEAR = PromptTemplate(
     passage=lambda passage: f"document: {passage.title} {passage.text}",
 )
 
-# Bare pairs, as BGE and MS MARCO cross-encoders expect; BEIR joins title and text with one space.
+# The texts alone, as BGE and MS MARCO cross-encoders expect; title and text joined by one space, as in BEIR.
 BARE = PromptTemplate(
     name="bare",
     version=1,

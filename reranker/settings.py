@@ -1,6 +1,6 @@
 """Settings of the parts: small, frozen, closed and bounded. They do no I/O.
 
-Each part gets its own slice, never a root; the shells compose these into theirs.
+Each part gets only its own settings class; deployments and cluster compose these into theirs.
 """
 
 import logging
@@ -16,7 +16,7 @@ Dtype = Literal["auto", "float32", "bfloat16", "float16"]
 
 
 class Settings(BaseModel):
-    """Base of every settings class: an unknown key is an error, and nothing changes after it is built.
+    """Base of every settings class: unknown keys are errors, and instances are immutable.
 
     renamed_fields: old name -> new name. renamed_values: field -> (old value -> new value). Old names work for one
     release, with a warning that names the new one.
@@ -76,7 +76,7 @@ class CheckpointSettings(Settings):
 
     @property
     def model_name(self) -> str:
-        """What clients call the model: a hub id as it is, a path by its last part."""
+        """The model's name for clients: a hub id unchanged, a path's last part."""
         is_path = self.model.startswith(("/", ".", "~"))
         return (PurePath(self.model).name if is_path else self.model) or self.model
 
@@ -87,39 +87,39 @@ class EngineSettings(Settings):
     renamed_values = {"forward": {"plain": "huggingface"}}
 
     max_batch_tokens: PositiveInt | None = Field(
-        None, description="Tokens on the device at once; None takes what suits it and fits its memory."
+        None, description="Max tokens on the device at once; by default chosen for the device and its memory."
     )
     forward: Literal["auto", "huggingface"] = Field(
         "auto",
-        description="'auto': a fast forward of our own where the architecture has one; 'huggingface': its own.",
+        description="Forward pass: 'auto' (our fast one if the architecture has one) or 'huggingface'.",
     )
     threads: PositiveInt | None = Field(
         None, description="CPU threads that score; by default every core this process may use."
     )
     deterministic: bool = Field(
-        False, description="Score each pair alone, so that its score cannot depend on the batch. Slow."
+        False, description="Score each pair in a pass of its own, so its score cannot depend on the batch. Slow."
     )
     simulated_tokens_per_s: PositiveFloat | None = Field(
-        None, description="For benchmarks: load no weights, take this long instead, and make scores up."
+        None, description="For benchmarks: load no weights, sleep as a device of this speed would, invent the scores."
     )
 
 
 class LimitsSettings(Settings):
-    """What one request may carry. A request over a limit is refused, never cut."""
+    """Limits of one request. A request over a limit is refused, never shortened."""
 
-    max_documents: PositiveInt = Field(10_000, description="Documents of one request.")
-    max_body_bytes: PositiveInt = Field(64 * 2**20, description="Bytes of one request body.")
-    timeout_ms: PositiveInt = Field(120_000, description="Longest wait for an answer; a request may ask for less.")
+    max_documents: PositiveInt = Field(10_000, description="Max documents of one request.")
+    max_body_bytes: PositiveInt = Field(64 * 2**20, description="Max bytes of one request body.")
+    timeout_ms: PositiveInt = Field(120_000, description="Max time for an answer; a request may ask for less.")
 
 
 class AdmissionSettings(Settings):
-    """How much work may wait. What would exceed it is refused at once, with the time to come again."""
+    """How much work may be queued. A request beyond it is refused at once, with the time to retry after."""
 
     queue_s: PositiveFloat = Field(
-        10.0, description="Seconds that all replicas together need for what is queued, at the speed they have shown."
+        10.0, description="Max queued work, in seconds of all replicas' measured throughput."
     )
     client_share: PositiveFloat = Field(
         3.0,
-        description="A client may hold so many times the room that is left: at 3, one alone 3 / 4 of the queue, two "
-        "of them 3 / 7 each. The rest stays free for others.",
+        description="Max queued work of one client, as a multiple of the room left in the queue. At 3, a lone client "
+        "can fill 3/4 of the queue, and two clients 3/7 each; the rest stays free for others.",
     )

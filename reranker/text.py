@@ -1,4 +1,4 @@
-"""Text that every tokenizer and every UTF-8 file can hold."""
+"""Repairs text that UTF-8 cannot encode."""
 
 import re
 
@@ -6,5 +6,5 @@ _LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 def well_formed(text: str) -> str:
-    """Text with lone surrogates replaced by U+FFFD, as a browser does; no tokenizer can read them."""
+    """Replace lone surrogates by U+FFFD, as browsers do: neither tokenizers nor UTF-8 files accept them."""
     return text if text.isascii() else _LONE_SURROGATE.sub("\ufffd", text)

@@ -1,4 +1,4 @@
-"""Equal passages are scored once, and nothing is lost by it."""
+"""Deduplication: unique passages, and an index that restores the original list."""
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -8,8 +8,8 @@ from reranker.types import Passage
 
 
 @given(st.lists(st.builds(Passage, st.sampled_from("abc"), st.sampled_from(["", "a"]))))
-def test_places_give_every_passage_back(passages: list[Passage]) -> None:
-    unique, places = deduplicate(passages)
-    assert [unique[place] for place in places] == passages
+def test_inverse_index_restores_every_passage(passages: list[Passage]) -> None:
+    unique, inverse = deduplicate(passages)
+    assert [unique[index] for index in inverse] == passages
     assert len(set(unique)) == len(unique)
-    assert len(places) == len(passages)
+    assert len(inverse) == len(passages)

@@ -1,4 +1,4 @@
-"""Token ids are those of Hugging Face's own call, for any texts and any length."""
+"""Pair encoding: token ids equal those of Hugging Face's own call, for any texts and any max length."""
 
 import copy
 from collections.abc import Callable
@@ -51,7 +51,7 @@ def tokenizer(request: pytest.FixtureRequest) -> PreTrainedTokenizerBase:
 @pytest.mark.parametrize("template", [DEAR, BARE], ids=["dear", "bare"])
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(query=TEXTS, passages=st.lists(st.tuples(TEXTS, TEXTS), max_size=4), length=st.sampled_from([7, 16, 33, 228]))
-def test_ids_types_and_flags_are_hugging_faces(
+def test_pair_encoder_gives_hugging_faces_ids_types_and_truncation(
     tokenizer: PreTrainedTokenizerBase,
     template: PromptTemplate,
     query: str,
@@ -77,17 +77,19 @@ def test_ids_types_and_flags_are_hugging_faces(
 
 
 @given(query=st.integers(0, 40), passages=st.lists(st.integers(0, 40), max_size=8), budget=st.integers(2, 30))
-def test_longest_first_cuts_token_by_token_from_the_longer_side(query: int, passages: list[int], budget: int) -> None:
+def test_longest_first_cuts_the_longer_side_down_to_half_before_the_shorter_one(
+    query: int, passages: list[int], budget: int
+) -> None:
     kept_queries, kept_passages = longest_first(query, np.array(passages, dtype=np.int64), budget)
     for passage, kept_query, kept_passage in zip(passages, kept_queries, kept_passages, strict=True):
         assert kept_query + kept_passage == min(query + passage, budget)
-        # What was cut leaves a side no shorter than half: the shorter side is cut only when both are too long.
+        # A cut side keeps at least half of the budget: the shorter one is cut only when both exceed half.
         assert kept_query in (query, budget // 2, budget - budget // 2, budget - passage)
         if min(query, passage) <= budget // 2:
             assert min(kept_query, kept_passage) == min(query, passage)
 
 
-def test_pairs_of_a_query_share_one_prefix_until_the_query_itself_is_cut(llama: Path) -> None:
+def test_pairs_of_one_query_share_a_prefix_unless_the_query_is_truncated(llama: Path) -> None:
     encoder = PairEncoder(tokenizer_of(str(llama)), DEAR, 40)
     short = encoder.encode("tide", [Passage("bread " * n) for n in (0, 3, 50)])
     assert len(short.prefix_offsets) - 1 == 1
@@ -95,27 +97,27 @@ def test_pairs_of_a_query_share_one_prefix_until_the_query_itself_is_cut(llama: 
     assert len(long.prefix_offsets) - 1 > 1
 
 
-def test_an_empty_title_leaves_two_spaces_and_plain_leaves_none() -> None:
+def test_empty_title_leaves_two_spaces_in_the_dear_template_and_none_in_the_bare_one() -> None:
     assert DEAR.passage(Passage("text")) == "document:  text"
     assert DEAR.passage(Passage("text", "title")) == "document: title text"
     assert BARE.passage(Passage("text")) == "text"
     assert BARE.passage(Passage("text", "title")) == "title text"
 
 
-def test_lone_surrogates_are_read_as_replacement_characters(tokenizer: PreTrainedTokenizerBase) -> None:
+def test_lone_surrogates_are_encoded_as_replacement_characters(tokenizer: PreTrainedTokenizerBase) -> None:
     encoder = PairEncoder(tokenizer, DEAR, 64)
-    broken, mended = (encoder.encode(f"a{c}", [Passage(f"b{c}", c)]) for c in ("\ud800", "\ufffd"))
-    assert broken.pair_ids(0).tolist() == mended.pair_ids(0).tolist()
+    broken, repaired = (encoder.encode(f"a{c}", [Passage(f"b{c}", c)]) for c in ("\ud800", "\ufffd"))
+    assert broken.pair_ids(0).tolist() == repaired.pair_ids(0).tolist()
 
 
-def test_a_budget_without_room_for_text_is_refused(llama: Path) -> None:
+def test_max_pair_tokens_without_room_for_text_is_refused(llama: Path) -> None:
     with pytest.raises(CheckpointError, match="leaves no room"):
         PairEncoder(tokenizer_of(str(llama)), DEAR, 3)
 
 
 @pytest.fixture
 def windowed(llama: Path) -> Callable[[str, list[Passage]], tuple[list[str], list[int], list[bool]]]:
-    """The texts of each pair after its query, whose they are, and which are flagged, under "max_passage"."""
+    """Passage text, candidate and truncated flag of each pair under "max_passage"."""
     tokenizer = tokenizer_of(str(llama))
     encoder = PairEncoder(tokenizer, DEAR, 48)
 
@@ -128,7 +130,7 @@ def windowed(llama: Path) -> Callable[[str, list[Passage]], tuple[list[str], lis
     return encode
 
 
-def test_windows_hold_the_whole_passage_each_with_its_title(windowed: Callable[..., tuple[list[str], ...]]) -> None:
+def test_windows_cover_the_whole_passage_and_repeat_its_title(windowed: Callable[..., tuple[list[str], ...]]) -> None:
     text = " ".join(f"word{n} of the tide table" for n in range(40))
 
     texts, owners, cut = windowed("when", [Passage("short", "t"), Passage(text, "Tides"), Passage("end")])
@@ -143,14 +145,14 @@ def test_windows_hold_the_whole_passage_each_with_its_title(windowed: Callable[.
     assert not any(cut)
 
 
-def test_what_lies_beyond_the_last_window_is_flagged(windowed: Callable[..., tuple[list[str], ...]]) -> None:
+def test_passage_longer_than_its_windows_is_flagged_truncated(windowed: Callable[..., tuple[list[str], ...]]) -> None:
     texts, _, cut = windowed("when", [Passage("tide " * 48 * MAX_WINDOWS)])
     assert len(texts) == MAX_WINDOWS
     assert all(cut)
 
 
-def test_a_spelled_token_that_the_model_was_never_given_is_read_as_text(llama: Path) -> None:
-    """Else its id would index beyond the embeddings: an exception on a CPU, and on CUDA the end of the process."""
+def test_added_token_without_an_embedding_is_encoded_as_text(llama: Path) -> None:
+    """Its id would index beyond the embedding table: an exception on a CPU, a crash of the process on CUDA."""
     tokenizer = copy.deepcopy(tokenizer_of(str(llama)))
     rows = len(tokenizer)
     tokenizer.add_special_tokens({"pad_token": "[PAD]"})
@@ -164,6 +166,6 @@ def test_a_spelled_token_that_the_model_was_never_given_is_read_as_text(llama: P
     assert guarded.pair_ids(0).tolist() == expected.pair_ids(0).tolist()
 
 
-def test_a_tokenizer_with_more_words_than_the_model_is_refused(llama: Path) -> None:
-    with pytest.raises(CheckpointError, match=r"its tokenizer has \d+ words, its model 100: they do not belong"):
+def test_tokenizer_with_more_tokens_than_the_model_is_refused(llama: Path) -> None:
+    with pytest.raises(CheckpointError, match=r"its tokenizer has \d+ tokens, its model 100: they do not belong"):
         PairEncoder(tokenizer_of(str(llama)), DEAR, 64, embeddings=100)

@@ -1,4 +1,4 @@
-"""Every error survives the way between Ray processes."""
+"""Errors can be sent between Ray processes."""
 
 import pickle
 

@@ -1,4 +1,4 @@
-"""Golden scores: written from Hugging Face, replayed by us, and a mismatch refused with its reason."""
+"""Golden scores: written by Hugging Face's forward, replayed by our engine, and any mismatch refused."""
 
 import json
 from pathlib import Path
@@ -34,37 +34,37 @@ def scale_head(directory: Path, factor: float) -> None:
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-def test_an_imported_checkpoint_verifies(imported: Path, dtype: str) -> None:
+def test_imported_checkpoint_is_verified(imported: Path, dtype: str) -> None:
     manifest = read_manifest(imported)
     assert manifest is not None
     assert (manifest.template, manifest.max_pair_tokens, len(manifest.golden)) == ("dear", 100, len(GOLDEN_TEXTS))
     assert fidelity(imported, dtype=dtype).startswith(f"verified: {len(GOLDEN_TEXTS)} golden scores")
 
 
-def test_an_imported_adapter_verifies(lora: Path, tmp_path: Path) -> None:
+def test_imported_adapter_is_verified(lora: Path, tmp_path: Path) -> None:
     import_checkpoint(CheckpointSettings(model=str(lora)), tmp_path / "imported")
     assert fidelity(tmp_path / "imported").startswith("verified")
 
 
-def test_the_embedded_model_verifies() -> None:
+def test_embedded_model_is_verified() -> None:
     assert fidelity("embedded").startswith("verified")
     assert fidelity("embedded", dtype="float32").startswith("verified")
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-def test_other_weights_are_refused(imported: Path, dtype: str) -> None:
+def test_checkpoint_with_changed_weights_is_refused(imported: Path, dtype: str) -> None:
     scale_head(imported, 1.3)
     with pytest.raises(FidelityError, match=r"golden pair \d+ scores .* where Hugging Face gave"):
         fidelity(imported, dtype=dtype)
 
 
-def test_weights_that_give_nan_are_refused(imported: Path) -> None:
+def test_checkpoint_with_nan_logits_is_refused(imported: Path) -> None:
     scale_head(imported, float("nan"))
     with pytest.raises(FidelityError, match="scores nan"):
         fidelity(imported)
 
 
-def test_another_tokenizer_is_refused(imported: Path) -> None:
+def test_checkpoint_with_a_changed_tokenizer_is_refused(imported: Path) -> None:
     path = imported / "tokenizer.json"
     content = json.loads(path.read_text())
     vocabulary = content["model"]["vocab"]
@@ -75,7 +75,7 @@ def test_another_tokenizer_is_refused(imported: Path) -> None:
         fidelity(imported)
 
 
-def test_without_golden_scores_or_with_another_template_it_is_unverified(imported: Path, family: Path) -> None:
+def test_checkpoint_without_applicable_golden_scores_is_unverified(imported: Path, family: Path) -> None:
     assert fidelity(family) == "unverified: the checkpoint has no golden scores"
     assert fidelity(imported, template="bare").startswith("unverified: the golden scores are for template dear")
     assert fidelity(imported, max_pair_tokens=60).startswith("unverified")
@@ -83,12 +83,12 @@ def test_without_golden_scores_or_with_another_template_it_is_unverified(importe
     assert fidelity(imported).startswith("unverified")
 
 
-def test_import_writes_only_where_nothing_is(imported: Path, family: Path) -> None:
+def test_import_refuses_a_non_empty_output_directory(imported: Path, family: Path) -> None:
     with pytest.raises(CheckpointError, match="is not an empty directory"):
         import_checkpoint(CheckpointSettings(model=str(family)), imported)
 
 
-def test_import_refuses_weights_that_give_nan(imported: Path, tmp_path: Path) -> None:
+def test_import_refuses_a_checkpoint_with_nan_logits(imported: Path, tmp_path: Path) -> None:
     scale_head(imported, float("nan"))
     with pytest.raises(CheckpointError, match="not finite"):
         import_checkpoint(CheckpointSettings(model=str(imported)), tmp_path / "again")
