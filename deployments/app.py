@@ -15,33 +15,37 @@ from deployments.tokenizer import Tokenizer
 from reranker.settings import CheckpointSettings
 
 # The default back-off of Serve's router (25 to 500 ms) leaves replicas idle between forward passes.
-_ROUTER = {"initial_backoff_s": 0.002, "max_backoff_s": 0.01, "backoff_multiplier": 1.5}
+_ROUTER_BACKOFF = {"initial_backoff_s": 0.002, "max_backoff_s": 0.01, "backoff_multiplier": 1.5}
 
-# Which work waits, and in what order, is decided by our own queues: Serve's must never be the one that is full.
-_DEEP = 4096
+# Our own queues decide which work waits and in what order: Serve's queue must never be the one that is full.
+_MAX_ONGOING = 4096
 
-# Fractions of a CPU, so that the graph fits two cores: the engine sets its own threads. A config file's
-# `deployments:` section overrides any of this.
-gateway = serve.deployment(name="Gateway", ray_actor_options={"num_cpus": 0.2}, max_ongoing_requests=_DEEP)(Gateway)
+# Fractions of a CPU, so that the graph fits two cores: the engine sets its own threads. The `deployments:` section of
+# a config file overrides any of this.
+gateway = serve.deployment(
+    name="Gateway",
+    ray_actor_options={"num_cpus": 0.2},
+    max_ongoing_requests=_MAX_ONGOING,
+)(serve.ingress()(Gateway))
 tokenizer = serve.deployment(
     name="Tokenizer",
     ray_actor_options={"num_cpus": 0.2},
     max_ongoing_requests=32,
-    request_router_config=_ROUTER,
+    request_router_config=_ROUTER_BACKOFF,
 )(Tokenizer)
 scorer = serve.deployment(
     name="Scorer",
     ray_actor_options={"num_cpus": 0.5},
-    max_ongoing_requests=_DEEP,
+    max_ongoing_requests=_MAX_ONGOING,
     health_check_period_s=5,
     health_check_timeout_s=30,
     max_constructor_retry_count=2,
-    request_router_config=_ROUTER,
+    request_router_config=_ROUTER_BACKOFF,
 )(Scorer)
 
 
 def build_app(settings: AppSettings) -> Application:
-    """The Serve application. A checkpoint that cannot be served is refused by the scorer's construction."""
+    """The Serve application. The scorer's constructor refuses a checkpoint that cannot be served."""
     checkpoint = settings.checkpoint
     return gateway.bind(
         settings,
@@ -51,7 +55,7 @@ def build_app(settings: AppSettings) -> Application:
 
 
 def _scorer_resources(checkpoint: CheckpointSettings) -> dict[str, float]:
-    """One whole GPU a replica where GPUs are used; device "auto" uses them where the cluster has any."""
+    """One whole GPU per replica if GPUs are used; device "auto" uses them if the cluster has any."""
     has_gpus = ray.is_initialized() and ray.cluster_resources().get("GPU", 0) >= 1
     if checkpoint.device.startswith("cuda") or (checkpoint.device == "auto" and has_gpus):
         return {"num_cpus": 0.5, "num_gpus": 1}

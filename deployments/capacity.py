@@ -1,7 +1,7 @@
-"""How much can the scorers read, and which part of it is this gateway's?
+"""How many tokens a second all scorers read, and what share of that belongs to this gateway.
 
-Serve's controller is asked how many replicas run, in passing and at most every five seconds; how fast they are comes
-with every answer of theirs.
+Serve's controller is asked for the replica counts in the background, at most every five seconds; a scorer's speed
+comes with each of its answers.
 """
 
 from __future__ import annotations
@@ -11,27 +11,30 @@ import contextlib
 import logging
 import math
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from ray import serve
+from ray.serve.context import ReplicaContext
 from ray.serve.handle import DeploymentHandle
+from ray.serve.schema import ServeStatus
 
 from reranker.errors import Unavailable
 from reranker.types import ModelDescription
 
 log = logging.getLogger("ray.serve")
 
-_ASK_EVERY_S = 5.0  # an answer costs some 40 ms of CPU here, and as much there
-_ASK_TIMEOUT_S = 2.0
-_NEWS = 0.1  # weight of the newest answer in the mean speed
+_REFRESH_EVERY_S = 5.0  # a status call costs some 40 ms of CPU here, and as much in the controller
+_DESCRIBE_TIMEOUT_S = 2.0
+_EMA_WEIGHT = 0.1  # of the newest speed
 
 
 @dataclass(frozen=True, slots=True)
 class Fleet:
-    """What runs of one application.
+    """Running replicas of one application.
 
-    problem: Serve's own words on deployments that are not healthy, or ''. failed: it has given one of them up.
+    problem: Serve's messages about unhealthy deployments, or ''. failed: Serve has given up on one of them.
     """
 
     scorers: int = 1
@@ -41,84 +44,94 @@ class Fleet:
 
 
 class Capacity:
-    """One gateway's knowledge of the fleet."""
+    """What one gateway knows of the fleet."""
 
-    def __init__(self, scorer: DeploymentHandle[Any]) -> None:
-        context = serve.get_replica_context()
+    def __init__(
+        self,
+        scorer: DeploymentHandle[Any],
+        get_context: Callable[[], ReplicaContext] = serve.get_replica_context,
+        get_status: Callable[[], ServeStatus] = serve.status,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        context = get_context()
         self._app_name, self._gateway_name = context.app_name, context.deployment
         self._scorer = scorer
-        self._asking: asyncio.Task[None] | None = None
-        self._asked_at = -math.inf
+        self._get_status = get_status
+        self._clock = clock
+        self._refreshing: asyncio.Task[None] | None = None
+        self._refreshed_at = -math.inf
         self._tokens_per_s = 0.0  # of one scorer
         self.fleet = Fleet()
         self.description: ModelDescription | None = None
 
     @property
     def tokens_per_s(self) -> float:
-        """This gateway's equal share of what all scorers read. Infinite until it was measured."""
+        """This gateway's equal share of what all scorers read. Infinite until a speed was measured."""
         if not self._tokens_per_s:
             return math.inf
         return self._tokens_per_s * max(1, self.fleet.scorers) / max(1, self.fleet.gateways)
 
     def observe(self, tokens_per_s: float) -> None:
-        """A scorer has told its speed."""
-        self._tokens_per_s += (tokens_per_s - self._tokens_per_s) * (_NEWS if self._tokens_per_s else 1.0)
+        """Take in the speed that a scorer reports."""
+        self._tokens_per_s += (tokens_per_s - self._tokens_per_s) * (_EMA_WEIGHT if self._tokens_per_s else 1.0)
 
     async def refresh(self) -> None:
-        """Ask again where the answer is old. Only the first caller waits for it."""
-        if time.monotonic() - self._asked_at < _ASK_EVERY_S:
+        """Read the fleet anew if it is old. Only the very first caller waits for it."""
+        if self._clock() - self._refreshed_at < _REFRESH_EVERY_S:
             return
-        self._asked_at = time.monotonic()
-        first, self._asking = self._asking is None, asyncio.create_task(self._ask())
-        if first:
-            await asyncio.shield(self._asking)
+        self._refreshed_at = self._clock()
+        is_first, self._refreshing = self._refreshing is None, asyncio.create_task(self._refresh())
+        if is_first:
+            await asyncio.shield(self._refreshing)
 
     def check(self) -> None:
-        """Raises Unavailable where no scorer will ever come: Serve would let a call wait for one."""
+        """Raises Unavailable when no scorer will ever start: Serve would let the call wait for one."""
         if not self.fleet.scorers and self.fleet.failed:
             raise Unavailable(self.fleet.problem)
 
     async def describe(self) -> ModelDescription:
-        """What a scorer says of its model; where none runs because none is needed, what one said last.
+        """A scorer's description of its model; the last one known if the fleet is scaled to zero.
 
-        Raises Unavailable, with Serve's reason where it has one.
+        Raises Unavailable, with Serve's reason if it has one.
         """
         await self.refresh()
         if not self.fleet.scorers:
-            await self._look()  # one may just have come
+            await self._read_fleet()  # one may have started just now
         if self.fleet.scorers:
             try:
-                return await self._ask_scorer()
+                return await self._describe_scorer()
             except Exception as error:
-                await self._look()
+                await self._read_fleet()
                 raise Unavailable(self.fleet.problem or "no scorer answered in time") from error
         if self.description is None or self.fleet.problem:
-            raise Unavailable(self.fleet.problem or "no scorer runs yet: the next request starts one")
+            raise Unavailable(self.fleet.problem or "no scorer is running yet: the next request starts one")
         return self.description
 
-    async def _ask(self) -> None:
-        await self._look()
+    async def _refresh(self) -> None:
+        await self._read_fleet()
         if self.fleet.scorers and self.description is None:
-            with contextlib.suppress(Exception):  # asked again soon
-                self.observe((await self._ask_scorer()).tokens_per_s)
+            with contextlib.suppress(Exception):  # the next refresh tries again
+                self.observe((await self._describe_scorer()).tokens_per_s)
 
-    async def _look(self) -> None:
-        """Without a controller the fleet stays what it was."""
+    async def _read_fleet(self) -> None:
+        """If the controller does not answer, the last known fleet stands."""
         try:
-            self.fleet = await asyncio.to_thread(_fleet, self._app_name, self._gateway_name, self._scorer)
+            status = await asyncio.to_thread(self._get_status)
+            self.fleet = _fleet(status, self._app_name, self._gateway_name, self._scorer.deployment_name)
         except Exception as error:
-            log.warning("Serve does not say what runs: %s", type(error).__name__)
+            log.warning("cannot read Serve's status: %s", type(error).__name__)
 
-    async def _ask_scorer(self) -> ModelDescription:
-        async with asyncio.timeout(_ASK_TIMEOUT_S):
+    async def _describe_scorer(self) -> ModelDescription:
+        async with asyncio.timeout(_DESCRIBE_TIMEOUT_S):
             self.description = await self._scorer.describe.remote()
             return self.description
 
 
-def _fleet(app_name: str, gateway_name: str, scorer: DeploymentHandle[Any]) -> Fleet:
-    deployments = serve.status().applications[app_name].deployments
+def _fleet(status: ServeStatus, app_name: str, gateway_name: str, scorer_name: str) -> Fleet:
+    """Raises KeyError when the application is not deployed."""
+    deployments = status.applications[app_name].deployments
     problems = [
-        f"{name}: {deployment.status}: {_last_lines(deployment.message)}"
+        f"{name}: {deployment.status.value}: {_last_lines(deployment.message)}"
         for name, deployment in deployments.items()
         if deployment.status not in ("HEALTHY", "UPSCALING", "DOWNSCALING")
     ]
@@ -127,9 +140,10 @@ def _fleet(app_name: str, gateway_name: str, scorer: DeploymentHandle[Any]) -> F
         for name, deployment in deployments.items()
     }
     failed = any(deployment.status == "DEPLOY_FAILED" for deployment in deployments.values())
-    return Fleet(running.get(scorer.deployment_name, 0), running.get(gateway_name, 0), "; ".join(problems), failed)
+    return Fleet(running.get(scorer_name, 0), running.get(gateway_name, 0), "; ".join(problems), failed)
 
 
 def _last_lines(message: str) -> str:
+    """The lines of a replica's traceback that name an error, or else its end."""
     lines = [line.strip() for line in message.splitlines() if line.strip()]
     return " ".join(line for line in lines if "Error" in line)[-600:] or " ".join(lines)[-300:]

@@ -1,6 +1,6 @@
 """The ingress: a RerankRequest becomes shards, the shards become one ranking.
 
-Knows neither JSON nor tokens: `http.py` speaks to clients, tokenizer and scorer do the work.
+Knows neither JSON nor tokens: `http` speaks to clients, tokenizer and scorer do the work.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ from collections.abc import Sequence
 from typing import Any
 
 from fastapi import FastAPI
-from ray import serve
 from ray.serve.handle import DeploymentHandle
 
 from deployments.capacity import Capacity
@@ -21,6 +20,7 @@ from deployments.settings import AppSettings
 from deployments.shard_client import ShardClient
 from deployments.sharding import shard
 from reranker.deduplicate import deduplicate
+from reranker.documents import checked_query
 from reranker.errors import (
     DeadlineExceeded,
     EmptyField,
@@ -36,24 +36,28 @@ from reranker.scheduling.admission import Admission, Reservation
 from reranker.scheduling.token_estimate import TokenEstimate
 from reranker.types import ModelDescription, Passage, RequestContext, RerankOutcome, RerankRequest
 
-# Of a request's time: what a partial answer needs for the way back.
-_WAY_BACK_S = 0.1
-_WAY_BACK_SHARE = 0.1
+# A partial answer stops scoring this long before the deadline, so that it arrives in time.
+_RESPONSE_MARGIN_S = 0.1
+_RESPONSE_MARGIN_SHARE = 0.1  # at most this share of the request's time
 
-# What takes so many times as long as all that is queued, its own work included, is with a replica that hangs.
-_PATIENCE = 3.0
+# A replica hangs if it takes this many times as long as the whole queue, the shard itself included.
+_ATTEMPT_TIMEOUT_FACTOR = 3.0
 
 
-@serve.ingress()
 class Gateway:
     """See `rerank`. Serve calls `__serve_build_asgi_app__` once after construction."""
 
     def __init__(
-        self, settings: AppSettings, tokenizer: DeploymentHandle[Any], scorer: DeploymentHandle[Any]
+        self,
+        settings: AppSettings,
+        tokenizer: DeploymentHandle[Any],
+        scorer: DeploymentHandle[Any],
+        capacity: Capacity | None = None,
     ) -> None:
+        """capacity: by default the fleet of the application that this replica belongs to."""
         self._settings = settings
-        self._shards = ShardClient(tokenizer, scorer, settings.shards)
-        self._capacity = Capacity(scorer)
+        self._shard_client = ShardClient(tokenizer, scorer, settings.shards)
+        self._capacity = capacity or Capacity(scorer)
         self._admission = Admission(settings.admission)
         self._estimate = TokenEstimate()
 
@@ -65,11 +69,10 @@ class Gateway:
         return self._settings.model_name
 
     async def rerank(self, request: RerankRequest) -> RerankOutcome:
-        """Score every candidate and rank them; all of them, or, where a partial answer is welcome, what there is time
-        for.
+        """Score every candidate and rank them. A request for a partial answer ranks what was scored by its deadline.
 
         Raises InvalidRequest for a request outside the limits, Overloaded for one that would wait too long, and
-        another ServiceError when no answer can be had.
+        another ServiceError when it cannot be answered.
         """
         self._check(request)
         limit_ms = self._settings.limits.timeout_ms
@@ -83,11 +86,10 @@ class Gateway:
 
         passages, places = deduplicate([candidate.passage for candidate in request.candidates])
         costs = self._estimate.tokens(request.query, passages, request.truncation)
-        partial = request.on_deadline == "partial"
-        request_id = uuid.uuid4().hex
         with self._admission.admit(request.client, int(costs.sum()), request.priority) as reservation:
+            context = _context(request, deadline - time.monotonic())
             try:
-                scores = await self._score(request, request_id, passages, costs, reservation, deadline)
+                scores = await self._score(request, context, passages, costs, reservation, deadline)
             except DeadlineExceeded:
                 raise DeadlineExceeded(timeout_ms) from None
             except NonFiniteLogit as error:
@@ -96,23 +98,22 @@ class Gateway:
             self._estimate.learn(request.query, passages, scores)
         scores = scores.take(places)
         check_not_cut(scores, request.truncation)
-        ranking = ranked(request.candidates, scores, request.top_n, partial=partial)
+        ranking = ranked(request.candidates, scores, request.top_n, partial=context.partial)
         return RerankOutcome(
-            request_id=request_id,
+            request_id=context.request_id,
             model=self.model_name,
             ranking=ranking,
             total_tokens=int(scores.tokens.sum()),
-            unscored=int((scores.tokens == 0).sum()) if partial else 0,
+            unscored=int((scores.tokens == 0).sum()) if context.partial else 0,
         )
 
     async def describe(self) -> ModelDescription:
-        """What the scorer says of its model. Raises Unavailable, with Serve's reason where it has one."""
+        """The scorer's description of its model. Raises Unavailable, with Serve's reason if it has one."""
         return await self._capacity.describe()
 
     def _check(self, request: RerankRequest) -> None:
         """Limits that hold for every dialect."""
-        if not request.query.strip():
-            raise EmptyField("query", "is empty: a query needs at least one character that is not a space")
+        checked_query(request.query)
         if not request.candidates:
             raise EmptyField("documents", "is empty: send at least one document")
         limit = self._settings.limits.max_documents
@@ -124,29 +125,26 @@ class Gateway:
     async def _score(
         self,
         request: RerankRequest,
-        request_id: str,
+        context: RequestContext,
         passages: Sequence[Passage],
         costs: IntArray,
         reservation: Reservation,
         deadline: float,
     ) -> CandidateScores:
-        """Scores of the passages, shard by shard. deadline: of the event loop's clock, in seconds.
+        """Scores of the passages, shard by shard. deadline: seconds of the monotonic clock.
 
-        Raises DeadlineExceeded, NonFiniteLogit with the passage's index, and what else a shard raises.
+        Raises DeadlineExceeded, NonFiniteLogit with the passage's index, and whatever else a shard raises.
         """
-        partial = request.on_deadline == "partial"
-        left_s = deadline - time.monotonic()
-        way_back_s = min(_WAY_BACK_S, _WAY_BACK_SHARE * left_s) if partial else 0.0
-        context = RequestContext(
-            request_id, request.client, request.priority, time.time() + left_s - way_back_s, partial
+        attempt_timeout_s = _ATTEMPT_TIMEOUT_FACTOR * max(
+            self._settings.admission.queue_s, self._admission.drained_in_s
         )
 
-        patience_s = _PATIENCE * max(self._settings.admission.queue_s, self._admission.drained_in_s)
-
         async def score_part(part: slice) -> CandidateScores:
-            told = context._replace(refused_tokens=self._admission.take_refused())
+            shard_context = context._replace(refused_tokens=self._admission.take_refused())
             try:
-                answer = await self._shards.score(request.query, passages[part], request.truncation, told, patience_s)
+                answer = await self._shard_client.score(
+                    request.query, passages[part], request.truncation, shard_context, attempt_timeout_s
+                )
             except NonFiniteLogit as error:
                 raise NonFiniteLogit(part.start + error.index) from error
             self._capacity.observe(answer.tokens_per_s)
@@ -156,10 +154,10 @@ class Gateway:
         parts = list(shard(passages, self._settings.shards.max_chars))
         tasks: list[asyncio.Task[CandidateScores]] = []
         try:
-            async with asyncio.timeout(left_s), asyncio.TaskGroup() as group:
+            async with asyncio.timeout(deadline - time.monotonic()), asyncio.TaskGroup() as group:
                 tasks = [group.create_task(score_part(part)) for part in parts]
         except TimeoutError:
-            if not partial:
+            if not context.partial:
                 raise DeadlineExceeded(0) from None
         except ExceptionGroup as failures:
             raise _first_cause(failures) from failures
@@ -171,7 +169,14 @@ class Gateway:
         )
 
 
+def _context(request: RerankRequest, left_s: float) -> RequestContext:
+    partial = request.on_deadline == "partial"
+    margin_s = min(_RESPONSE_MARGIN_S, _RESPONSE_MARGIN_SHARE * left_s) if partial else 0.0
+    deadline_unix_s = time.time() + left_s - margin_s
+    return RequestContext(uuid.uuid4().hex, request.client, request.priority, deadline_unix_s, partial)
+
+
 def _first_cause(failures: ExceptionGroup[Exception]) -> Exception:
-    """What to tell the client when several shards failed: a refusal before a fault."""
+    """The error to report when several shards failed: Overloaded first, then other errors of ours, then bugs."""
     errors = [error for error in failures.exceptions if isinstance(error, RerankerError)]
     return min(errors, key=lambda error: not isinstance(error, Overloaded), default=failures.exceptions[0])

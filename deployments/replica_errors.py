@@ -1,4 +1,6 @@
-"""What an error of a call between replicas means: the caller's fault, a replica that was lost, or neither."""
+"""What an error of a call between replicas means: the request's own error, a lost replica, or a bug."""
+
+import logging
 
 from ray.exceptions import (
     LocalRayletDiedError,
@@ -10,9 +12,16 @@ from ray.exceptions import (
     RayTaskError,
     WorkerCrashedError,
 )
-from ray.serve.exceptions import ReplicaUnavailableError
+from ray.serve.exceptions import BackPressureError, ReplicaUnavailableError
 
-# A dead process, a dead node, or a result that neither of them kept. A full object store is soon emptied.
+from reranker.errors import Overloaded, RerankerError, Unavailable
+
+log = logging.getLogger("ray.serve")
+
+_RETRY_AFTER_S = 1.0  # for Serve's back pressure that names no time
+_MAX_CAUSES = 8
+
+# A dead process, a dead node, or a result that was kept on neither. A full object store drains within seconds.
 _LOST = (
     LocalRayletDiedError,
     NodeDiedError,
@@ -25,19 +34,36 @@ _LOST = (
 )
 
 
-def cause_of(error: BaseException) -> BaseException:
+class ReplicaLost(Exception):
+    """The replica or its result is gone: another replica can do the work again."""
+
+
+def translate(error: Exception) -> RerankerError | ReplicaLost:
+    """The error of a call as one of ours. An exception nobody expected is logged, and becomes Unavailable."""
+    if isinstance(error, BackPressureError):
+        return Overloaded(error.retry_after_s or _RETRY_AFTER_S)
+    cause = _unwrap(error)
+    if isinstance(cause, RerankerError):
+        return cause
+    if _replica_was_lost(error):
+        return ReplicaLost(type(cause).__name__)
+    log.error("a shard failed", exc_info=error)
+    return Unavailable(f"scoring failed: {type(cause).__name__}")
+
+
+def _unwrap(error: BaseException) -> BaseException:
     """What was raised in the replica, without Ray's wrapping."""
     while isinstance(error, RayTaskError) and isinstance(error.cause, BaseException):
         error = error.cause
     return error
 
 
-def replica_was_lost(error: BaseException | None) -> bool:
-    """A dead replica shows as itself, or as the cause of what failed for want of its result."""
-    seen = 0
-    while error is not None and seen < 8:
+def _replica_was_lost(error: BaseException | None) -> bool:
+    """A lost tokenizer shows in the scorer's call as the cause of its failure."""
+    for _ in range(_MAX_CAUSES):
+        if error is None:
+            return False
         if isinstance(error, _LOST):
             return True
         error = getattr(error, "cause", None) or error.__cause__
-        seen += 1
     return False

@@ -1,4 +1,4 @@
-"""Sends one shard through tokenizer and scorer, and again where a replica is lost: scoring has no side effects."""
+"""Sends one shard through tokenizer and scorer, and again when a replica is lost: scoring has no side effects."""
 
 from __future__ import annotations
 
@@ -8,12 +8,11 @@ import random
 from collections.abc import Coroutine, Sequence
 from typing import Any
 
-from ray.serve.exceptions import BackPressureError
 from ray.serve.handle import DeploymentHandle
 
-from deployments.replica_errors import cause_of, replica_was_lost
+from deployments.replica_errors import ReplicaLost, translate
 from deployments.settings import ShardSettings
-from reranker.errors import NonFiniteLogit, Overloaded, RerankerError, Unavailable
+from reranker.errors import NonFiniteLogit, Unavailable
 from reranker.pairs import ShardScores
 from reranker.scheduling.retry_budget import RetryBudget
 from reranker.types import Passage, RequestContext, Truncation
@@ -21,23 +20,29 @@ from reranker.types import Passage, RequestContext, Truncation
 log = logging.getLogger("ray.serve")
 
 _RETRY_PAUSE_S = 0.2
-_RETRY_AFTER_S = 1.0
 
 
-class _Hangs(Exception):
-    """An attempt took longer than anything should."""
+class _AttemptTimeout(Exception):
+    """No answer in time; the retry is already paid for."""
 
 
 class ShardClient:
-    """All shards share one budget of retries, so that a fault is not answered by a storm."""
+    """All shards share one retry budget, so that a fault does not become a retry storm."""
 
     def __init__(
-        self, tokenizer: DeploymentHandle[Any], scorer: DeploymentHandle[Any], settings: ShardSettings
+        self,
+        tokenizer: DeploymentHandle[Any],
+        scorer: DeploymentHandle[Any],
+        settings: ShardSettings,
+        budget: RetryBudget | None = None,
+        retry_pause_s: float = _RETRY_PAUSE_S,
     ) -> None:
+        """retry_pause_s: mean pause before the first retry; it doubles with each further one."""
         self._tokenizer = tokenizer
         self._scorer = scorer
         self._settings = settings
-        self._budget = RetryBudget()
+        self._budget = budget or RetryBudget()
+        self._retry_pause_s = retry_pause_s
 
     async def score(
         self,
@@ -45,70 +50,74 @@ class ShardClient:
         passages: Sequence[Passage],
         truncation: Truncation,
         context: RequestContext,
-        patience_s: float,
+        attempt_timeout_s: float,
     ) -> ShardScores:
-        """patience_s: a shard without an answer for so long is sent again, if a retry is left and affordable.
+        """Scores of one shard. A replica that gives no answer within attempt_timeout_s counts as lost.
 
-        Raises what a replica raised (a RerankerError), Overloaded, or Unavailable when replicas are lost
-        again and again. Cancelling drops the work that has not started yet.
+        Retried are lost replicas, and a non-finite logit once: another replica may be healthy. Raises what a replica
+        raised (a RerankerError), Overloaded, or Unavailable when retries or their budget run out. Cancelling
+        cancels the calls.
         """
         self._budget.earn()
-        for attempt in range(self._settings.max_retries + 1):
+        attempt = 0
+        while True:
+            attempt += 1
+            is_last = attempt > self._settings.max_retries
+            call = self._call(query, passages, truncation, context)
             try:
-                sent = self._send(query, passages, truncation, context)
-                is_last = attempt == self._settings.max_retries
-                return await self._without_hanging(sent, None if is_last else patience_s)
-            except _Hangs:
-                log.warning("attempt %d at a shard got no answer in %.0f s", attempt + 1, patience_s)
-                continue  # paid for, and long enough a pause
-            except BackPressureError as error:
-                raise Overloaded(error.retry_after_s or _RETRY_AFTER_S) from error
-            except Exception as error:
-                fault = cause_of(error)
-                if isinstance(fault, RerankerError) and not (isinstance(fault, NonFiniteLogit) and attempt == 0):
-                    raise fault from None
-                if not isinstance(fault, RerankerError) and not replica_was_lost(error):
-                    log.exception("a shard failed")
-                    raise Unavailable(f"scoring failed: {type(fault).__name__}") from error
-                log.warning("attempt %d at a shard failed (%s)", attempt + 1, type(fault).__name__)
-            if attempt < self._settings.max_retries:
-                if not self._budget.spend():
-                    raise Unavailable("replicas are lost faster than their work can be sent again: try later")
-                await asyncio.sleep(_RETRY_PAUSE_S * 2**attempt * random.uniform(0.5, 1.5))  # noqa: S311
-        raise Unavailable("replicas were lost again and again: try later")
+                return await self._within(None if is_last else attempt_timeout_s, call)
+            except _AttemptTimeout:
+                log.warning("attempt %d at a shard got no answer in %.0f s", attempt, attempt_timeout_s)
+            except ReplicaLost as error:
+                if is_last:
+                    raise Unavailable("replicas were lost again and again: try later") from error
+                await self._prepare_retry(attempt, error)
+            except NonFiniteLogit as error:
+                if is_last or attempt > 1:
+                    raise
+                await self._prepare_retry(attempt, error)
 
-    async def _without_hanging(
-        self, attempt: Coroutine[Any, Any, ShardScores], patience_s: float | None
-    ) -> ShardScores:
-        """Raises _Hangs, with a retry spent on it. Where none may be spent, waiting is all that is left.
+    async def _prepare_retry(self, attempt: int, error: Exception) -> None:
+        """Raises Unavailable when the budget is exhausted."""
+        log.warning("attempt %d at a shard failed: %s %s", attempt, type(error).__name__, error)
+        if not self._budget.spend():
+            raise Unavailable("replicas are lost faster than their work can be sent again: try later") from error
+        await asyncio.sleep(self._retry_pause_s * 2 ** (attempt - 1) * random.uniform(0.5, 1.5))  # noqa: S311
+
+    async def _within(self, timeout_s: float | None, call: Coroutine[Any, Any, ShardScores]) -> ShardScores:
+        """Raises _AttemptTimeout if the budget affords another attempt; if not, all that is left is to wait.
 
         A replica that is stopped, swapped out or cut off keeps what it was sent, and Serve takes minutes to notice.
         """
-        task = asyncio.create_task(attempt)
+        task = asyncio.create_task(call)
         try:
-            done, _ = await asyncio.wait({task}, timeout=patience_s)
+            done, _ = await asyncio.wait({task}, timeout=timeout_s)
             if not done and self._budget.spend():
-                raise _Hangs
+                raise _AttemptTimeout
             return await task
         finally:
             task.cancel()
 
-    async def _send(
+    async def _call(
         self, query: str, passages: Sequence[Passage], truncation: Truncation, context: RequestContext
     ) -> ShardScores:
-        if _chars(query, passages) < self._settings.direct_chars:
-            calls = [self._scorer.score_texts.remote(query, passages, truncation, context)]
-        else:
-            # The encoded arrays go from tokenizer to scorer without coming back here.
-            pairs = self._tokenizer.encode.remote(query, passages, truncation)
-            calls = [pairs, self._scorer.score.remote(pairs, context)]
+        """Raises a RerankerError or ReplicaLost."""
+        calls: list[Any] = []
         try:
+            if _chars(query, passages) < self._settings.direct_chars:
+                calls = [self._scorer.score_texts.remote(query, passages, truncation, context)]
+            else:
+                # The encoded arrays go from tokenizer to scorer without passing through this process.
+                pairs = self._tokenizer.encode.remote(query, passages, truncation)
+                calls = [pairs, self._scorer.score.remote(pairs, context)]
             scores: ShardScores = await calls[-1]
             return scores
         except asyncio.CancelledError:
             for call in calls:
-                call.cancel()  # type: ignore[no-untyped-call]
+                call.cancel()
             raise
+        except Exception as error:
+            raise translate(error) from None
 
 
 def _chars(query: str, passages: Sequence[Passage]) -> int:

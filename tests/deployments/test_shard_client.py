@@ -1,0 +1,178 @@
+"""Retries of one shard, on fake handles."""
+
+import asyncio
+import logging
+from typing import Any, cast
+
+import pytest
+from ray.exceptions import ActorDiedError, OutOfMemoryError, WorkerCrashedError
+from ray.serve.exceptions import BackPressureError
+from ray.serve.handle import DeploymentHandle, DeploymentResponse
+
+from deployments.settings import ShardSettings
+from deployments.shard_client import ShardClient
+from reranker.errors import NonFiniteLogit, Overloaded, PairTooLong, Unavailable
+from reranker.scheduling.retry_budget import RetryBudget
+from reranker.types import Passage, RequestContext
+from tests.deployments.handles import FakeHandle, FakeResponse, FakeScorer, FakeTokenizer, Hang
+
+PASSAGES = [Passage("1"), Passage("3"), Passage("2")]
+LOST = ActorDiedError()
+
+
+class Shard:
+    """A ShardClient over fakes, and the shard to score."""
+
+    def __init__(
+        self,
+        *faults: Exception,
+        tokenizer_faults: tuple[Exception, ...] = (),
+        empty_budget: bool = False,
+        **settings: Any,
+    ) -> None:
+        budget = RetryBudget()
+        while empty_budget and budget.spend():
+            pass
+        self.tokenizer = FakeHandle("Tokenizer", FakeTokenizer(*tokenizer_faults))
+        self.scorer = FakeHandle("Scorer", FakeScorer(*faults))
+        self._client = ShardClient(
+            cast(DeploymentHandle[Any], self.tokenizer),
+            cast(DeploymentHandle[Any], self.scorer),
+            ShardSettings(**settings),
+            budget,
+            retry_pause_s=0.0,
+        )
+
+    async def score(self, attempt_timeout_s: float = 60.0) -> list[float]:
+        answer = await self._client.score("query", PASSAGES, "model", RequestContext("request"), attempt_timeout_s)
+        return cast(list[float], answer.scores.logits.tolist())
+
+    @property
+    def attempts(self) -> int:
+        return len(self.scorer.calls)
+
+
+def test_fake_response_has_only_methods_of_the_real_one() -> None:
+    methods = {name for name in vars(FakeResponse) if not name.startswith("_")} | {"__await__"}
+    assert methods <= set(dir(DeploymentResponse))
+
+
+async def test_small_shard_goes_directly_to_the_scorer() -> None:
+    shard = Shard(direct_chars=9)  # the query and its passages have 8 characters
+    assert await shard.score() == [1, 3, 2]
+    assert [call.method for call in shard.scorer.calls] == ["score_texts"]
+    assert shard.tokenizer.calls == []
+
+
+async def test_large_shard_goes_through_the_tokenizer_by_reference() -> None:
+    shard = Shard(direct_chars=8)
+    assert await shard.score() == [1, 3, 2]
+    (encode,), (score,) = shard.tokenizer.calls, shard.scorer.calls
+    assert (encode.method, score.method) == ("encode", "score")
+    assert score.args[0] is encode.response
+
+
+@pytest.mark.parametrize("error", [LOST, WorkerCrashedError(), OutOfMemoryError("node 1")], ids=type)
+async def test_shard_of_a_lost_scorer_is_sent_again(error: Exception) -> None:
+    shard = Shard(error)
+    assert await shard.score() == [1, 3, 2]
+    assert shard.attempts == 2
+
+
+async def test_shard_of_a_lost_tokenizer_is_sent_again() -> None:
+    shard = Shard(tokenizer_faults=(LOST,), direct_chars=0)
+    assert await shard.score() == [1, 3, 2]
+    assert shard.attempts == 2
+
+
+async def test_shard_fails_when_every_retry_loses_a_replica() -> None:
+    shard = Shard(*[LOST] * 4, max_retries=3)
+    with pytest.raises(Unavailable, match="again and again"):
+        await shard.score()
+    assert shard.attempts == 4
+
+
+async def test_shard_fails_when_the_retry_budget_is_exhausted() -> None:
+    shard = Shard(LOST, empty_budget=True)
+    with pytest.raises(Unavailable, match="faster than"):
+        await shard.score()
+    assert shard.attempts == 1
+
+
+async def test_non_finite_logit_is_retried() -> None:
+    shard = Shard(NonFiniteLogit(1))
+    assert await shard.score() == [1, 3, 2]
+
+
+@pytest.mark.parametrize(("max_retries", "attempts"), [(0, 1), (3, 2)])
+async def test_non_finite_logit_is_retried_only_once(max_retries: int, attempts: int) -> None:
+    shard = Shard(*[NonFiniteLogit(1)] * 4, max_retries=max_retries)
+    with pytest.raises(NonFiniteLogit) as caught:
+        await shard.score()
+    assert caught.value.index == 1
+    assert shard.attempts == attempts
+
+
+@pytest.mark.parametrize(("sent", "told"), [(7.5, 7.5), (None, 1.0)])
+async def test_back_pressure_becomes_overloaded_with_its_retry_after(sent: float | None, told: float) -> None:
+    shard = Shard(BackPressureError(9, 8, retry_after_s=sent))
+    with pytest.raises(Overloaded) as caught:
+        await shard.score()
+    assert caught.value.retry_after_s == told
+    assert shard.attempts == 1
+
+
+async def test_reranker_error_of_a_replica_is_raised_unwrapped_without_retry() -> None:
+    shard = Shard(PairTooLong(2, 228))
+    with pytest.raises(PairTooLong) as caught:
+        await shard.score()
+    assert type(caught.value) is PairTooLong
+    assert caught.value.args == (2, 228)
+    assert shard.attempts == 1
+
+
+async def test_unknown_exception_becomes_unavailable_without_retry_and_is_logged(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    shard = Shard(ZeroDivisionError("secret"))
+    with caplog.at_level(logging.ERROR, "ray.serve"), pytest.raises(Unavailable, match=r"failed: ZeroDivisionError$"):
+        await shard.score()
+    assert shard.attempts == 1
+    assert "secret" in caplog.text
+
+
+async def test_hanging_attempt_is_cancelled_and_sent_again() -> None:
+    shard = Shard(Hang())
+    assert await shard.score(attempt_timeout_s=0.02) == [1, 3, 2]
+    await asyncio.sleep(0)
+    assert [call.response.cancelled() for call in shard.scorer.calls] == [True, False]
+
+
+async def test_hanging_attempt_is_awaited_when_the_retry_budget_is_exhausted() -> None:
+    hang = Hang()
+    shard = Shard(hang, empty_budget=True)
+    asyncio.get_running_loop().call_later(0.05, hang.end)
+    assert await shard.score(attempt_timeout_s=0.01) == [1, 3, 2]
+    assert shard.attempts == 1
+
+
+async def test_last_attempt_has_no_timeout() -> None:
+    hang = Hang()
+    shard = Shard(hang, max_retries=0)
+    asyncio.get_running_loop().call_later(0.05, hang.end)
+    assert await shard.score(attempt_timeout_s=0.01) == [1, 3, 2]
+    assert shard.attempts == 1
+
+
+@pytest.mark.parametrize("direct_chars", [0, 100])
+async def test_cancelling_a_shard_cancels_its_calls(direct_chars: int) -> None:
+    shard = Shard(Hang(), direct_chars=direct_chars)
+    task = asyncio.create_task(shard.score())
+    await asyncio.sleep(0.01)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    await asyncio.sleep(0)
+    calls = shard.tokenizer.calls + shard.scorer.calls
+    assert len(calls) == (1 if direct_chars else 2)
+    assert all(call.response.cancelled() for call in calls)
