@@ -7,21 +7,37 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from reranker.errors import (
+    CheckpointError,
+    EmptyField,
+    FidelityError,
+    InvalidField,
+    NonFiniteLogit,
+    PairTooLong,
+    RerankerError,
+)
+from reranker.types import ScoredCandidate
+
 if TYPE_CHECKING:
     from reranker.rerank import Reranker
-    from reranker.types import ScoredCandidate
 
-__all__ = ["Reranker", "ScoredCandidate"]
+__all__ = [
+    "CheckpointError",
+    "EmptyField",
+    "FidelityError",
+    "InvalidField",
+    "NonFiniteLogit",
+    "PairTooLong",
+    "Reranker",
+    "RerankerError",
+    "ScoredCandidate",
+]
 
 
 def __getattr__(name: str) -> Any:
-    # torch takes seconds to import, and most of the package (settings, trec, types) does without it.
+    # Imported on first use: torch takes seconds, and most of the package (settings, trec, types) does without it.
     if name == "Reranker":
         from reranker.rerank import Reranker
 
         return Reranker
-    if name == "ScoredCandidate":
-        from reranker.types import ScoredCandidate
-
-        return ScoredCandidate
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,21 +1,31 @@
-"""Text in, ranking out, in one process: the library's front door.
+"""The Python API: text in, ranking out, in one process.
 
 The cluster does the same with the same parts, only spread over replicas.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from typing import overload
+
+import numpy as np
 
 from reranker.deduplicate import deduplicate
-from reranker.errors import InvalidField
+from reranker.documents import (
+    Document,
+    Pair,
+    check_top_n,
+    check_truncation,
+    parse_pairs,
+    parse_queries,
+    parse_query,
+)
+from reranker.errors import NonFiniteLogit, PairTooLong
 from reranker.fidelity import load_verified
-from reranker.pairs import CandidateScores, FloatArray
-from reranker.ranking import best_first, check_not_cut, ranked
+from reranker.pairs import CandidateScores, EncodedPairs, FloatArray
+from reranker.ranking import check_finite, check_not_cut, ranked, sigmoid
 from reranker.settings import CheckpointSettings, EngineSettings
-from reranker.types import Candidate, ModelDescription, Passage, ScoredCandidate, Truncation
-
-Document = str | Mapping[str, str] | Candidate
+from reranker.types import ModelDescription, Passage, ScoredCandidate, Truncation
 
 
 class Reranker:
@@ -51,6 +61,7 @@ class Reranker:
         self._engine, self._encoder = loaded.engine, loaded.encoder
         self.description: ModelDescription = loaded.description
 
+    @overload
     def rank(
         self,
         query: str,
@@ -58,49 +69,110 @@ class Reranker:
         top_n: int | None = None,
         *,
         truncation: Truncation = "model",
-    ) -> list[ScoredCandidate]:
+    ) -> list[ScoredCandidate]: ...
+
+    @overload
+    def rank(
+        self,
+        query: list[str] | tuple[str, ...],
+        documents: Sequence[Sequence[Document]],
+        top_n: int | None = None,
+        *,
+        truncation: Truncation = "model",
+    ) -> list[list[ScoredCandidate]]: ...
+
+    def rank(
+        self,
+        query: str | list[str] | tuple[str, ...],
+        documents: Sequence[Document] | Sequence[Sequence[Document]],
+        top_n: int | None = None,
+        *,
+        truncation: Truncation = "model",
+    ) -> list[ScoredCandidate] | list[list[ScoredCandidate]]:
         """The best `top_n` documents (all where None), best first; ties keep input order.
 
-        documents: strings, or mappings with `text` and optionally `id` and `title`. Raises InvalidField for a bad
-        argument and NonFiniteLogit when the model gives no number.
+        query: one, or a list of several. documents: for one query a list of strings, or of mappings with `text` and
+        optionally `id` and `title`; for several queries one such list each. The answer is one ranking, or a list of
+        rankings in the order of the queries, whose pairs share batches.
+
+        Raises InvalidField for a bad argument, PairTooLong under truncation "error", and NonFiniteLogit when the
+        model gives no number.
         """
-        if top_n is not None and top_n < 1:
-            raise InvalidField("top_n", f"got {top_n}, must be at least 1, or None for all")
-        candidates = tuple(candidate_of(index, document) for index, document in enumerate(documents))
-        return list(ranked(candidates, self._scores(query, candidates, truncation), top_n))
+        check_top_n(top_n)
+        check_truncation(truncation)
+        one = isinstance(query, str)
+        groups = [parse_query(query, documents)] if one else parse_queries(query, documents)
+        scores = self._scores([(text, item.passage) for text, items in groups for item in items], truncation)
+        rankings: list[list[ScoredCandidate]] = []
+        start = 0
+        for number, (_, candidates) in enumerate(groups):
+            part = scores.take(np.arange(start, start + len(candidates), dtype=np.int32))
+            start += len(candidates)
+            try:
+                check_not_cut(part, truncation)
+                rankings.append(list(ranked(candidates, part, top_n)))
+            except (PairTooLong, NonFiniteLogit) as error:
+                if not one:
+                    error.add_note(f"in the ranking of query {number}")
+                raise
+        return rankings[0] if one else rankings
 
     def score(self, query: str, documents: Sequence[Document], *, truncation: Truncation = "model") -> FloatArray:
         """Logits in input order, float32 (documents,). Raises as `rank` does."""
-        candidates = tuple(candidate_of(index, document) for index, document in enumerate(documents))
-        logits = self._scores(query, candidates, truncation).logits
-        best_first(logits)
-        return logits
+        check_truncation(truncation)
+        query, candidates = parse_query(query, documents)
+        return self._logits([(query, candidate.passage) for candidate in candidates], truncation)
 
-    def _scores(self, query: str, candidates: tuple[Candidate, ...], truncation: Truncation) -> CandidateScores:
-        if not isinstance(query, str) or not query.strip():
-            raise InvalidField("query", "is empty: a query needs at least one character that is not a space")
-        passages, places = deduplicate([candidate.passage for candidate in candidates])
-        pairs = self._encoder.encode(query, passages, truncation)
-        scores = pairs.candidate_scores(self._engine.score(pairs)).take(places)
+    @overload
+    def predict(
+        self, pairs: tuple[str, Document] | list[str], *, raw_scores: bool = False, truncation: Truncation = "model"
+    ) -> np.float32: ...
+
+    @overload
+    def predict(
+        self, pairs: Sequence[Pair], *, raw_scores: bool = False, truncation: Truncation = "model"
+    ) -> FloatArray: ...
+
+    def predict(
+        self, pairs: Pair | Sequence[Pair], *, raw_scores: bool = False, truncation: Truncation = "model"
+    ) -> FloatArray | np.float32:
+        """Relevance scores of (query, passage) pairs, as `CrossEncoder.predict` of sentence-transformers gives them.
+
+        pairs: a list of them -> float32 (pairs,) in input order; one pair alone -> one float32. A passage is a string
+        or a mapping with `text` and optionally `title`. raw_scores: logits instead of sigmoid(logit). CrossEncoder
+        applies the sigmoid too where a model has one logit, unless the checkpoint's config names another function:
+        the MS MARCO models name the identity, and their CrossEncoder scores are our raw scores.
+
+        A float32 sigmoid is 1.0 from a logit of 17 up: sort by raw scores, or use `rank`. Raises as `rank` does; the
+        document that an error names is the pair's position.
+        """
+        check_truncation(truncation)
+        parsed, is_one = parse_pairs(pairs)
+        logits = self._logits(parsed, truncation)
+        scores = logits if raw_scores else sigmoid(logits).astype(np.float32)
+        return scores[0] if is_one else scores
+
+    def _logits(self, pairs: Sequence[tuple[str, Passage]], truncation: Truncation) -> FloatArray:
+        """In the order of the pairs. Raises PairTooLong and NonFiniteLogit with a pair's position."""
+        scores = self._scores(pairs, truncation)
         check_not_cut(scores, truncation)
-        return scores
+        check_finite(scores.logits)
+        return scores.logits
 
-
-def candidate_of(index: int, document: Document) -> Candidate:
-    """A document as users write it -> Candidate. Raises InvalidField naming the document."""
-    if isinstance(document, Candidate):
-        return document
-    if isinstance(document, str):
-        return Candidate(Passage(document))
-    if not isinstance(document, Mapping):
-        raise InvalidField(f"documents.{index}", "must be a string or an object with `text`")
-    unknown = set(document) - {"id", "title", "text"}
-    if unknown:
-        raise InvalidField(f"documents.{index}", f"has unknown fields {sorted(unknown)}: use id, title and text")
-    for field in ("id", "title", "text"):
-        value = document.get(field, "")
-        if not isinstance(value, str):
-            raise InvalidField(f"documents.{index}.{field}", "must be a string")
-    if "text" not in document and "title" not in document:
-        raise InvalidField(f"documents.{index}", "has neither text nor title")
-    return Candidate(Passage(document.get("text", ""), document.get("title", "")), document.get("id"))
+    def _scores(self, pairs: Sequence[tuple[str, Passage]], truncation: Truncation) -> CandidateScores:
+        """In the order of the pairs, unchecked. Equal pairs are scored once, and each query is tokenized once."""
+        positions_of: dict[str, list[int]] = {}
+        for position, (query, _) in enumerate(pairs):
+            positions_of.setdefault(query, []).append(position)
+        encoded: list[EncodedPairs] = []
+        places = np.empty(len(pairs), dtype=np.int32)  # of each pair, its place among those that are scored
+        count = 0
+        for query, positions in positions_of.items():
+            passages, places_of_query = deduplicate([pairs[position][1] for position in positions])
+            encoded.append(self._encoder.encode(query, passages, truncation))
+            places[positions] = places_of_query + count
+            count += len(passages)
+        if not encoded:
+            return CandidateScores.unscored(0)
+        batch = EncodedPairs.concat(encoded)
+        return batch.candidate_scores(self._engine.score(batch)).take(places)

@@ -70,9 +70,10 @@ class RequestContext(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class ScoredCandidate:
-    """A candidate's place in a ranking.
+    """A candidate's place in a ranking, with its texts.
 
-    index: its position in the caller's list. truncated: the model did not read all of query and passage.
+    index: its position in the caller's list. relevance_score: sigmoid(logit), in [0, 1]; within a ranking, equal only
+    where the logits are (see `ranking.relevance_scores`). truncated: the model did not read all of query and passage.
     tokens: length of the pair as the model read it, special tokens included. scored: false where the deadline came
     first; the logit is then below every number that a model gives.
     """
@@ -80,16 +81,12 @@ class ScoredCandidate:
     index: int
     id: str | None
     logit: float
+    relevance_score: float
     truncated: bool
     tokens: int
+    title: str
+    text: str
     scored: bool = True
-
-    @property
-    def relevance_score(self) -> float:
-        """sigmoid(logit), in [0, 1]."""
-        if self.logit >= 0:
-            return 1.0 / (1.0 + math.exp(-self.logit))
-        return math.exp(self.logit) / (1.0 + math.exp(self.logit))
 
 
 @dataclass(frozen=True, slots=True)

@@ -127,6 +127,8 @@ def test_packages_have_no_import_circle(package: str) -> None:
     ("program", "unwanted"),
     [
         ("import reranker, reranker.settings, reranker.ir.trec, reranker.types", {"torch", "transformers", "ray"}),
+        ("from reranker import InvalidField, ScoredCandidate", {"torch", "transformers", "ray"}),
+        ("from reranker import Reranker", {"ray", "fastapi", "matplotlib"}),
         ("import cluster.cli.main", {"torch", "transformers", "ray", "scipy", "matplotlib"}),
     ],
 )
@@ -141,3 +143,25 @@ def test_importing_light_modules_loads_no_heavy_library(program: str, unwanted: 
     loaded = set(done.stdout.split())
     assert program.split()[1].rstrip(",") in loaded
     assert not unwanted & loaded
+
+
+def test_rerank_command_loads_no_library_of_other_commands(tmp_path: Path) -> None:
+    """`reranker rerank` is started often: an import of Ray alone would add seconds to each."""
+    (tmp_path / "passages.txt").write_text("High tide is at noon.\n")
+    program = """
+import atexit, sys
+atexit.register(lambda: print(*sys.modules, file=sys.stderr))
+from cluster.cli.main import main
+main(["rerank", "-q", "tide", "--json", sys.argv[1]])
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program, tmp_path / "passages.txt"],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=ROOT,
+    )
+    assert "High tide is at noon." in done.stdout
+    loaded = set(done.stderr.split())
+    assert "torch" in loaded
+    assert not {"ray", "fastapi", "starlette", "matplotlib"} & loaded

@@ -1,18 +1,17 @@
-"""The Python API: order, ties, cuts, and clear complaints."""
+"""The Python API: rankings, scores and pairs, and errors that name the argument."""
 
-import math
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from pydantic import ValidationError
 from safetensors.torch import load_file, save_file
 
-from reranker import Reranker
-from reranker.errors import InvalidField, NonFiniteLogit, PairTooLong
-from reranker.ranking import best_first
-from reranker.types import ScoredCandidate
+from reranker import EmptyField, InvalidField, NonFiniteLogit, PairTooLong, Reranker
+from reranker.pairs import EncodedPairs, FloatArray
 
 QUERY = "when is high tide"
 DOCUMENTS = [
@@ -38,6 +37,88 @@ def test_rank_is_score_in_order(reranker: Reranker) -> None:
     assert {hit.index: hit.id for hit in hits} == {0: None, 1: "t1", 2: None, 3: None}
     assert hits[0].index in (1, 2)
     assert not any(hit.truncated for hit in hits)
+
+
+def test_hits_carry_their_documents(reranker: Reranker) -> None:
+    for hit in reranker.rank(QUERY, DOCUMENTS):
+        document = DOCUMENTS[hit.index]
+        expected = ("", document) if isinstance(document, str) else (document["title"], document["text"])
+        assert (hit.title, hit.text) == expected
+
+
+def test_strings_of_numpy_are_strings(reranker: Reranker) -> None:
+    texts = np.array(["High tide is at noon.", "Bread."])
+    assert reranker.score(np.str_(QUERY), list(texts)).tolist() == reranker.score(QUERY, texts.tolist()).tolist()
+
+
+def test_rankings_of_several_queries_are_those_of_each_alone(family: Path) -> None:
+    reranker = Reranker(str(family), dtype="float32")
+    queries = [QUERY, "why does bread rise", "no documents", QUERY]
+    lists = [DOCUMENTS, DOCUMENTS[::-1], [], ["the same", "the same", "Bread."]]
+    together = reranker.rank(queries, lists)
+    assert len(together) == 4
+    for query, documents, hits in zip(queries, lists, together, strict=True):
+        alone = reranker.rank(query, documents)
+        assert [(hit.index, hit.id, hit.text, hit.tokens) for hit in hits] == [
+            (hit.index, hit.id, hit.text, hit.tokens) for hit in alone
+        ]
+        assert [hit.logit for hit in hits] == pytest.approx([hit.logit for hit in alone], abs=2e-5)
+    assert [len(hits) for hits in reranker.rank(queries, lists, 2)] == [2, 2, 0, 2]
+    assert reranker.rank([], []) == []
+
+
+def test_several_queries_are_scored_in_one_call_of_the_engine(
+    reranker: Reranker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[int] = []
+    score = reranker._engine.score
+
+    def counted(pairs: EncodedPairs) -> FloatArray:
+        calls.append(len(pairs))
+        return score(pairs)
+
+    monkeypatch.setattr(reranker._engine, "score", counted)
+    reranker.rank(["a", "b", "a"], [["x", "y"], ["x"], ["y", "z"]])
+    assert calls == [4], "equal pairs are scored once"
+
+
+def test_lists_of_documents_that_do_not_match_the_queries_are_refused(reranker: Reranker) -> None:
+    with pytest.raises(InvalidField, match="documents: got 1 lists for 2 queries"):
+        reranker.rank(["a", "b"], [["x"]])
+    with pytest.raises(InvalidField, match=r"documents\.0: must be a list, got str"):
+        reranker.rank(["a", "b"], ["x", "y"])
+
+
+def test_error_of_one_of_several_queries_notes_which(reranker: Reranker) -> None:
+    with pytest.raises(PairTooLong, match="document 0 ") as caught:
+        reranker.rank(["a", "b"], [["x"], ["long " * 400]], truncation="error")
+    assert caught.value.__notes__ == ["in the ranking of query 1"]
+
+
+def test_predict_gives_scores_of_pairs_in_input_order(reranker: Reranker) -> None:
+    pairs = [(QUERY, DOCUMENTS[0]), ("why does bread rise", DOCUMENTS[0]), [QUERY, DOCUMENTS[1]], (QUERY, "")]
+    logits = reranker.predict(pairs, raw_scores=True)
+    expected = [reranker.score(query, [document])[0] for query, document in pairs]
+    assert logits.dtype == np.float32
+    assert logits == pytest.approx(np.array(expected), abs=2e-5)
+    scores = reranker.predict(pairs)
+    assert scores.dtype == np.float32
+    assert scores == pytest.approx(1 / (1 + np.exp(-logits)), abs=1e-6)
+    assert reranker.predict([]).shape == (0,)
+
+
+def test_predict_of_one_pair_is_one_number(reranker: Reranker) -> None:
+    (expected,) = reranker.predict([(QUERY, "High tide is at noon.")])
+    for pair in ((QUERY, "High tide is at noon."), [QUERY, "High tide is at noon."]):
+        score = reranker.predict(pair)
+        assert isinstance(score, np.float32)
+        assert score == expected
+
+
+def test_predict_names_the_pair_that_is_too_long(reranker: Reranker) -> None:
+    pairs = [("b", "x"), ("a", "long " * 400), ("b", "y")]
+    with pytest.raises(PairTooLong, match="document 1 "):
+        reranker.predict(pairs, truncation="error")
 
 
 def test_top_n_cuts_and_may_exceed_the_list(reranker: Reranker) -> None:
@@ -74,25 +155,39 @@ def test_long_passages_are_cut_and_flagged_refused_or_read_in_windows(reranker: 
         ([3], "documents.0"),
         (["a", {"text": 3}], "documents.1.text"),
         ([{"id": 7, "text": "a"}], "documents.0.id"),
-        ([{}], "documents.0"),
+        ([{}], "documents.0.text"),
         ([{"text": "a", "body": "b"}], "documents.0"),
+        ("tide", "documents"),
+        ({"text": "tide"}, "documents"),
+        (pd.DataFrame({"text": ["tide"]}), "documents"),
     ],
 )
-def test_bad_documents_are_named(reranker: Reranker, documents: list, field: str) -> None:
-    with pytest.raises(InvalidField) as caught:
-        reranker.rank(QUERY, documents)
-    assert caught.value.field == field
+def test_wrong_documents_are_named_by_rank_and_score(reranker: Reranker, documents: Any, field: str) -> None:
+    for ask in (reranker.rank, reranker.score):
+        with pytest.raises(InvalidField) as caught:
+            ask(QUERY, documents)
+        assert caught.value.field == field
 
 
 @pytest.mark.parametrize("query", ["", "  \n"])
-def test_an_empty_query_is_refused(reranker: Reranker, query: str) -> None:
-    with pytest.raises(InvalidField, match="query: is empty"):
-        reranker.rank(query, ["a"])
+def test_empty_query_is_refused(reranker: Reranker, query: str) -> None:
+    for ask in (reranker.rank, reranker.score):
+        with pytest.raises(EmptyField, match="query: is empty"):
+            ask(query, ["a"])
 
 
-def test_top_n_below_one_is_refused(reranker: Reranker) -> None:
-    with pytest.raises(InvalidField, match="top_n: got 0"):
-        reranker.rank(QUERY, ["a"], 0)
+@pytest.mark.parametrize("top_n", [0, 1.0, True, "3"])
+def test_top_n_other_than_a_positive_integer_is_refused(reranker: Reranker, top_n: Any) -> None:
+    with pytest.raises(InvalidField, match="top_n: must be a whole number from 1"):
+        reranker.rank(QUERY, ["a"], top_n)
+
+
+def test_unknown_truncation_is_refused(reranker: Reranker) -> None:
+    for ask in (reranker.rank, reranker.score):
+        with pytest.raises(InvalidField, match="truncation: must be one of model"):
+            ask(QUERY, ["a"], truncation="left")
+    with pytest.raises(InvalidField, match="truncation: must be one of model"):
+        reranker.predict([(QUERY, "a")], truncation="left")
 
 
 def test_settings_out_of_bounds_are_refused() -> None:
@@ -113,18 +208,5 @@ def test_nan_never_reaches_a_ranking(family: Path, tmp_path: Path) -> None:
     for ask in (reranker.rank, reranker.score):
         with pytest.raises(NonFiniteLogit, match="no finite score for document 0"):
             ask(QUERY, ["a", "b"])
-
-
-def test_order_is_by_logit_and_stable() -> None:
-    logits = np.array([0.5, 2.0, 0.5, -1.0, 2.0], dtype=np.float32)
-    assert best_first(logits).tolist() == [1, 4, 0, 2, 3]
-    assert best_first(logits, 3).tolist() == [1, 4, 0]
-    for bad in (math.nan, math.inf, -math.inf):
-        with pytest.raises(NonFiniteLogit, match="document 3"):
-            best_first(np.array([1, 2, 3, bad], dtype=np.float32))
-
-
-@pytest.mark.parametrize("logit", [-1000.0, -3.0, 0.0, 3.0, 1000.0])
-def test_relevance_score_is_the_sigmoid_without_overflow(logit: float) -> None:
-    score = ScoredCandidate(0, None, logit, False, 1).relevance_score
-    assert score == pytest.approx(1 / (1 + math.exp(-logit)) if abs(logit) < 700 else float(logit > 0))
+    with pytest.raises(NonFiniteLogit, match="no finite score for document 0"):
+        reranker.predict([(QUERY, "a")])

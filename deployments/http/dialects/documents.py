@@ -1,20 +1,26 @@
-"""Documents as clients write them: strings, or objects.
+"""What only JSON dialects do with documents: Cohere v1's `rank_fields`, and giving a document back.
 
-Ours are `{"id", "title", "text"}`; Cohere v1's are any object, of which `rank_fields` names the fields to read.
+How a document is parsed is the same for every caller: see `reranker.documents`.
 """
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from reranker.documents import parse_documents
 from reranker.errors import InvalidField
-from reranker.types import Candidate, Passage
+from reranker.types import Candidate
 
 
 def read_documents(
     field: str, documents: Sequence[Any], rank_fields: Sequence[str] | None = None
 ) -> tuple[Candidate, ...]:
-    """Raises InvalidField naming the first document that has no text to read."""
-    return tuple(_candidate(f"{field}.{n}", document, rank_fields) for n, document in enumerate(documents))
+    """Strings, or objects {id, title, text}; of any other object, the text of its `rank_fields`.
+
+    Raises InvalidField naming the first document that has no text to read.
+    """
+    if rank_fields:
+        documents = [_ranked_text(f"{field}.{n}", document, rank_fields) for n, document in enumerate(documents)]
+    return parse_documents(documents, field, int_ids=True, extra_fields=True)
 
 
 def echo(document: Any) -> dict[str, Any]:
@@ -22,23 +28,10 @@ def echo(document: Any) -> dict[str, Any]:
     return dict(document) if isinstance(document, Mapping) else {"text": document}
 
 
-def _candidate(place: str, document: Any, rank_fields: Sequence[str] | None) -> Candidate:
-    if isinstance(document, str):
-        return Candidate(Passage(document))
+def _ranked_text(field: str, document: Any, rank_fields: Sequence[str]) -> Any:
     if not isinstance(document, Mapping):
-        raise InvalidField(place, f"must be a string or an object with `text`, got {type(document).__name__}")
-    docid = document.get("id")
-    if docid is not None and (isinstance(docid, bool) or not isinstance(docid, str | int)):
-        raise InvalidField(f"{place}.id", "must be a string")
-    docid = None if docid is None else str(docid)
-    if rank_fields:
-        values = [document[name] for name in rank_fields if isinstance(document.get(name), str)]
-        if not values:
-            raise InvalidField(place, f"has none of the rank_fields {list(rank_fields)} as text")
-        return Candidate(Passage(" ".join(values)), docid)
-    title, text = document.get("title"), document.get("text")
-    if not isinstance(text, str):
-        raise InvalidField(f"{place}.text", "must be a string: only text can be ranked")
-    if title is not None and not isinstance(title, str):
-        raise InvalidField(f"{place}.title", "must be a string")
-    return Candidate(Passage(text, title or ""), docid)
+        return document
+    texts = [document[name] for name in rank_fields if isinstance(document.get(name), str)]
+    if not texts:
+        raise InvalidField(field, f"has none of the rank_fields {list(rank_fields)} as text")
+    return {"id": document.get("id"), "text": " ".join(texts)}

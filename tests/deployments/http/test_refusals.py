@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import httpx
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -13,8 +14,10 @@ from deployments.http.dialects import ROUTES, choose
 from deployments.http.routes import build_http
 from reranker import errors
 from reranker.errors import InvalidRequest, RerankerError
+from reranker.pairs import CandidateScores
+from reranker.ranking import ranked
 from reranker.settings import LimitsSettings
-from reranker.types import RerankOutcome, ScoredCandidate
+from reranker.types import RerankOutcome
 from tests.deployments.http.bodies import BODY
 from tests.deployments.http.services import FakeService
 
@@ -174,5 +177,7 @@ def test_any_object_is_a_call_whose_answer_is_json_or_a_refusal(path: str, body:
         json.dumps(content, allow_nan=False)
         return
     candidates = call.request().candidates
-    ranking = tuple(ScoredCandidate(n, c.docid, float(n), False, 3) for n, c in enumerate(candidates))
+    logits = np.zeros(len(candidates), dtype=np.float32)
+    scores = CandidateScores(logits, np.zeros(len(candidates), dtype=bool), np.full(len(candidates), 3, np.int32))
+    ranking = ranked(candidates, scores)
     json.dumps(call.response(RerankOutcome("id", "model", ranking, 9)), allow_nan=False)

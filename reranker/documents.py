@@ -1,0 +1,146 @@
+"""Queries and documents as callers write them, checked and parsed: the same rules for Python, HTTP and the terminal.
+
+Knows nothing of JSON, files or tokens. What differs between callers is a parameter; each caller's own forms (Cohere's
+`rank_fields`, the `_id` of a file) are turned into these before they come here.
+"""
+
+from __future__ import annotations
+
+import numbers
+from collections.abc import Mapping, Sequence
+from typing import get_args
+
+from reranker.errors import EmptyField, InvalidField
+from reranker.types import Candidate, Passage, Truncation
+
+Document = str | Mapping[str, str | None] | Candidate
+Pair = tuple[str, Document] | list[str]
+"""(query, passage), as sentence-transformers' CrossEncoder takes it."""
+
+_FIELDS = ("id", "title", "text")
+_FORM = 'must be a string or {"text": ..., "title": ..., "id": ...}'
+
+
+def parse_document(
+    document: object, field: str = "document", *, int_ids: bool = False, extra_fields: bool = False
+) -> Candidate:
+    """A string, a mapping with `text` and optionally `title` and `id`, or a Candidate, which is returned as it is.
+
+    field: what errors call the document. int_ids: accept whole numbers as ids and turn them into text; without it
+    they are refused, so that a hit's id is always what the caller passed. extra_fields: ignore other fields, because
+    HTTP clients send metadata along; without it they are refused, because a misspelled `title` would change the score
+    unnoticed.
+
+    Raises InvalidField. A title or id of None is the same as none. `text` may be empty, but has to be there.
+    """
+    if isinstance(document, str):
+        return Candidate(Passage(document))
+    if isinstance(document, Candidate):
+        return document
+    if not isinstance(document, Mapping):
+        raise InvalidField(field, f"{_FORM}, got {_type_of(document)}")
+    if not extra_fields and (unknown := set(document) - set(_FIELDS)):
+        raise InvalidField(field, f"has unknown fields {sorted(map(str, unknown))}: use id, title and text")
+    docid, title, text = (document.get(name) for name in _FIELDS)
+    if text is None:
+        raise InvalidField(f"{field}.text", "is missing: only text can be ranked; it may be empty")
+    if not isinstance(text, str):
+        raise InvalidField(f"{field}.text", f"must be a string, got {_type_of(text)}")
+    if title is not None and not isinstance(title, str):
+        raise InvalidField(f"{field}.title", f"must be a string, got {_type_of(title)}")
+    if int_ids and isinstance(docid, int) and not isinstance(docid, bool):
+        docid = str(docid)
+    if docid is not None and not isinstance(docid, str):
+        raise InvalidField(f"{field}.id", f"must be a string, got {_type_of(docid)}")
+    return Candidate(Passage(text, title or ""), docid)
+
+
+def parse_documents(
+    documents: object, field: str = "documents", *, int_ids: bool = False, extra_fields: bool = False
+) -> tuple[Candidate, ...]:
+    """See `parse_document`. Raises InvalidField for anything but a list, and for the first document that is wrong."""
+    return tuple(
+        parse_document(document, f"{field}.{number}", int_ids=int_ids, extra_fields=extra_fields)
+        for number, document in enumerate(checked_list(documents, field))
+    )
+
+
+def parse_query(query: object, documents: object, at: str = "") -> tuple[str, tuple[Candidate, ...]]:
+    """A query and its documents. at: ".0" where they are the first of several. Raises InvalidField."""
+    return checked_query(query, f"query{at}"), parse_documents(documents, f"documents{at}")
+
+
+def parse_queries(queries: object, lists: object) -> list[tuple[str, tuple[Candidate, ...]]]:
+    """Several queries and for each its list of documents. Raises InvalidField for the first thing that is wrong."""
+    if not isinstance(queries, list | tuple):
+        raise InvalidField("query", f"must be a string or a list of strings, got {_type_of(queries)}")
+    lists = checked_list(lists, "documents")
+    if len(queries) != len(lists):
+        problem = f"got {len(lists)} lists for {len(queries)} queries: pass one list of documents for each query"
+        raise InvalidField("documents", problem)
+    return [parse_query(*both, at=f".{n}") for n, both in enumerate(zip(queries, lists, strict=True))]
+
+
+def parse_pairs(pairs: object, field: str = "pairs") -> tuple[list[tuple[str, Passage]], bool]:
+    """(query, passage) for each pair, and whether the caller passed one pair instead of a list of them.
+
+    Raises InvalidField for the first pair that is wrong.
+    """
+    items = checked_list(pairs, field)
+    if items and isinstance(items[0], str):
+        return [_parse_pair(items, field)], True
+    return [_parse_pair(pair, f"{field}.{number}") for number, pair in enumerate(items)], False
+
+
+def checked_query(query: object, field: str = "query") -> str:
+    """The query. Raises EmptyField when it has nothing but whitespace, InvalidField when it is no string."""
+    if not isinstance(query, str):
+        raise InvalidField(field, f"must be a string, got {_type_of(query)}")
+    if not query.strip():
+        raise EmptyField(field, "is empty: a query needs at least one character that is not a space")
+    return query
+
+
+def check_top_n(top_n: object) -> None:
+    """Raises InvalidField unless it is None or a whole number from 1."""
+    if top_n is None:
+        return
+    if isinstance(top_n, bool) or not isinstance(top_n, numbers.Integral) or top_n < 1:
+        raise InvalidField("top_n", f"must be a whole number from 1, or None for all, got {top_n!r:.80}")
+
+
+def check_truncation(truncation: object) -> None:
+    """Raises InvalidField for a name that is not one of Truncation."""
+    if truncation not in get_args(Truncation):
+        raise InvalidField("truncation", f"must be one of {', '.join(get_args(Truncation))}, got {truncation!r:.80}")
+
+
+def checked_list(value: object, field: str) -> Sequence[object]:
+    """The value, when it is a list, a tuple or another sequence. Raises InvalidField with what to pass instead.
+
+    A string, a mapping, a table or a single Candidate can be iterated too, and would be ranked by its characters,
+    keys, columns or fields; a set has no order, and a generator is empty when it is passed again.
+    """
+    is_named_tuple = hasattr(value, "_fields")
+    if isinstance(value, Sequence) and not isinstance(value, str | bytes) and not is_named_tuple:
+        return value
+    if isinstance(value, str | bytes | Mapping) or is_named_tuple:
+        advice = "put it in a list"
+    elif hasattr(value, "columns"):  # a DataFrame of pandas or polars
+        advice = "pass its text column as a list, or its rows as a list of mappings with `text`"
+    else:
+        advice = "convert it to a list"
+    raise InvalidField(field, f"must be a list, got {_type_of(value)}: {advice}")
+
+
+def _parse_pair(pair: object, field: str) -> tuple[str, Passage]:
+    if not isinstance(pair, list | tuple):
+        raise InvalidField(field, f"must be a (query, passage) pair, got {_type_of(pair)}")
+    if len(pair) != 2:
+        raise InvalidField(field, f"must be a (query, passage) pair, got {len(pair)} values")
+    query, passage = pair
+    return checked_query(query, f"{field}.query"), parse_document(passage, f"{field}.passage").passage
+
+
+def _type_of(value: object) -> str:
+    return "None" if value is None else type(value).__name__
