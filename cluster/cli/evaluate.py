@@ -41,16 +41,16 @@ def evaluate_runs(
     `reranker evaluate suite --help`.
     """
     if html is not None:
-        _refuse_unwritable(html)
-    from cluster.evaluation.comparison import as_rows, compare, refuse_strangers
+        _check_writable(html)
+    from cluster.evaluation.comparison import as_rows, check_queries_in_common, compare, run_names
     from reranker.ir.trec import read_qrels, read_queries, read_run
 
     judgements = read_qrels(qrels)
     texts = {} if queries is None else read_queries(queries)
     rankings = [read_run(run) for run in runs]
     for path, ranking in zip(runs, rankings, strict=True):
-        refuse_strangers(path, ranking, qrels, judgements)
-    comparison = compare(judgements, list(zip(_names(runs), rankings, strict=True)))
+        check_queries_in_common(path, ranking, qrels, judgements)
+    comparison = compare(judgements, list(zip(run_names(runs), rankings, strict=True)))
     if html is not None:
         from cluster.evaluation.page import runs_page, write_page
 
@@ -108,9 +108,9 @@ def evaluate_suite(
     try:
         output.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise InvalidFile(output, f"cannot be made: {error.strerror}") from None
+        raise InvalidFile(output, f"cannot be created: {error.strerror}") from None
     if html is not None:
-        _refuse_unwritable(html)  # after the output directory exists, because the page may go there
+        _check_writable(html)  # after the output directory exists, because the page may go there
     report = run_suite(suite, Console(stderr=True))
     if html is not None:
         from cluster.evaluation.page import suite_page, write_page
@@ -122,13 +122,7 @@ def evaluate_suite(
         Console().print(suite_table(report))
 
 
-def _names(runs: list[Path]) -> list[str]:
-    """File names of the runs, or whole paths if two share a name."""
-    short = [run.name for run in runs]
-    return short if len(set(short)) == len(short) else [str(run) for run in runs]
+def _check_writable(path: Path) -> None:
+    from cluster.evaluation.page import check_writable
 
-
-def _refuse_unwritable(path: Path) -> None:
-    from cluster.evaluation.page import refuse_unwritable
-
-    refuse_unwritable(path)
+    check_writable(path)

@@ -1,1 +1,1 @@
-"""How good are runs: `reranker evaluate`, its table, its page with pictures, and suites of whole collections."""
+"""`reranker evaluate`: measures of runs as a table or an HTML page, and suites that rerank whole collections."""

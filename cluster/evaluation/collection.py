@@ -1,4 +1,4 @@
-"""Collections as BEIR lays them out: a directory each, with queries, passages, a first-stage run and qrels."""
+"""Collections in BEIR's layout: one directory each, with queries, passages, a first-stage run and qrels."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _NEEDED = {
 
 @dataclass(frozen=True, slots=True)
 class Collection:
-    """The files of one collection, called as its directory is."""
+    """The files of one collection, which has the name of its directory."""
 
     name: str
     queries: Path
@@ -27,51 +27,45 @@ class Collection:
 
 
 def find_collections(directory: Path, output: Path) -> list[Collection]:
-    """The collections in a directory, by name; or the directory itself, where it holds the files of one.
+    """The directory itself if it is a collection, else the collections in it, sorted by name.
 
-    A directory with none of the files is none of them, nor is output, where results go. Raises InvalidFile, naming
-    everything that is missing, and where results would be written into a collection.
+    Subdirectories without any of the files are skipped, and so is `output`. Raises InvalidFile, naming every missing
+    file, and when results would be written into a collection.
     """
     if not directory.is_dir():
         raise InvalidFile(directory, "is not a directory" if directory.exists() else "no such directory")
-    if any(_found(directory).values()):
-        homes = [directory]
-    else:
-        homes = sorted(
-            home
-            for home in directory.iterdir()
-            if home.is_dir() and any(_found(home).values()) and home.resolve() != output.resolve()
-        )
-    if not homes:
-        raise InvalidFile(directory, f"holds no collections: each is a directory with {', '.join(map(_or, _NEEDED))}")
-    found = {home: _found(home) for home in homes}
-    lacking = {home: [_or(need) for need, path in files.items() if path is None] for home, files in found.items()}
-    complaints = {home: f"lacks {', '.join(names)}" for home, names in lacking.items() if names}
-    if directory in complaints:
-        raise InvalidFile(directory, f"{complaints[directory]} (each may be .gz)")
-    if complaints:
-        listed = "; ".join(f"{home.name} {complaint}" for home, complaint in complaints.items())
-        raise InvalidFile(directory, f"{listed} (each may be .gz)")
-    collections = [
-        Collection(home.resolve().name if home == directory else home.name, **{k: v for k, v in files.items() if v})
-        for home, files in found.items()
-    ]
-    for home, collection in zip(homes, collections, strict=True):
-        if (output / collection.name).resolve() == home.resolve():
-            raise InvalidFile(output, f"the result would be written into {home} itself: choose another --output")
+    found = {directory: _found(directory)}
+    if not any(found[directory].values()):
+        subdirectories = sorted(path for path in directory.iterdir() if path.is_dir())
+        found = {path: _found(path) for path in subdirectories if path.resolve() != output.resolve()}
+        found = {path: files for path, files in found.items() if any(files.values())}
+    if not found:
+        expected = ", ".join(map(_alternatives, _NEEDED))
+        raise InvalidFile(directory, f"contains no collection, which is a directory with {expected}")
+    problems = []
+    for path, files in found.items():
+        if missing := ", ".join(_alternatives(role) for role, file in files.items() if file is None):
+            problems.append(f"lacks {missing}" if path == directory else f"{path.name} lacks {missing}")
+    if problems:
+        raise InvalidFile(directory, f"{'; '.join(problems)} (each may be .gz)")
+    collections = []
+    for path, files in found.items():
+        name = path.resolve().name if path == directory else path.name
+        if (output / name).resolve() == path.resolve():
+            raise InvalidFile(output, f"the result would be written into {path} itself: choose another --output")
+        collections.append(Collection(name, **{role: file for role, file in files.items() if file}))
     return collections
 
 
-def _found(home: Path) -> dict[str, Path | None]:
-    """What there is of each file that is needed; plain before gzipped."""
+def _found(directory: Path) -> dict[str, Path | None]:
+    """The path of each needed file, or None; an uncompressed file is preferred to a gzipped one."""
     return {
-        need: next(
-            (home / f"{name}{end}" for name in names for end in ("", ".gz") if (home / f"{name}{end}").is_file()),
-            None,
+        role: next(
+            (path for name in names for end in ("", ".gz") if (path := directory / f"{name}{end}").is_file()), None
         )
-        for need, names in _NEEDED.items()
+        for role, names in _NEEDED.items()
     }
 
 
-def _or(need: str) -> str:
-    return " or ".join(_NEEDED[need])
+def _alternatives(role: str) -> str:
+    return " or ".join(_NEEDED[role])

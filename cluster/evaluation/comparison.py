@@ -1,4 +1,4 @@
-"""Runs beside one another over the same judged queries, the first one being the base."""
+"""Compare runs over the same judged queries; the first run is the baseline."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from reranker.errors import InvalidFile
 from reranker.ir.measures import Difference, Evaluation, differences, evaluate, ndcg_by_depth
 from reranker.ir.trec import Qrels, Run
 
-MAIN_MEASURE = "nDCG@10"  # the one that tables of papers show, and by which queries win or lose
+MAIN_MEASURE = "nDCG@10"  # the measure of papers' tables; gains and losses of queries are in it
 
 
 @dataclass(frozen=True, slots=True)
 class MeasuredRun:
-    """One run. by_depth: mean nDCG@k by k; against_first: by measure name, empty for the first run itself."""
+    """by_depth: k -> mean nDCG@k. against_first: measure name -> difference; empty for the first run itself."""
 
     name: str
     evaluation: Evaluation
@@ -27,7 +27,7 @@ class MeasuredRun:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """runs: the base, then the others. judged: queries in the qrels, all of which count in every mean."""
+    """runs: the baseline, then the others. judged: number of queries in the qrels; every mean is over all of them."""
 
     judged: int
     runs: Sequence[MeasuredRun]
@@ -41,14 +41,27 @@ class Comparison:
         return list(self.base.evaluation.aggregate)
 
 
-def refuse_strangers(run_path: Path, run: Run, qrels_path: Path, qrels: Qrels) -> None:
-    """Raises InvalidFile for a run of other queries than those judged: its measures would all be 0."""
+def run_names(paths: Sequence[Path]) -> list[str]:
+    """File names where these differ; else the last directories too, without the parts that all the paths end in.
+
+    Example: x/base/run.trec and x/tuned/run.trec are called base and tuned. Only equal paths get equal names.
+    """
+    different = len(set(paths))
+    depths = range(1, max(len(path.parts) for path in paths) + 1)
+    ends = next(ends for depth in depths if len(set(ends := [path.parts[-depth:] for path in paths])) == different)
+    while different > 1 and len({end[-1] for end in ends}) == 1 and min(map(len, ends)) > 1:
+        ends = [end[:-1] for end in ends]
+    return [str(Path(*end)) for end in ends]
+
+
+def check_queries_in_common(run_path: Path, run: Run, qrels_path: Path, qrels: Qrels) -> None:
+    """Raises InvalidFile for a run without any judged query: its measures would all be 0."""
     if not run.keys() & qrels.keys():
         raise InvalidFile(run_path, f"has none of the {len(qrels)} queries that {qrels_path} judges")
 
 
 def compare(qrels: Qrels, runs: Sequence[tuple[str, Run]]) -> Comparison:
-    """Measure (name, run) after (name, run); the first is the base."""
+    """runs: (name, run) pairs, the baseline first."""
     evaluations = [evaluate(qrels, run) for _, run in runs]
     against = [{}, *differences(evaluations[0], evaluations[1:])]
     return Comparison(
@@ -61,7 +74,7 @@ def compare(qrels: Qrels, runs: Sequence[tuple[str, Run]]) -> Comparison:
 
 
 def as_rows(comparison: Comparison) -> list[dict[str, Any]]:
-    """For JSON: one object a run, with the values of every query. A p-value that does not exist is None."""
+    """One JSON object per run, with the values of every query. An undefined p-value is None."""
     rows: list[dict[str, Any]] = []
     for run in comparison.runs:
         row: dict[str, Any] = {

@@ -1,4 +1,4 @@
-"""A command that also has subcommands: what names none of them goes to the command itself."""
+"""A command that also has subcommands: arguments that name no subcommand go to the command itself."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ DEFAULT = "default"
 
 
 class CommandOrGroup(TyperGroup):
-    """`evaluate suite …` is the subcommand, `evaluate …` the one that is registered as DEFAULT.
+    """`evaluate suite …` runs the subcommand; any other `evaluate …` runs the command registered as DEFAULT.
 
-    The latter takes the group's own name and help, so that usage and errors never say DEFAULT.
+    DEFAULT gets the group's own name, so that usage and errors never mention it.
     """
 
     def make_context(self, info_name: str | None, args: list[str], parent: Any = None, **extra: Any) -> Any:

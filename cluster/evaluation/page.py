@@ -1,6 +1,6 @@
-"""One HTML page of a comparison or a suite: tables, pictures, and the queries that won and lost most.
+"""One HTML page of a comparison or a suite: tables, pictures, and the queries with the largest gains and losses.
 
-The page is one file: no scripts, nothing to fetch, and the same input gives the same bytes.
+The page is one file without scripts or external resources, and the same input gives the same bytes.
 """
 
 from __future__ import annotations
@@ -20,20 +20,20 @@ from reranker.files import write_atomically
 from reranker.ir.measures import Gain, gains
 from reranker.ir.trec import read_queries
 
-MOST = 10  # queries shown of those that won, and of those that lost
+SHOWN_QUERIES = 10  # of those that gained, and of those that lost
 _DOCTYPE = "<!doctype html>\n"
 _P_NOTE = "p: paired two-sided t-test over queries against the first run, not corrected for several comparisons."
 
 
 def runs_page(comparison: Comparison, qrels_name: str, texts: Mapping[str, str]) -> str:
-    """texts: query_id -> query, as far as they are known."""
+    """texts: query_id -> query; may lack queries or be empty."""
     title = f"{len(comparison.runs)} {'run' if len(comparison.runs) == 1 else 'runs'} over {qrels_name}"
-    lead = element("p", f"{comparison.judged} judged queries, all of which count.", class_="lead")
+    lead = element("p", f"Means over all {comparison.judged} judged queries.", class_="lead")
     return _page(title, lead, _comparison(comparison, texts, "c"))
 
 
 def suite_page(report: SuiteReport, suite_name: str) -> str:
-    """A table of all collections, then a section for each."""
+    """A table of all collections, then one section per collection."""
     count = len(report.results)
     lead = element(
         "p",
@@ -54,14 +54,14 @@ def suite_page(report: SuiteReport, suite_name: str) -> str:
     return _page(suite_name, lead, _suite_table(report), *sections)
 
 
-def refuse_unwritable(path: Path) -> None:
-    """Raises InvalidFile unless a page can be written there: a new file, or in place of an older page."""
+def check_writable(path: Path) -> None:
+    """Raises InvalidFile unless a page can be written there, as a new file or over an older page."""
     if path.exists() and not path.is_file():
-        raise InvalidFile(path, "is not a file: a page is to be written there")
+        raise InvalidFile(path, "is not a file, so no page can be written there")
     if path.is_file():
         with path.open("rb") as file:
             if not file.read(len(_DOCTYPE)).lower() == _DOCTYPE.encode():
-                raise InvalidFile(path, "is there and is no such page: choose another file, or remove it")
+                raise InvalidFile(path, "exists and is no page of `reranker evaluate`: delete it or choose another")
     try:
         tempfile.TemporaryFile(dir=path.parent).close()
     except OSError as error:
@@ -69,7 +69,7 @@ def refuse_unwritable(path: Path) -> None:
 
 
 def write_page(path: Path, page: str) -> None:
-    """The page is there whole or not at all. Raises InvalidFile."""
+    """Write the page atomically. Raises InvalidFile."""
     try:
         write_atomically(path, page)
     except OSError as error:
@@ -90,14 +90,14 @@ def _page(title: str, *inside: Html) -> str:
 
 
 def _comparison(comparison: Comparison, texts: Mapping[str, str], key: str) -> Html:
-    """key: tells the ids of its pictures from those of other sections."""
+    """key: prefix of this section's picture ids, which must be unique on the page."""
     parts = [_measures_table(comparison), _depths(comparison, f"{key}-depths")]
     for number, run in enumerate(comparison.runs[1:], 1):
-        of_queries = gains(comparison.base.evaluation, run.evaluation, MAIN_MEASURE)
+        query_gains = gains(comparison.base.evaluation, run.evaluation, MAIN_MEASURE)
         parts += [
             element("h3", run.name, element("span", " against ", class_="quiet"), comparison.base.name),
-            _gains(of_queries, f"{key}-gains-{number}"),
-            _most(of_queries, comparison.base, run, texts),
+            _gains(query_gains, f"{key}-gains-{number}"),
+            _largest_changes(query_gains, comparison.base, run, texts),
         ]
     return join(*parts)
 
@@ -149,24 +149,26 @@ def _depths(comparison: Comparison, key: str) -> Html:
         colour, dashes = f"var(--run-{number % RUN_COLOURS})", DASHES[number // RUN_COLOURS % len(DASHES)]
         swatch = element("span", class_="swatch", style=f"border-top: 3px {dashes} {colour}")
         legend.append(element("li", swatch, run.name))
-    picture = Html(draw_depths([run.by_depth for run in comparison.runs], key, "nDCG by depth, a line a run"))
-    caption = element("figcaption", "nDCG by depth: how good the first k passages are, mean over queries.")
+    picture = Html(draw_depths([run.by_depth for run in comparison.runs], key, "nDCG by depth, one line per run"))
+    caption = element("figcaption", "nDCG by depth: mean nDCG@k of the first k passages, over all queries.")
     return element("figure", caption, element("ul", *legend, class_="legend"), picture)
 
 
-def _gains(of_queries: Sequence[Gain], key: str) -> Html:
-    better = sum(gain.value > 0 for gain in of_queries)
-    worse = sum(gain.value < 0 for gain in of_queries)
-    counts = f"{better} better, {len(of_queries) - better - worse} equal, {worse} worse"
-    picture = Html(draw_gains(of_queries, MAIN_MEASURE, key, f"{MAIN_MEASURE} of each query: {counts}"))
+def _gains(query_gains: Sequence[Gain], key: str) -> Html:
+    better = sum(gain.value > 0 for gain in query_gains)
+    worse = sum(gain.value < 0 for gain in query_gains)
+    counts = f"{better} better, {len(query_gains) - better - worse} equal, {worse} worse"
+    picture = Html(draw_gains(query_gains, MAIN_MEASURE, key, f"{MAIN_MEASURE} of each query: {counts}"))
     caption = element("figcaption", f"{MAIN_MEASURE} query by query: ", element("strong", counts), ".")
     return element("figure", caption, picture)
 
 
-def _most(of_queries: Sequence[Gain], base: MeasuredRun, run: MeasuredRun, texts: Mapping[str, str]) -> Html:
-    """The largest gains, the largest first; then the largest losses, the largest first."""
-    won = [gain for gain in of_queries if gain.value > 0][:MOST]
-    lost = [gain for gain in reversed(of_queries) if gain.value < 0][:MOST]
+def _largest_changes(
+    query_gains: Sequence[Gain], base: MeasuredRun, run: MeasuredRun, texts: Mapping[str, str]
+) -> Html:
+    """A table of the largest gains, then one of the largest losses, each with the largest first."""
+    gained = [gain for gain in query_gains if gain.value > 0][:SHOWN_QUERIES]
+    lost = [gain for gain in reversed(query_gains) if gain.value < 0][:SHOWN_QUERIES]
     heading = element(
         "tr",
         element("th", "query"),
@@ -174,7 +176,7 @@ def _most(of_queries: Sequence[Gain], base: MeasuredRun, run: MeasuredRun, texts
         *map(_number_heading, (base.name, run.name, "gain")),
     )
     parts = []
-    for title, shown in (("Won most", won), ("Lost most", lost)):
+    for title, shown in (("Largest gains", gained), ("Largest losses", lost)):
         rows = [
             element(
                 "tr",

@@ -1,7 +1,7 @@
-"""Two pictures as inline SVG: nDCG by depth, and what each query gained.
+"""Two pictures as inline SVG: nDCG by depth, and the gain of each query.
 
-The same figures give the same bytes. Colours are CSS variables of the page around the picture (`--ink`, `--rule`,
-`--better`, `--worse`, `--run-0` …), so that it follows light and dark. Text is never read as mathematics.
+The same input gives the same bytes. Colours are the page's CSS variables (`--ink`, `--rule`, `--better`, `--worse`,
+`--run-0` …), so that pictures follow light and dark mode. Dollar signs in text do not start mathematics.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ from reranker.ir.measures import Gain
 Values = NDArray[np.float64]
 
 RUN_COLOURS = 8
-DASHES = ("solid", "dashed", "dotted")  # of the first, second and third RUN_COLOURS runs
-NAMED_QUERIES = 40  # up to so many bars there is room for the ids below them
-LONGEST_ID = 18
-BARS_APART = 200
-FEWEST_PLACES = 14  # along the axis, so that three bars are no walls
+DASHES = ("solid", "dashed", "dotted")  # one for every RUN_COLOURS runs
+MAX_LABELLED_BARS = 40  # more query ids do not fit below the bars
+MAX_ID_CHARS = 18
+MAX_BARS_WITH_GAPS = 200
+MIN_BAR_SLOTS = 14  # of the axis, so that a few bars are not drawn very wide
 
-# matplotlib writes these, the page's variables take their place.
+# Placeholder colours for matplotlib; `_themed` replaces them by the page's variables.
 _INK, _RULE, _BETTER, _WORSE = "#0a0001", "#0a0002", "#0a0003", "#0a0004"
 _RUNS = [f"#0b00{n:02x}" for n in range(RUN_COLOURS)]
 _VARIABLES = {_INK: "--ink", _RULE: "--rule", _BETTER: "--better", _WORSE: "--worse"} | {
@@ -61,12 +61,12 @@ _RC: dict[str, Any] = {
 
 
 def draw_depths(curves: Sequence[Mapping[int, float]], key: str, label: str) -> str:
-    """nDCG@k over k, a line a run in the order of the runs; which line is whose is for the page to say.
+    """nDCG@k over k, one line per run; the legend is left to the page.
 
-    curves: k -> mean nDCG@k, all over the same k. key: tells this picture's ids from those of others on the page.
-    label: what a screen reader says.
+    curves: k -> mean nDCG@k for each run, all over the same k. key: makes this picture's ids unique on the page.
+    label: the text for screen readers.
     """
-    with _look(key):
+    with _style(key):
         figure, axes = _axes(height_in=3.0)
         depths = list(curves[0])
         for n, curve in enumerate(curves):
@@ -82,23 +82,23 @@ def draw_depths(curves: Sequence[Mapping[int, float]], key: str, label: str) -> 
 
 
 def draw_gains(gains: Sequence[Gain], measure: str, key: str, label: str) -> str:
-    """A bar for each query, in the order given; ids stand below where there is room for them.
+    """One bar per query in the given order, with query ids below while they fit.
 
     key, label: as for `draw_depths`.
     """
-    with _look(key):
-        named = len(gains) <= NAMED_QUERIES
-        figure, axes = _axes(height_in=3.4 if named else 2.8)
+    with _style(key):
+        labelled = len(gains) <= MAX_LABELLED_BARS
+        figure, axes = _axes(height_in=3.4 if labelled else 2.8)
         values = np.array([gain.value for gain in gains])
         for colour, part in ((_BETTER, np.maximum(values, 0)), (_WORSE, np.minimum(values, 0))):
             axes.stairs(*_steps(part), fill=True, color=colour)
         axes.axhline(0, color=_INK, linewidth=0.8)
-        margin = max(1.0, (FEWEST_PLACES - len(gains)) / 2)
+        margin = max(1.0, (MIN_BAR_SLOTS - len(gains)) / 2)
         axes.set_xlim(-margin, len(gains) - 1 + margin)
         if not values.any():
             axes.set_ylim(-0.1, 0.1)
         axes.set_ylabel(f"difference in {measure}")
-        if named:
+        if labelled:
             ids = [_shortened(gain.query_id) for gain in gains]
             axes.set_xticks(range(len(gains)), labels=ids, rotation=90, fontsize=7.5)
             axes.tick_params(axis="x", length=0)
@@ -109,11 +109,11 @@ def draw_gains(gains: Sequence[Gain], measure: str, key: str, label: str) -> str
 
 
 def _steps(values: Values) -> tuple[Values, Values]:
-    """Bars at 0, 1, 2 … as one staircase (heights and edges), with gaps between bars while they are few.
+    """Heights and edges for `Axes.stairs`: bars at 0, 1, 2 …, with gaps between them while they are few.
 
-    values: (n,). Equal neighbours become one step, so that thousands of queries make a small file.
+    values: (n,). Equal neighbours are merged into one step, so that thousands of queries make a small file.
     """
-    if len(values) <= BARS_APART:
+    if len(values) <= MAX_BARS_WITH_GAPS:
         edges = (np.arange(len(values))[:, None] + [-0.4, 0.4]).ravel()
         heights = np.insert(values, range(1, len(values)), 0)
     else:
@@ -123,10 +123,10 @@ def _steps(values: Values) -> tuple[Values, Values]:
 
 
 @contextmanager
-def _look(key: str) -> Iterator[None]:
-    """Our own look, whatever a matplotlibrc on this machine says."""
+def _style(key: str) -> Iterator[None]:
+    """Our own style; a matplotlibrc on this machine is ignored."""
     with matplotlib.style.context(["default", _RC | {"svg.hashsalt": key}]), warnings.catch_warnings():
-        # The reader's browser draws the text, with fonts that may well have what matplotlib's has not.
+        # The browser draws the text, with its own fonts, so a glyph that matplotlib lacks does not matter.
         warnings.filterwarnings("ignore", r"Glyph .* missing from font", UserWarning)
         yield
 
@@ -137,13 +137,13 @@ def _axes(height_in: float) -> tuple[Figure, Axes]:
 
 
 def _shortened(query_id: str) -> str:
-    """Cut in the middle: ids of one collection often begin alike."""
-    half = LONGEST_ID // 2
-    return query_id if len(query_id) <= LONGEST_ID else f"{query_id[: half - 1]}…{query_id[-half:]}"
+    """Shortened in the middle, because ids of one collection often begin alike."""
+    half = MAX_ID_CHARS // 2
+    return query_id if len(query_id) <= MAX_ID_CHARS else f"{query_id[: half - 1]}…{query_id[-half:]}"
 
 
 def _svg(figure: Figure, label: str) -> str:
-    """The <svg> element alone, to stand inside HTML."""
+    """The <svg> element alone, for use inside HTML."""
     file = io.StringIO()
     figure.savefig(file, format="svg", metadata=dict.fromkeys(("Date", "Creator", "Format", "Type")))
     svg = file.getvalue()
@@ -153,7 +153,7 @@ def _svg(figure: Figure, label: str) -> str:
 
 
 def _themed(tag: str) -> str:
-    """A tag with the page's colours and font. Ids of groups go: every picture has the same, and nothing uses them."""
+    """A tag with the page's colours and font. Group ids are removed: they repeat in every picture and are unused."""
     tag = re.sub(r'^<g id="[^"]*"', "<g", tag)
     tag = re.sub(r"font-family: [^;\"]*", "font-family: inherit", tag)
     return re.sub(r"#0[ab]00[0-9a-f]{2}\b", lambda colour: f"var({_VARIABLES[colour[0]]})", tag)

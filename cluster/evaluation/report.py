@@ -1,4 +1,4 @@
-"""What came out of a suite: a result for each collection, and their means."""
+"""The results of a suite: one per collection, and their means."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ FIRST_STAGE, RERANKED = "first stage", "reranked"
 
 @dataclass(frozen=True, slots=True)
 class CollectionResult:
-    """One collection. queries and pairs: what was reranked; comparison: the first stage, then the reranked run."""
+    """queries, pairs: how many were reranked. comparison: the first stage, then the reranked run."""
 
     collection: Collection
     queries: int
@@ -40,7 +40,7 @@ class CollectionResult:
 
 @dataclass(frozen=True, slots=True)
 class SuiteReport:
-    """All collections, reranked by one model to one depth. Their means count every collection alike."""
+    """All collections, reranked by one model to one depth. Every collection has the same weight in the means."""
 
     model: str
     depth: int

@@ -1,4 +1,4 @@
-"""How the page looks, in light and in dark; the pictures take their colours from the same variables."""
+"""The page's CSS, for light and dark mode; the pictures use the same colour variables."""
 
 STYLESHEET = """
 :root {
@@ -43,7 +43,7 @@ tbody th { font-weight: 600; overflow-wrap: anywhere; min-width: 8rem; }
 .mean th, .mean td { border-top: 2px solid var(--rule); border-bottom: 0; font-weight: 600; }
 .number { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
 thead .number { white-space: normal; overflow-wrap: anywhere; min-width: 5rem; }
-.id { font: .85rem ui-monospace, SFMono-Regular, Menlo, Consolas, monospace; overflow-wrap: anywhere; }
+.id { font: .85rem ui-monospace, SFMono-Regular, Menlo, Consolas, monospace; white-space: nowrap; }
 figure { margin: 2rem 0 1rem; }
 figure svg { display: block; width: 100%; height: auto; }
 figcaption { font-size: .95rem; margin-bottom: .5rem; }

@@ -1,4 +1,4 @@
-"""Whole collections, one after another: rerank the first stage with the batch job, then measure both runs."""
+"""For each collection: rerank the first stage with the batch job, then measure both runs."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from cluster.batch.job import run_batch
 from cluster.batch.session import ray_session
 from cluster.batch.settings import BatchSettings
 from cluster.evaluation.collection import Collection
-from cluster.evaluation.comparison import compare, refuse_strangers
+from cluster.evaluation.comparison import check_queries_in_common, compare
 from cluster.evaluation.report import FIRST_STAGE, RERANKED, CollectionResult, SuiteReport
 from reranker.ir.trec import read_qrels, read_run
 
 
 @dataclass(frozen=True, slots=True)
 class Suite:
-    """What will be reranked: the first `depth` candidates of each query, a batch job for each collection."""
+    """One batch job per collection, each of which reranks the first `depth` candidates of every query."""
 
     model: str
     depth: int
@@ -29,10 +29,10 @@ class Suite:
 
 
 def plan_suite(collections: Sequence[Collection], output: Path, depth: int, options: Mapping[str, Any]) -> Suite:
-    """A batch job for each collection, into output/NAME.
+    """One batch job per collection, into output/NAME.
 
-    options: fields of BatchSettings that all collections share. Raises InvalidFile where a run or its qrels cannot
-    be read or have no query in common: hours later would be late to say so.
+    options: fields of BatchSettings that all collections share. Raises InvalidFile when a run or its qrels cannot
+    be read or have no query in common, so that this does not come up after hours of reranking.
     """
     jobs = [
         (
@@ -52,19 +52,21 @@ def plan_suite(collections: Sequence[Collection], output: Path, depth: int, opti
         for collection in collections
     ]
     for collection in collections:
-        refuse_strangers(collection.run, read_run(collection.run), collection.qrels, read_qrels(collection.qrels))
+        check_queries_in_common(
+            collection.run, read_run(collection.run), collection.qrels, read_qrels(collection.qrels)
+        )
     return Suite(jobs[0][1].checkpoint.model, depth, jobs)
 
 
 def run_suite(suite: Suite, console: Console) -> SuiteReport:
-    """Rerank and measure, one collection after another. What an earlier call has finished is not done again.
+    """Rerank and measure one collection after another, skipping jobs that an earlier call has finished.
 
-    Both runs are measured over the first `depth` candidates: they differ in order alone. Raises what the batch job
+    Both runs are measured over the first `depth` candidates, so they differ in order alone. Raises what the batch job
     raises.
     """
     reports = []
     unfinished = [settings for _, settings in suite.jobs if not (settings.output / "_SUCCESS").is_file()]
-    with ray_session(unfinished[0].address) if unfinished else nullcontext():  # one Ray for all of them
+    with ray_session(unfinished[0].address) if unfinished else nullcontext():  # one Ray for all jobs
         for number, (collection, settings) in enumerate(suite.jobs, 1):
             console.print(f"{collection.name} ({number} of {len(suite.jobs)})", markup=False, highlight=False)
             reports.append(run_batch(settings, console))

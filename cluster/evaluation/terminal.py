@@ -1,4 +1,4 @@
-"""Tables for people at a terminal."""
+"""Tables for the terminal."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from cluster.evaluation.report import SuiteReport
 
 
 def comparison_table(comparison: Comparison) -> Table:
-    """A row a run, a column a measure."""
+    """One row per run, one column per measure."""
     table = Table(title=f"{comparison.judged} judged queries", title_justify="left")
     for heading in ("run", *comparison.measures):
         table.add_column(heading, overflow="fold")
@@ -27,7 +27,7 @@ def comparison_table(comparison: Comparison) -> Table:
 
 
 def suite_table(report: SuiteReport) -> Table:
-    """A row a collection, and the means of all."""
+    """One row per collection, and one with the means over all."""
     table = Table(title=f"{MAIN_MEASURE}, the first {report.depth} candidates reranked", title_justify="left")
     table.add_column("collection", overflow="fold", min_width=len("collection"))
     for heading in ("queries", "pairs", "first\nstage", "reranked", "difference", "p"):

@@ -1,4 +1,4 @@
-"""Reads an HTML page as a browser would: what is in its tables and pictures, and what is wrong with it."""
+"""Parse an HTML page of `reranker evaluate`: its tables and pictures, and its markup errors."""
 
 import re
 from html.parser import HTMLParser
@@ -16,7 +16,7 @@ class Picture:
 
 
 class Page(HTMLParser):
-    """tables: rows of cells, the heading first. problems: tags that are not closed in order."""
+    """tables: rows of cells, the heading row first. problems: tags that are not closed in order."""
 
     def __init__(self, path: Path) -> None:
         super().__init__(convert_charrefs=True)
@@ -32,7 +32,7 @@ class Page(HTMLParser):
         self.pictures: list[Picture] = []
         self._open: list[str] = []
         self._text: dict[str, str] = {}
-        self._labels: list[list[str]] = []  # of each picture
+        self._labels: list[list[str]] = []  # per picture
         assert self.source.startswith("<!doctype html>")
         self.feed(self.source)
         self.close()

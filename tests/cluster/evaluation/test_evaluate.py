@@ -1,4 +1,4 @@
-"""`reranker evaluate` over runs: the table, the JSON, and the page with its pictures."""
+"""`reranker evaluate` for runs: the table, the JSON, and the page with its pictures."""
 
 import json
 import re
@@ -9,6 +9,7 @@ from pathlib import Path
 import matplotlib as mpl
 import pytest
 
+from cluster.evaluation.comparison import run_names
 from cluster.sample import SAMPLE
 from reranker.ir.measures import evaluate, ndcg_by_depth
 from reranker.ir.trec import read_qrels, read_queries, read_run
@@ -22,7 +23,7 @@ ODD_IDS = ["$q$<i>1</i>", "_q&2", "漢字-3", "#0a0001"]
 
 @pytest.fixture
 def reversed_run(shell: Shell) -> Path:
-    """The sample's run with every query's candidates turned around."""
+    """The sample's run with every query's candidates in reverse order."""
     path = shell.directory / "reversed.trec"
     lines = [line.split() for line in (SAMPLE / "run.trec").read_text().splitlines()]
     path.write_text("".join(f"{q} Q0 {docid} {rank} -{score} x\n" for q, _, docid, rank, score, _ in lines))
@@ -38,7 +39,7 @@ def test_evaluate_prints_the_measures_of_one_run(shell: Shell) -> None:
     assert re.findall(r"(nDCG@10|nDCG@20|AP|RR|R@100)\b", out) == list(expected)
 
 
-def test_evaluate_sets_several_runs_against_the_first(shell: Shell, reversed_run: Path) -> None:
+def test_evaluate_compares_several_runs_with_the_first(shell: Shell, reversed_run: Path) -> None:
     code, out, err = shell("evaluate", "--qrels", SAMPLE / "qrels.tsv", SAMPLE / "run.trec", reversed_run.name)
     assert (code, err) == (0, "")
     assert "21 judged queries" in out
@@ -49,7 +50,7 @@ def test_evaluate_sets_several_runs_against_the_first(shell: Shell, reversed_run
     assert len(changes) == len(re.findall(r"p=\d", out)) == 5
 
 
-def test_evaluate_json_carries_every_query(shell: Shell, reversed_run: Path) -> None:
+def test_evaluate_json_has_the_values_of_every_query(shell: Shell, reversed_run: Path) -> None:
     (shell.directory / "run.trec").write_bytes((SAMPLE / "run.trec").read_bytes())
     runs = ["run.trec", reversed_run, SAMPLE / "run.trec"]
     code, out, err = shell("evaluate", "--json", "--qrels", SAMPLE / "qrels.tsv", *runs)
@@ -63,7 +64,7 @@ def test_evaluate_json_carries_every_query(shell: Shell, reversed_run: Path) -> 
         "ndcg_by_depth": {str(depth): value for depth, value in ndcg_by_depth(qrels, run).items()},
         "per_query": expected.per_query,
     }
-    assert [row["run"] for row in (other, same)] == [str(reversed_run), str(SAMPLE / "run.trec")]
+    assert [row["run"] for row in (other, same)] == [f"{reversed_run.parent.name}/reversed.trec", "sample/run.trec"]
     for measure, value in expected.aggregate.items():
         assert same["against_first"][measure] == {"difference": 0.0, "p_value": 1.0}
         difference = other["against_first"][measure]
@@ -71,7 +72,24 @@ def test_evaluate_json_carries_every_query(shell: Shell, reversed_run: Path) -> 
         assert 0 < difference["p_value"] <= 1
 
 
-def test_a_p_value_that_does_not_exist_is_null_in_json(shell: Shell) -> None:
+@pytest.mark.parametrize(
+    ("paths", "names"),
+    [
+        (["out/run.trec"], ["run.trec"]),
+        (["bm25.trec", "out/run.trec"], ["bm25.trec", "run.trec"]),
+        (["/data/base/run.trec", "/data/tuned/run.trec"], ["base", "tuned"]),
+        (["small/out/run.trec", "large/out/run.trec"], ["small", "large"]),
+        (["a/1/run.trec", "a/2/run.trec", "b/1/run.trec"], ["a/1", "a/2", "b/1"]),
+        (["run.trec", "out/run.trec"], ["run.trec", "out/run.trec"]),
+        (["out/run.trec", "out/run.trec"], ["run.trec", "run.trec"]),
+        (["out/run.trec", "other.trec", "out/run.trec"], ["run.trec", "other.trec", "run.trec"]),
+    ],
+)
+def test_run_names_keep_what_tells_the_paths_apart(paths: list[str], names: list[str]) -> None:
+    assert run_names(list(map(Path, paths))) == names
+
+
+def test_evaluate_json_has_null_for_an_undefined_p_value(shell: Shell) -> None:
     (shell.directory / "qrels").write_text("q 0 a 1\n")
     (shell.directory / "one").write_text("q Q0 a 1 2.0 t\n")
     (shell.directory / "two").write_text("q Q0 x 1 2.0 t\nq Q0 a 2 1.0 t\n")
@@ -81,7 +99,7 @@ def test_a_p_value_that_does_not_exist_is_null_in_json(shell: Shell) -> None:
     assert two["against_first"]["RR"] == {"difference": -0.5, "p_value": None}
 
 
-def test_a_run_may_be_called_as_a_subcommand_is(shell: Shell) -> None:
+def test_evaluate_accepts_runs_named_like_subcommands(shell: Shell) -> None:
     for name in ("suite", "default"):
         (shell.directory / name).write_bytes((SAMPLE / "run.trec").read_bytes())
     code, out, err = shell("evaluate", "default", "./suite", *QRELS)
@@ -89,10 +107,10 @@ def test_a_run_may_be_called_as_a_subcommand_is(shell: Shell) -> None:
     assert all(name in out for name in ("default", "suite"))
 
 
-def test_runs_without_a_page_wait_for_no_ray_and_no_matplotlib() -> None:
+def test_evaluate_without_a_page_imports_neither_ray_nor_matplotlib() -> None:
     program = f"""
 import sys
-from cluster.cli import main
+from cluster.cli.main import main
 try:
     main(["evaluate", "--qrels", {str(SAMPLE / "qrels.tsv")!r}, {str(SAMPLE / "run.trec")!r}])
 except SystemExit:
@@ -106,31 +124,31 @@ except SystemExit:
 
 @pytest.fixture
 def page(shell: Shell, reversed_run: Path) -> Page:
-    """The sample's run, itself turned around, and once more, with the texts of the queries."""
+    """A page of the sample's run, the reversed run and the sample's run again, with the query texts."""
     runs = [SAMPLE / "run.trec", reversed_run.name, SAMPLE / "run.trec"]
     code, _, err = shell("evaluate", *runs, *QRELS, "--queries", SAMPLE / "queries.jsonl", "--html", "report.html")
     assert (code, err) == (0, "")
     return Page(shell.directory / "report.html")
 
 
-def test_the_page_needs_nothing_else_and_is_whole(page: Page) -> None:
+def test_page_is_well_formed_and_references_nothing_outside(page: Page) -> None:
     assert page.problems == []
     assert page.tags.isdisjoint({"script", "link", "img", "iframe", "object"})
     assert [ref for ref in page.references if not ref.startswith("#")] == []
     assert page.references
     assert {ref.removeprefix("#") for ref in page.references} <= set(page.ids)
-    assert len(page.ids) == len(set(page.ids)), "ids of one picture must not be those of another"
+    assert len(page.ids) == len(set(page.ids)), "ids must be unique over all pictures"
     outside = set(re.findall(r"https?://[^\"' )]+", page.source))
-    assert outside <= {"http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"}, "names of XML, not addresses"
+    assert outside <= {"http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"}, "XML namespaces alone"
     assert "@import" not in page.source
 
 
-def test_the_page_measures_as_the_command_does(page: Page, reversed_run: Path) -> None:
+def test_page_table_shows_the_measures_of_every_run(page: Page, reversed_run: Path) -> None:
     qrels = read_qrels(SAMPLE / "qrels.tsv")
     base, other = (evaluate(qrels, read_run(path)).aggregate for path in (SAMPLE / "run.trec", reversed_run))
     heading, first, second, third = page.tables[0]
     assert heading == ["run", *base]
-    assert first == [str(SAMPLE / "run.trec"), *(f"{value:.4f}" for value in base.values())]
+    assert first == ["run.trec", *(f"{value:.4f}" for value in base.values())]
     assert second[0] == reversed_run.name
     for cell, name in zip(second[1:], base, strict=True):
         value, difference, p = cell.split(maxsplit=2)
@@ -140,7 +158,7 @@ def test_the_page_measures_as_the_command_does(page: Page, reversed_run: Path) -
     assert all(cell.endswith("+0.0000 p 1") for cell in third[1:])
 
 
-def test_the_page_says_who_won_and_who_lost_most(page: Page, reversed_run: Path) -> None:
+def test_page_lists_the_queries_with_the_largest_gains_and_losses(page: Page, reversed_run: Path) -> None:
     qrels, texts = read_qrels(SAMPLE / "qrels.tsv"), read_queries(SAMPLE / "queries.jsonl")
     base, other = (
         evaluate(qrels, read_run(path)).per_query["nDCG@10"] for path in (SAMPLE / "run.trec", reversed_run)
@@ -153,10 +171,10 @@ def test_the_page_says_who_won_and_who_lost_most(page: Page, reversed_run: Path)
     assert f"{better} better, {21 - better - worse} equal, {worse} worse" in first
     assert "0 better, 21 equal, 0 worse" in second
 
-    won, lost = page.tables[1:]
-    assert [cell for cell in won[0] if "run" not in cell] == ["query", "text", "reversed.trec", "gain"]
+    gained, lost = page.tables[1:]
+    assert gained[0] == ["query", "text", "run.trec", "reversed.trec", "gain"]
     for table, order in (
-        (won, sorted(change, key=lambda q: -change[q])[:better]),
+        (gained, sorted(change, key=lambda q: -change[q])[:better]),
         (lost, sorted(change, key=change.get)[:10]),
     ):
         assert [row[0] for row in table[1:]] == order
@@ -167,7 +185,7 @@ def test_the_page_says_who_won_and_who_lost_most(page: Page, reversed_run: Path)
             assert difference == pytest.approx(change[query_id], abs=1e-4)
 
 
-def test_the_page_draws_every_run_and_names_every_bar(page: Page) -> None:
+def test_page_draws_every_run_and_labels_every_bar(page: Page) -> None:
     depths, *bars = page.pictures
     assert len(bars) == 2
     for depth in (1, 3, 5, 10, 20, 50, 100):
@@ -178,10 +196,10 @@ def test_the_page_draws_every_run_and_names_every_bar(page: Page) -> None:
         assert set(qrels) <= set(picture.texts)
     assert {"--better", "--worse"} <= set(bars[0].colours)
     for picture in page.pictures:
-        assert re.findall(r"(?:fill|stroke): #", picture.source) == [], "every colour follows light and dark"
+        assert re.findall(r"(?:fill|stroke): #", picture.source) == [], "every colour is a variable, for dark mode"
 
 
-def test_one_run_alone_has_a_page_too(shell: Shell) -> None:
+def test_page_of_a_single_run_has_one_table_and_one_picture(shell: Shell) -> None:
     code, _, err = shell("evaluate", SAMPLE / "run.trec", *QRELS, "--html", "report.html")
     assert (code, err) == (0, "")
     page = Page(shell.directory / "report.html")
@@ -189,7 +207,7 @@ def test_one_run_alone_has_a_page_too(shell: Shell) -> None:
     assert (len(page.tables), len(page.pictures)) == (1, 1)
 
 
-def test_names_and_ids_are_text_wherever_they_stand(shell: Shell) -> None:
+def test_page_shows_run_names_ids_and_queries_as_plain_text(shell: Shell) -> None:
     (shell.directory / "qrels").write_text("".join(f"{query_id} 0 a 1\n" for query_id in ODD_IDS))
     (shell.directory / "base").write_text("".join(f"{query_id} Q0 x 1 2 t\n" for query_id in ODD_IDS))
     (shell.directory / ODD_NAME).write_text("".join(f"{query_id} Q0 a 1 2 t\n" for query_id in ODD_IDS))
@@ -206,7 +224,7 @@ def test_names_and_ids_are_text_wherever_they_stand(shell: Shell) -> None:
     assert set(ODD_IDS) <= set(page.pictures[1].texts)
 
 
-def test_long_ids_are_cut_in_pictures_and_thousands_of_bars_stay_small(shell: Shell) -> None:
+def test_pictures_shorten_long_ids_and_stay_small_with_thousands_of_bars(shell: Shell) -> None:
     for count, kept in ((2, True), (3000, False)):
         ids = [f"a-collection-of-long-ids-{n:04}" for n in range(count)]
         (shell.directory / "qrels").write_text("".join(f"{query_id} 0 a 1\n" for query_id in ids))
@@ -221,25 +239,25 @@ def test_long_ids_are_cut_in_pictures_and_thousands_of_bars_stay_small(shell: Sh
         assert len(page.source) < 400_000
 
 
-def test_the_same_runs_give_the_same_bytes_whatever_matplotlib_is_told(shell: Shell, page: Page) -> None:
+def test_page_is_reproducible_under_any_matplotlib_configuration(shell: Shell, page: Page) -> None:
     runs = [SAMPLE / "run.trec", "reversed.trec", SAMPLE / "run.trec"]
     args = ["evaluate", *runs, *QRELS, "--queries", SAMPLE / "queries.jsonl", "--html"]
     with mpl.rc_context({"axes.labelsize": 30, "axes.linewidth": 5, "font.family": "serif"}):
         assert shell(*args, "again.html").code == 0
     assert (shell.directory / "again.html").read_text() == page.source
-    assert shell(*args, "again.html").code == 0, "a page is written over an older page"
+    assert shell(*args, "again.html").code == 0, "an older page is overwritten"
 
 
 WRONG_PAGES = {
     "nowhere/report.html": "nowhere/report.html: cannot be written: No such file or directory",
-    "passages.txt": "passages.txt: is there and is no such page: choose another file, or remove it",
+    "passages.txt": "passages.txt: exists and is no page of `reranker evaluate`: delete it or choose another",
     "passages.txt/report.html": "passages.txt/report.html: cannot be written: Not a directory",
-    ".": ".: is not a file: a page is to be written there",
+    ".": ".: is not a file, so no page can be written there",
 }
 
 
 @pytest.mark.parametrize("page_path", WRONG_PAGES)
-def test_a_page_that_cannot_be_written_is_said_before_a_run_is_read(shell: Shell, page_path: str) -> None:
+def test_evaluate_refuses_an_unwritable_page_before_reading_runs(shell: Shell, page_path: str) -> None:
     passages = (shell.directory / "passages.txt").read_bytes()
     code, out, err = shell("evaluate", *QRELS, "no-such-run.trec", "--html", page_path)
     assert (code, out, err) == (2, "", f"reranker: {WRONG_PAGES[page_path]}\n")

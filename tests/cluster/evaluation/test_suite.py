@@ -1,4 +1,4 @@
-"""`reranker evaluate suite`: which directories are collections, and what the real batch job makes of two of them."""
+"""`reranker evaluate suite`: which directories are collections, and two of them reranked by the real batch job."""
 
 import gzip
 import json
@@ -23,12 +23,12 @@ from reranker.ir.trec import iter_corpus, read_qrels, read_queries, read_run
 from tests.cluster.conftest import Ended, Shell
 from tests.cluster.evaluation.page import Page
 
-pytestmark = pytest.mark.filterwarnings("ignore::Warning:ray.data")  # it copies its own deprecated settings
+pytestmark = pytest.mark.filterwarnings("ignore::Warning:ray.data")  # ray.data reads its own deprecated settings
 DEPTH = 6
 
 
 def write_collection(home: Path, query_ids: list[str], qrels: str = "qrels.tsv") -> Path:
-    """Some queries of the sample, with all its passages; the qrels judge one query more than the run has."""
+    """Some queries of the sample, with all its passages; the qrels have one query that the run lacks."""
     home.mkdir(parents=True)
     header, *judgements = (SAMPLE / "qrels.tsv").read_text().splitlines()
     (home / qrels).parent.mkdir(exist_ok=True)
@@ -51,7 +51,7 @@ def suite(tmp_path: Path) -> Path:
     return tmp_path / "suite"
 
 
-def test_collections_are_directories_by_name(suite: Path, tmp_path: Path) -> None:
+def test_find_collections_returns_subdirectories_sorted_by_name(suite: Path, tmp_path: Path) -> None:
     one, two = find_collections(suite, tmp_path / "out")
     assert (one.name, two.name) == ("one", "two")
     assert one.qrels == suite / "one" / "qrels.tsv"
@@ -60,24 +60,26 @@ def test_collections_are_directories_by_name(suite: Path, tmp_path: Path) -> Non
     assert (two.queries, two.run) == (suite / "two" / "queries.jsonl", suite / "two" / "run.trec")
 
 
-def test_a_collection_is_a_suite_of_one(suite: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_find_collections_accepts_a_single_collection(
+    suite: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert find_collections(suite / "two", tmp_path / "out") == find_collections(suite, tmp_path / "out")[1:]
     monkeypatch.chdir(suite / "two")
     (here,) = find_collections(Path(), tmp_path / "out")
     assert (here.name, here.run) == ("two", Path("run.trec"))
 
 
-def test_where_results_go_is_no_collection(suite: Path) -> None:
+def test_find_collections_skips_the_output_directory(suite: Path) -> None:
     (suite / "out" / "one").mkdir(parents=True)
     assert [collection.name for collection in find_collections(suite, suite / "out")] == ["one", "two"]
 
 
-def test_a_plain_file_goes_before_a_gzipped_one(suite: Path, tmp_path: Path) -> None:
+def test_find_collections_prefers_an_uncompressed_file_to_a_gzipped_one(suite: Path, tmp_path: Path) -> None:
     shutil.copy(SAMPLE / "corpus.jsonl", suite / "one")
     assert find_collections(suite / "one", tmp_path / "out")[0].corpus == suite / "one" / "corpus.jsonl"
 
 
-def test_everything_that_is_missing_is_named_at_once(suite: Path, tmp_path: Path) -> None:
+def test_find_collections_names_every_missing_file_in_one_error(suite: Path, tmp_path: Path) -> None:
     (suite / "one" / "corpus.jsonl.gz").unlink()
     shutil.rmtree(suite / "two" / "qrels")
     (suite / "two" / "queries.jsonl").unlink()
@@ -86,7 +88,7 @@ def test_everything_that_is_missing_is_named_at_once(suite: Path, tmp_path: Path
         find_collections(suite, tmp_path / "out")
     assert str(refused.value) == (
         f"{suite}: one lacks corpus.jsonl; two lacks queries.jsonl, qrels.tsv or qrels/test.tsv (each may be .gz)"
-    ), "zoo holds nothing of a collection and is none"
+    ), "zoo has none of the files and is skipped"
     with pytest.raises(InvalidFile, match=rf"^{re.escape(str(suite / 'one'))}: lacks corpus.jsonl \(each"):
         find_collections(suite / "one", tmp_path / "out")
 
@@ -94,23 +96,23 @@ def test_everything_that_is_missing_is_named_at_once(suite: Path, tmp_path: Path
 WRONG = {
     "suite nowhere --output out": "nowhere: no such directory",
     "suite passages.txt --output out": "passages.txt: is not a directory",
-    "suite empty --output out": "empty: holds no collections: each is a directory with queries.jsonl, corpus.jsonl, ",
+    "suite empty --output out": "empty: contains no collection, which is a directory with queries.jsonl, ",
     "suite suite --output suite": "suite: the result would be written into suite/one itself: choose another --output",
     "suite suite/one --output suite": "suite: the result would be written into suite/one itself",
-    "suite suite --output passages.txt/out": "passages.txt/out: cannot be made: Not a directory",
+    "suite suite --output passages.txt/out": "passages.txt/out: cannot be created: Not a directory",
     "suite suite --output out --depth 0": "--depth: Input should be greater than 0, got 0",
     "suite suite --output out --dtype int8": "--dtype: Input should be 'auto', 'float32'",
     "suite suite --output out --scorers 0": "--scorers: Input should be greater than 0, got 0",
     "suite suite --output out --html nowhere/p.html": "nowhere/p.html: cannot be written: No such file or directory",
-    "suite strangers --output out": "strangers/one/run.trec: has none of the 3 queries that strangers/one/qrels.tsv",
+    "suite unjudged --output out": "unjudged/one/run.trec: has none of the 3 queries that unjudged/one/qrels.tsv",
 }
 
 
 @pytest.mark.parametrize("command", WRONG)
-def test_wrong_input_is_said_before_anything_is_scored(shell: Shell, suite: Path, command: str) -> None:
+def test_suite_refuses_invalid_input_before_scoring(shell: Shell, suite: Path, command: str) -> None:
     (shell.directory / "empty").mkdir()
-    write_collection(shell.directory / "strangers" / "one", ["3", "9"])
-    (shell.directory / "strangers" / "one" / "run.trec").write_text("other Q0 0-0 1 1.0 t\n")
+    write_collection(shell.directory / "unjudged" / "one", ["3", "9"])
+    (shell.directory / "unjudged" / "one" / "run.trec").write_text("other Q0 0-0 1 1.0 t\n")
     before = sorted(suite.rglob("*"))
     code, out, err = shell("evaluate", *command.split())
     assert (code, out) == (2, "")
@@ -122,7 +124,7 @@ def test_wrong_input_is_said_before_anything_is_scored(shell: Shell, suite: Path
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[None]:
-    scratch = tempfile.mkdtemp(prefix="rr-")  # short: sockets live in it
+    scratch = tempfile.mkdtemp(prefix="rr-")  # short: Ray's socket paths are limited in length
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     ray.init(num_cpus=4, include_dashboard=False, _temp_dir=scratch, log_to_driver=False)
     yield
@@ -131,7 +133,7 @@ def cluster() -> Iterator[None]:
 
 
 class Reranked:
-    """A suite that the command has reranked into `out`, with a page; and the same command once more."""
+    """Results of the command on a suite, with a page and into `out`, and of the same command run again."""
 
     def __init__(self, shell: Shell, suite: Path) -> None:
         self.suite, self.out = suite, shell.directory / "out"
@@ -144,7 +146,7 @@ class Reranked:
         self.written_again = self.files()
 
     def files(self) -> dict[Path, tuple[int, bytes]]:
-        """When each file of the jobs was written, and what it holds."""
+        """Modification time and content of every file of the jobs."""
         jobs = (path for name in ("one", "two") for path in (self.out / name).rglob("*") if path.is_file())
         return {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in jobs}
 
@@ -159,7 +161,7 @@ def reranked(cluster: None, shell: Shell, suite: Path) -> Reranked:
     return Reranked(shell, suite)
 
 
-def test_a_suite_is_reranked_measured_and_resumed(reranked: Reranked) -> None:
+def test_suite_is_reranked_measured_and_not_scored_again_when_resumed(reranked: Reranked) -> None:
     for ended in (reranked.as_json, reranked.as_table):
         assert ended.code == 0, ended.err
     check_rankings(reranked)
@@ -167,11 +169,11 @@ def test_a_suite_is_reranked_measured_and_resumed(reranked: Reranked) -> None:
     check_table(reranked.as_table, reranked.answer)
     check_page(reranked)
     assert reranked.written
-    assert reranked.written_again == reranked.written, "what is finished is not done again"
+    assert reranked.written_again == reranked.written, "finished jobs are not run again"
 
 
 def check_rankings(reranked: Reranked) -> None:
-    """Each query's first candidates, in the order of the library's scores."""
+    """The run has each query's first candidates in the order of the library's scores."""
     library = Reranker(dtype="float32", device="cpu")
     queries, passages = read_queries(SAMPLE / "queries.jsonl"), dict(iter_corpus(SAMPLE / "corpus.jsonl"))
     for name, query_ids in (("one", {"0", "1", "4"}), ("two", {"3", "9"})):
