@@ -1,13 +1,13 @@
-"""Autoscaling on work, as a policy class of Ray Serve.
+"""Autoscaling by queued tokens, as a policy class of Ray Serve.
 
     autoscaling_config:
       policy:
         policy_function: deployments.autoscaling:WorkPolicy
         policy_kwargs: {target_queue_wait_s: 2}
 
-Knows how Serve reports a deployment; what to do about it is `reranker.autoscaling`'s. Serve's controller makes one
-object for each deployment, anew with every change of its config, and calls it ten times a second. It asks no policy
-while no replica runs and something waits: it then starts one by itself.
+Knows how Serve reports a deployment; `reranker.scheduling.autoscaling` decides. Serve's controller creates one policy
+object per deployment, a new one with every change of its config, and calls it ten times a second. It calls no policy
+while requests wait and no replica runs: it then starts one by itself.
 """
 
 from __future__ import annotations
@@ -27,27 +27,27 @@ _DECIDE_EVERY_S = 0.5  # reports come once a second at best; reading those of 10
 
 
 class WorkPolicy:
-    """kwargs: those of AutoscalingSettings. Raises pydantic's ValidationError for others, and the deploy fails."""
+    """kwargs: fields of AutoscalingSettings. Raises pydantic's ValidationError for others, and the deploy fails."""
 
     def __init__(self, **kwargs: Any) -> None:
         self._autoscaler = Autoscaler(AutoscalingSettings(**kwargs))
         self._arrived = CounterIncrease()
-        self._decided: tuple[float, int, int, int] | None = None  # when, for how many replicas, and how many to have
+        self._decided: tuple[float, int, int, int] | None = None  # when, running, target, and what was wanted
 
     def __call__(self, ctx: AutoscalingContext) -> tuple[int, dict[str, Any]]:
-        """Replicas to have, and no state for Serve to keep."""
+        """The number of replicas wanted, and no state for Serve to keep."""
         now_s = float(ctx.current_time or 0.0)
-        situation = (ctx.current_num_replicas, ctx.target_num_replicas)
-        if self._decided and self._decided[1:3] == situation and now_s < self._decided[0] + _DECIDE_EVERY_S:
+        replicas = (ctx.current_num_replicas, ctx.target_num_replicas)
+        if self._decided and self._decided[1:3] == replicas and now_s < self._decided[0] + _DECIDE_EVERY_S:
             return self._decided[3], {}
         wanted = self._autoscaler.decide(self._observe(ctx, now_s))
-        self._decided = (now_s, *situation, wanted)
+        self._decided = (now_s, *replicas, wanted)
         if wanted != ctx.target_num_replicas:
             demand = self._autoscaler.demand
             log.info(
                 f"{ctx.deployment_name}: {ctx.target_num_replicas} -> {wanted} replicas: "
-                f"{demand.backlog_tokens:.0f} tokens wait, {demand.arrival_tokens_per_s:.0f} arrive a second, "
-                f"a replica does {demand.tokens_per_s:.0f}"
+                f"backlog {demand.backlog_tokens:.0f} tokens, arrivals {demand.arrival_tokens_per_s:.0f} tokens/s, "
+                f"throughput {demand.tokens_per_s:.0f} tokens/s per replica"
             )
         return wanted, {}
 
@@ -66,7 +66,7 @@ class WorkPolicy:
             arrived_tokens=self._arrived.add(arrived, ctx.running_replicas),
             tokens_per_s=sum(measured) / len(measured) if measured else 0.0,
             running_calls=max(0.0, ongoing - waiting) if backlog else 0.0,
-            # Of replicas that report nothing only the calls are known, as of those at handles.
+            # Without backlog reports all calls count as waiting: only their number is known.
             waiting_calls=waiting if backlog else ongoing,
             min_replicas=ctx.capacity_adjusted_min_replicas,
             max_replicas=ctx.capacity_adjusted_max_replicas,
@@ -74,7 +74,7 @@ class WorkPolicy:
 
 
 def _newest(series: Mapping[Any, Any] | None) -> dict[Any, float]:
-    """Replica -> its last point, where that is a number. Serve's aggregate is a mean over the look-back period."""
+    """Replica -> its last value if that is finite and not negative. Serve's own aggregate is a mean over time."""
     last = {replica: points[-1].value for replica, points in (series or {}).items() if points}
     return {replica: value for replica, value in last.items() if math.isfinite(value) and value >= 0}
 

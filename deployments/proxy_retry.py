@@ -1,10 +1,10 @@
-"""Sends a request to another gateway when the one that had it dies: Serve's proxy itself never does.
+"""Retries a request when its gateway dies: Serve's proxy itself never does.
 
-Serve loads this into each node's proxy, where the environment of `ray start` or `serve run` asks for it:
+Serve loads this into the proxy of each node if the environment of `ray start` or `serve run` says so:
 
     RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH=deployments.proxy_retry:middlewares
 
-Knows nothing of Ray or rerankers but their paths. Scoring has no side effects, so asking twice is safe.
+Knows ASGI and the paths of the dialects. Scoring has no side effects, so a request is safe to repeat.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ _RETRY_PAUSE_S = 0.2
 
 
 def middlewares() -> list[Middleware]:
-    """What Serve calls, once for each proxy."""
+    """Serve calls this once per proxy."""
     return [Middleware(ProxyRetry)]
 
 
 class ProxyRetry:
-    """An ASGI middleware. Serve's own application, when a replica is lost under it, returns and has sent nothing.
+    """An ASGI middleware. When a replica is lost, Serve's own application returns without having sent anything.
 
-    max_body_bytes: of a request that is kept to be sent again; a larger one gets the 500 that it would get without.
+    max_body_bytes: larger bodies are not kept for a retry, and their clients get Serve's 500.
     """
 
     def __init__(self, app: ASGIApp, max_body_bytes: int = LimitsSettings().max_body_bytes) -> None:
@@ -46,54 +46,54 @@ class ProxyRetry:
             await self._app(scope, receive, send)
             return
         self._budget.earn()
-        body = _KeptBody(receive, self._max_body_bytes)
-        answered = False
+        body = _ReplayableBody(receive, self._max_body_bytes)
+        response_started = False
 
-        async def watched(message: Message) -> None:
-            nonlocal answered
-            answered = True
+        async def send_response(message: Message) -> None:
+            nonlocal response_started
+            response_started = True
             await send(message)
 
         for attempt in range(_MAX_RETRIES + 1):
-            await self._app(dict(scope), body.reader(), watched)
-            if answered or not body.is_whole or attempt == _MAX_RETRIES or not self._budget.spend():
+            await self._app(dict(scope), body.reader(), send_response)
+            if response_started or not body.is_replayable or attempt == _MAX_RETRIES or not self._budget.spend():
                 return
-            log.warning("attempt %d at a request ended without an answer: sending it again", attempt + 1)
+            log.warning("attempt %d at a request ended without a response: retrying", attempt + 1)
             await asyncio.sleep(_RETRY_PAUSE_S)
 
 
-class _KeptBody:
-    """A request's body as it comes, and again from its start for every reader after the first."""
+class _ReplayableBody:
+    """A request's body: the first reader gets it as it arrives, later readers get it again from the start."""
 
     def __init__(self, receive: Receive, max_bytes: int) -> None:
         self._receive = receive
-        self._left_bytes = max_bytes
-        self._kept: list[Message] = []
-        self.is_whole = True  # the client is there, and all it has sent is kept
+        self._room_bytes = max_bytes
+        self._messages: list[Message] = []
+        self.is_replayable = True  # false once the client has disconnected or the body is too large to keep
 
     def reader(self) -> Receive:
-        """An ASGI `receive`. One is read at a time."""
-        place = 0
+        """An ASGI `receive`. Use one reader at a time."""
+        position = 0
 
         async def receive() -> Message:
-            nonlocal place
-            if place == len(self._kept) or not self.is_whole:
+            nonlocal position
+            if position == len(self._messages) or not self.is_replayable:
                 message = await self._receive()
                 self._keep(message)
             else:
-                message = self._kept[place]
-            place += 1
+                message = self._messages[position]
+            position += 1
             return message
 
         return receive
 
     def _keep(self, message: Message) -> None:
-        self._left_bytes -= len(message.get("body", b""))
-        if message["type"] != "http.request" or self._left_bytes < 0:
-            self.is_whole = False
-            self._kept.clear()
-        elif self.is_whole:
-            self._kept.append(message)
+        self._room_bytes -= len(message.get("body", b""))
+        if message["type"] != "http.request" or self._room_bytes < 0:
+            self.is_replayable = False
+            self._messages.clear()
+        elif self.is_replayable:
+            self._messages.append(message)
 
 
 def _is_repeatable(scope: Scope) -> bool:

@@ -25,11 +25,11 @@ _VERIFY_EVERY_S = 10.0
 
 
 class Scorer:
-    """Construction loads the weights and replays the golden scores; it raises rather than serve a wrong model."""
+    """The constructor loads the weights and replays the golden scores; it raises rather than serve a wrong model."""
 
     def __init__(self, checkpoint: CheckpointSettings, engine: EngineSettings) -> None:
         self._device = device_thread()
-        threads = engine.threads or _own_cores()
+        threads = engine.threads or _assigned_cores()
         settings = engine.model_copy(update={"threads": threads})
         self._loaded = self._device.submit(load_verified, checkpoint, settings).result()
         self._loop = ScoringLoop(self._loaded.engine.score, self._loaded.engine.max_batch_tokens, self._device)
@@ -42,16 +42,16 @@ class Scorer:
         try:
             logits = await self._loop.score(context, pairs)
         except (LoopStopped, AcceleratorError) as error:
-            _leave(error)
+            _exit_unhealthy(error)
         except NonFiniteLogit as error:
-            await self._leave_if_ill()
+            await self._exit_if_unhealthy()
             raise NonFiniteLogit(int(pairs.candidate_of[error.index])) from None
         return ShardScores(pairs.candidate_scores(logits), self._loop.throughput.tokens_per_s)
 
     async def score_texts(
         self, query: str, passages: Sequence[Passage], truncation: Truncation, context: RequestContext
     ) -> ShardScores:
-        """As `score`, of a shard so small that it is tokenized here."""
+        """Like `score`, for a shard so small that it is tokenized here."""
         pairs = await asyncio.to_thread(self._loaded.encoder.encode, query, passages, truncation)
         return await self.score(pairs, context)
 
@@ -59,7 +59,7 @@ class Scorer:
         return replace(self._loaded.description, tokens_per_s=round(self._loop.throughput.tokens_per_s, 1))
 
     def record_autoscaling_stats(self) -> dict[str, float]:
-        """What the autoscaling policy decides by: tokens that wait, tokens that ever came, and tokens a second."""
+        """Input of the autoscaling policy: queued tokens, a counter of arrived tokens, and tokens per second."""
         return {
             "backlog_tokens": float(self._loop.backlog_tokens),
             "arrived_tokens": float(self._loop.arrived_tokens),
@@ -70,10 +70,13 @@ class Scorer:
         try:
             self._loop.check()
         except LoopStopped as error:
-            _leave(error)
+            _exit_unhealthy(error)
 
-    async def _leave_if_ill(self) -> None:
-        """The model gave no number: is it the input or this replica? All callers wait for the same answer."""
+    async def _exit_if_unhealthy(self) -> None:
+        """Replay the golden scores: a non-finite logit is the fault of the input or of this replica.
+
+        All callers wait for the same check.
+        """
         if self._verification is None and time.monotonic() - self._verified_at >= _VERIFY_EVERY_S:
             self._verification = asyncio.create_task(self._verify())
         if self._verification is not None:
@@ -83,24 +86,24 @@ class Scorer:
         try:
             await asyncio.get_running_loop().run_in_executor(self._device, self._loaded.verify)
         except FidelityError as error:
-            _leave(error)
+            _exit_unhealthy(error)
         finally:
             self._verified_at = time.monotonic()
             self._verification = None
 
 
-def _leave(why: Exception) -> NoReturn:
-    """An ill replica ends at once, so that its callers go elsewhere and Serve starts another.
+def _exit_unhealthy(reason: Exception) -> NoReturn:
+    """Exit at once, so that callers retry elsewhere and Serve starts another replica.
 
-    Until a health check removed it, its short queue would draw all the work to it. After an AcceleratorError nothing
-    on that GPU works in this process any more.
+    A replica that fails fast has a short queue, which would draw all work to it until a health check removes it.
+    After an AcceleratorError this process cannot use its GPU any more.
     """
-    log.critical("this replica is ill, and ends: %s", why)
+    log.critical("replica unhealthy, exiting: %s", reason)
     os._exit(1)
 
 
 def _time_full_batch(loaded: VerifiedEngine) -> tuple[int, float]:
-    """(tokens, seconds) of a batch as large as any will be: memory that is too small shows now, not under load."""
+    """Tokens and seconds of a batch of the largest size: running out of memory happens now, not under load."""
     limit = loaded.encoder.max_pair_tokens
     passages = [Passage("word " * limit)] * max(1, loaded.engine.max_batch_tokens // limit)
     pairs = loaded.encoder.encode("warm up", passages)
@@ -110,6 +113,6 @@ def _time_full_batch(loaded: VerifiedEngine) -> tuple[int, float]:
     return int(pairs.lengths.sum()), time.perf_counter() - started
 
 
-def _own_cores() -> int | None:
-    """The whole cores Ray gave this replica; None for a fraction of one, which then means all of the machine."""
+def _assigned_cores() -> int | None:
+    """Whole cores that Ray assigned to this replica; None for a fraction of one: the engine then uses all cores."""
     return int(ray.get_runtime_context().get_assigned_resources().get("CPU", 0)) or None

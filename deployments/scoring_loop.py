@@ -1,4 +1,4 @@
-"""Keeps the device busy: pulls the next batch from the queue only when the last one is done.
+"""Runs one forward pass after another: each batch is taken from the queue when the last one is done.
 
 Knows asyncio, but nothing of Ray: the scorer deployment is a shell around it.
 """
@@ -17,19 +17,19 @@ from reranker.scheduling.queue import Batch, Job, TokenBudgetQueue
 from reranker.scheduling.throughput import Throughput
 from reranker.types import RequestContext
 
-STALLED_TIMES = 10.0
+_STALL_FACTOR = 10.0
 
 
 class LoopStopped(RuntimeError):
-    """Nothing will ever be scored again: the loop has died, or a pass does not end."""
+    """Nothing more will be scored: the loop has died, or a forward pass does not end."""
 
 
 class ScoringLoop:
-    """Many callers, one forward pass at a time, in a thread of its own.
+    """Scores the pairs of many callers, one forward pass at a time, in a thread of its own.
 
-    score: a blocking function, pairs -> logits (pairs,); it runs in `device`, one thread, by default a new one.
-    stalled_s: a pass that takes so long, and ten times what it should, will never end.
-    The loop itself must be called within the event loop's thread only.
+    score: a blocking function, pairs -> logits (pairs,). device: the one thread it runs in, by default a new one.
+    stall_timeout_s: a pass counts as stalled after this time, and at least ten times what it should take.
+    Not thread-safe: call it from the event loop only.
     """
 
     def __init__(
@@ -37,35 +37,35 @@ class ScoringLoop:
         score: Callable[[EncodedPairs], FloatArray],
         max_batch_tokens: int,
         device: Executor | None = None,
-        stalled_s: float = 60.0,
+        stall_timeout_s: float = 60.0,
     ) -> None:
         self._score = score
-        self._stalled_s = stalled_s
+        self._stall_timeout_s = stall_timeout_s
         self._queue = TokenBudgetQueue(max_batch_tokens)
-        self._waiting: dict[Job, asyncio.Future[None]] = {}
-        self._work = asyncio.Event()
+        self._futures: dict[Job, asyncio.Future[None]] = {}
+        self._job_queued = asyncio.Event()
         self._device = device or device_thread()
         self._task: asyncio.Task[None] | None = None
         self._on_device_tokens = 0
         self._on_device_since = 0.0
         self.throughput = Throughput(max_batch_tokens)
-        self.arrived_tokens = 0  # those that were refused before they could come among them
+        self.arrived_tokens = 0  # a counter; includes tokens that gateways refused
 
     @property
     def backlog_tokens(self) -> int:
-        """Tokens that wait or are on the device."""
+        """Tokens queued or on the device."""
         return self._queue.backlog_tokens + self._on_device_tokens
 
     async def score(self, context: RequestContext, pairs: EncodedPairs) -> FloatArray:
-        """Logits of the pairs, in their order. Cancelling the caller drops what has not started yet.
+        """Logits of the pairs, in their order. Pairs not yet in a batch are dropped if the caller is cancelled.
 
-        At the context's deadline that is dropped as well: then raises DeadlineExceeded, or, for a partial context,
-        returns NaN where the logit is missing. Raises NonFiniteLogit, with the pair's index, for a model that gave
-        no number, LoopStopped, and what `score` raises.
+        They are dropped at the context's deadline too: raises DeadlineExceeded or, for a partial context, returns NaN
+        for missing logits. Raises NonFiniteLogit with the pair's index if the model gives NaN or infinity,
+        LoopStopped, and whatever `score` raises.
         """
         if self._task is None:
             self._task = asyncio.create_task(self._run())
-            self._task.add_done_callback(self._abandon)
+            self._task.add_done_callback(self._fail_all)
         self.check()
         left_s = context.deadline_unix_s - time.time()
         if left_s <= 0 and not context.partial:
@@ -74,16 +74,16 @@ class ScoringLoop:
         if not job.unscored:
             return job.logits
         self.arrived_tokens += sum(job.lengths) + context.refused_tokens
-        self._waiting[job] = asyncio.get_running_loop().create_future()
-        self._work.set()
+        self._futures[job] = asyncio.get_running_loop().create_future()
+        self._job_queued.set()
         try:
             async with asyncio.timeout(left_s if left_s < 1e6 else None):
-                await self._waiting[job]
+                await self._futures[job]
         except TimeoutError:
             if not context.partial:
                 raise DeadlineExceeded(0) from None
         finally:
-            del self._waiting[job]
+            del self._futures[job]
             self._queue.cancel(job)
         return job.logits
 
@@ -97,19 +97,19 @@ class ScoringLoop:
             return
         taken_s = time.monotonic() - self._on_device_since
         tokens_per_s = self.throughput.tokens_per_s or self._on_device_tokens
-        if taken_s > max(self._stalled_s, STALLED_TIMES * self._on_device_tokens / tokens_per_s):
+        if taken_s > max(self._stall_timeout_s, _STALL_FACTOR * self._on_device_tokens / tokens_per_s):
             raise LoopStopped(f"a forward pass of {self._on_device_tokens} tokens has taken {taken_s:.0f} s")
 
     async def _run(self) -> None:
         while True:
             batch = self._queue.next_batch()
             if batch is None:
-                self._work.clear()
-                await self._work.wait()
+                self._job_queued.clear()
+                await self._job_queued.wait()
                 continue
             try:
                 logits = await self._forward(batch)
-            except Exception as error:  # the batch's callers fail, the loop goes on
+            except Exception as error:  # fail this batch's callers only
                 for job, _ in batch.parts:
                     self._fail(job, error)
                 continue
@@ -137,13 +137,13 @@ class ScoringLoop:
         if future := self._pending(job):
             future.set_exception(error)
 
-    def _abandon(self, task: "asyncio.Task[None]") -> None:
-        """The loop has ended: nobody may wait for it."""
-        for job in list(self._waiting):
+    def _fail_all(self, task: "asyncio.Task[None]") -> None:
+        """The loop has ended: fail everyone who waits for it."""
+        for job in list(self._futures):
             if future := self._pending(job):
                 future.set_exception(LoopStopped("the scoring loop has ended"))
 
     def _pending(self, job: Job) -> "asyncio.Future[None] | None":
-        """The caller's future, None where the caller has left."""
-        future = self._waiting.get(job)
+        """The caller's future, None if the caller has left."""
+        future = self._futures.get(job)
         return None if future is None or future.done() else future

@@ -1,6 +1,6 @@
 """Settings of the whole graph, as `args:` of a Serve config or `key=value` after `serve run`.
 
-Ray ignores keys it does not know; these are closed, so a misspelt one is an error at start.
+Ray ignores unknown keys; these settings are closed, so a misspelt key is an error at startup.
 """
 
 from typing import Self
@@ -11,18 +11,18 @@ from reranker.settings import AdmissionSettings, CheckpointSettings, EngineSetti
 
 
 class ShardSettings(Settings):
-    """How a request is cut up for the replicas."""
+    """How a request is cut into shards, and how often a shard is retried."""
 
-    max_chars: PositiveInt = Field(65_536, description="Characters of one shard; one longer passage is a shard.")
+    max_chars: PositiveInt = Field(65_536, description="Max characters of a shard; a longer passage is one shard.")
     direct_chars: NonNegativeInt = Field(
         4_096,
-        description="A smaller shard goes straight to the scorer, which tokenizes it: a hop costs more than that.",
+        description="Shards below this many characters are tokenized by the scorer: it costs less than another hop.",
     )
-    max_retries: int = Field(3, ge=0, le=10, description="How often a shard is sent again when its replica is lost.")
+    max_retries: int = Field(3, ge=0, le=10, description="Max retries of a shard whose replica was lost.")
 
 
 class AppSettings(CheckpointSettings):
-    """The root: what to serve and how. The checkpoint's settings stand at the top level, for the command line."""
+    """The root: what to serve and how. The checkpoint's settings are at the top level, for the command line."""
 
     strict_model: bool = Field(False, description="Refuse requests that name another model.")
     engine: EngineSettings = EngineSettings()
@@ -31,16 +31,16 @@ class AppSettings(CheckpointSettings):
     shards: ShardSettings = ShardSettings()
 
     @model_validator(mode="after")
-    def _work_ends_in_time(self) -> Self:
-        """Whoever waits longest in a full queue must still be in time."""
+    def _queue_is_shorter_than_timeout(self) -> Self:
+        """A request that joins a full queue must be able to meet its deadline."""
         if self.admission.queue_s * 1000 >= self.limits.timeout_ms:
             raise ValueError(
-                f"admission.queue_s {self.admission.queue_s:g} lets requests wait as long as limits.timeout_ms "
-                f"{self.limits.timeout_ms} allows them to live: make the queue shorter or the timeout longer"
+                f"admission.queue_s {self.admission.queue_s:g} lets requests wait until limits.timeout_ms "
+                f"{self.limits.timeout_ms} has passed: make the queue shorter or the timeout longer"
             )
         return self
 
     @property
     def checkpoint(self) -> CheckpointSettings:
-        """The slice that tokenizer and scorer get."""
+        """The part that tokenizer and scorer need."""
         return CheckpointSettings.model_validate(self.model_dump(include=set(CheckpointSettings.model_fields)))

@@ -1,4 +1,4 @@
-"""Cut a request's passages into shards of about equal text: the unit that Serve queues, routes and scales on."""
+"""Cuts a request's passages into shards of about equal text: the unit that Serve queues and routes."""
 
 from collections.abc import Iterator, Sequence
 from itertools import accumulate
@@ -6,15 +6,15 @@ from math import ceil
 
 from reranker.types import Passage
 
-_CHARS_PER_PASSAGE = 32  # so that many empty passages still fill a shard
+_OVERHEAD_CHARS = 32  # per passage, so that many empty passages still fill a shard
 
 
 def shard(passages: Sequence[Passage], max_chars: int) -> Iterator[slice]:
     """Slices in input order that cover every passage once.
 
-    A shard holds at most `max_chars` characters, or one passage; shards are no more than that needs, and alike.
+    A shard has at most `max_chars` characters, or one passage. Shards are of similar size.
     """
-    costs = [passage.chars + _CHARS_PER_PASSAGE for passage in passages]
+    costs = [passage.chars + _OVERHEAD_CHARS for passage in passages]
     total = sum(costs)
     target = total / max(1, ceil(total / max_chars))
     start = 0

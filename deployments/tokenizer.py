@@ -14,5 +14,5 @@ class Tokenizer:
         self._encoder = load_encoder(checkpoint)
 
     async def encode(self, query: str, passages: Sequence[Passage], truncation: Truncation) -> EncodedPairs:
-        """One shard's pairs. Runs in a thread: tokenizing lets go of the GIL, and health checks go on."""
+        """Encode one shard. Runs in a thread: tokenizing releases the GIL, so health checks are still answered."""
         return await asyncio.to_thread(self._encoder.encode, query, passages, truncation)

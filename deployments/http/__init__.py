@@ -1,1 +1,1 @@
-"""The HTTP face of the graph: routes, bodies, dialects."""
+"""The HTTP interface of the graph: routes, bodies, dialects."""

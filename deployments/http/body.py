@@ -1,4 +1,4 @@
-"""A request's bytes become a JSON object, or a clear refusal."""
+"""Reads a request's body as a JSON object, or says clearly why it cannot."""
 
 import json
 import re
@@ -7,13 +7,13 @@ from typing import Any
 from fastapi import Request
 
 from reranker.errors import BodyTooLarge, MalformedBody
+from reranker.text import well_formed
 
 _SURROGATE_ESCAPE = re.compile(rb"\\u[dD][89a-fA-F]")
-_LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 async def read_object(request: Request, max_bytes: int) -> dict[str, Any]:
-    """Raises BodyTooLarge as soon as the cap is passed, and MalformedBody."""
+    """Raises BodyTooLarge, as soon as max_bytes is exceeded, and MalformedBody."""
     if int(request.headers.get("content-length", "0") or 0) > max_bytes:
         raise BodyTooLarge(max_bytes)
     chunks = bytearray()
@@ -25,11 +25,14 @@ async def read_object(request: Request, max_bytes: int) -> dict[str, Any]:
 
 
 def parse_object(raw: bytes) -> dict[str, Any]:
-    """Strict JSON (no NaN), one object. Lone surrogates become U+FFFD: no UTF-8 answer could echo them."""
+    """Strict JSON (no NaN), one object. Lone surrogates become U+FFFD: a UTF-8 response could not echo them.
+
+    Raises MalformedBody.
+    """
     try:
         body = json.loads(raw, parse_constant=_refuse_constant)
         if _SURROGATE_ESCAPE.search(raw):
-            body = json.loads(_LONE_SURROGATE.sub("\ufffd", json.dumps(body, ensure_ascii=False)))
+            body = json.loads(well_formed(json.dumps(body, ensure_ascii=False)))
     except UnicodeDecodeError:
         raise MalformedBody("the body is not UTF-8") from None
     except RecursionError:

@@ -1,4 +1,4 @@
-"""The HTTP face: paths, dialects and status codes. Knows nothing of shards, replicas or Ray."""
+"""The HTTP routes: paths, dialects and headers. Knows nothing of shards, replicas or Ray."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import logging
 import math
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict, replace
-from importlib.metadata import version
 from typing import Any, Protocol
 
 from fastapi import FastAPI, Request
@@ -18,15 +17,15 @@ from deployments.http.dialects import ROUTES, choose
 from reranker.errors import Overloaded, RerankerError, Unavailable
 from reranker.settings import LimitsSettings
 from reranker.types import Candidate, ModelDescription, Passage, RerankOutcome, RerankRequest
+from reranker.version import __version__
 
 log = logging.getLogger("ray.serve")
 
-VERSION = version("dear-reranker")
 _PROBE = RerankRequest("ready", (Candidate(Passage("ready")),), timeout_ms=5_000, client="ready")
 
 
 class RerankService(Protocol):
-    """What stands behind the HTTP face."""
+    """The part of the gateway that HTTP needs."""
 
     @property
     def model_name(self) -> str: ...
@@ -40,25 +39,27 @@ def build_http(service: RerankService, limits: LimitsSettings) -> FastAPI:
     """The ASGI application of one gateway replica."""
     app = FastAPI(
         title="dear-reranker",
-        version=VERSION,
-        summary="Exact reranking with cross-encoders, in the dialects clients already speak.",
+        version=__version__,
+        summary="Exact reranking with cross-encoders, in the JSON formats of common rerank clients.",
     )
     for path, route in ROUTES.items():
         schemas = [schema for dialect in route.dialects for schema in dialect.schemas()]
         body = schemas[0] if len(schemas) == 1 else {"anyOf": schemas}
         app.add_api_route(
             path,
-            _reranking(path, service, limits),
+            _rerank_handler(path, service, limits),
             methods=["POST"],
             summary=" · ".join(dialect.name for dialect in route.dialects),
             openapi_extra={"requestBody": {"required": True, "content": {"application/json": {"schema": body}}}},
             response_class=JSONResponse,
         )
-    _add_pages(app, service, limits)
+    _add_status_routes(app, service, limits)
     return app
 
 
-def _reranking(path: str, service: RerankService, limits: LimitsSettings) -> Callable[[Request], Awaitable[Response]]:
+def _rerank_handler(
+    path: str, service: RerankService, limits: LimitsSettings
+) -> Callable[[Request], Awaitable[Response]]:
     async def rerank(request: Request) -> Response:
         body: dict[str, Any] | None = None
         try:
@@ -70,7 +71,7 @@ def _reranking(path: str, service: RerankService, limits: LimitsSettings) -> Cal
                 headers["x-rerank-unscored"] = str(outcome.unscored)
             return JSONResponse(call.response(outcome), headers=headers)
         except Exception as error:
-            known = error if isinstance(error, RerankerError) else Unavailable("an internal fault; it was logged")
+            known = error if isinstance(error, RerankerError) else Unavailable("internal error: see the server log")
             if known is not error:
                 log.exception("POST %s failed", path)
             status, content = choose(path, body).failure(known)
@@ -82,46 +83,47 @@ def _reranking(path: str, service: RerankService, limits: LimitsSettings) -> Cal
 def _retry_after(error: RerankerError) -> dict[str, str]:
     if not isinstance(error, Overloaded):
         return {}
-    whole_s = max(1, math.ceil(error.retry_after_s))  # the standard knows whole seconds only
+    whole_s = max(1, math.ceil(error.retry_after_s))  # the standard header allows whole seconds only
     return {"retry-after": str(whole_s), "retry-after-ms": str(math.ceil(1000 * error.retry_after_s))}
 
 
 def _client_of(request: Request) -> str:
-    """Whose share a request uses: an API key's, else an address's. Keys are not checked here, and not kept."""
+    """The client whose fair share a request uses: a hash of its API key, else its address. Keys are not checked."""
     if key := request.headers.get("authorization"):
         return hashlib.sha256(key.encode()).hexdigest()
     return request.client.host if request.client else ""
 
 
-def _add_pages(app: FastAPI, service: RerankService, limits: LimitsSettings) -> None:
+def _add_status_routes(app: FastAPI, service: RerankService, limits: LimitsSettings) -> None:
     @app.get("/", include_in_schema=False)
     async def root() -> Response:
         return RedirectResponse("/docs")
 
-    @app.get("/health", summary="Alive? Which model, template, device and fidelity result.")
+    @app.get("/health", summary="Liveness, and the model, template, device and fidelity result.")
     async def health() -> dict[str, Any]:
-        answer: dict[str, Any] = {"status": "alive", "version": VERSION, "model": service.model_name}
+        answer: dict[str, Any] = {"status": "alive", "version": __version__, "model": service.model_name}
         try:
             return answer | asdict(await service.describe())
         except Unavailable as error:
             return answer | {"problem": str(error)}
 
-    @app.get("/ready", summary="Can scores be had now? Scores one pair through the whole graph.")
+    @app.get("/ready", summary="Readiness: scores one pair through the whole graph.")
     async def ready() -> Response:
         try:
             await service.rerank(_PROBE)
         except Overloaded:
-            return JSONResponse({"status": "ready", "busy": True})  # taken out of service it would help nobody
+            # A full queue is no reason to take the service out of rotation.
+            return JSONResponse({"status": "ready", "busy": True})
         except RerankerError as error:
             return JSONResponse({"status": "not ready", "problem": str(error)}, 503)
         return JSONResponse({"status": "ready"})
 
-    @app.get("/v1/models", summary="The model, as OpenAI-style clients list it.")
+    @app.get("/v1/models", summary="The model, in the format of OpenAI's model list.")
     async def models() -> dict[str, Any]:
         model = {"id": service.model_name, "object": "model", "created": 0, "owned_by": "dear-reranker"}
         return {"object": "list", "data": [model]}
 
-    @app.get("/info", summary="The model, as TEI tells it.")
+    @app.get("/info", summary="The model, in the format of TEI.")
     async def info() -> Response:
         try:
             model = await service.describe()
@@ -136,6 +138,6 @@ def _add_pages(app: FastAPI, service: RerankService, limits: LimitsSettings) -> 
                 "max_input_length": model.max_pair_tokens,
                 "max_client_batch_size": limits.max_documents,
                 "auto_truncate": True,
-                "version": VERSION,
+                "version": __version__,
             }
         )

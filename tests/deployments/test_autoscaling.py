@@ -1,4 +1,4 @@
-"""The policy class between Serve's reports and the pure policy, on contexts as the controller builds them."""
+"""The policy class that Serve's controller calls, on contexts as the controller builds them."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -27,7 +27,7 @@ def context(
     queued: float | None = 0.0,
     min_replicas: int = 1,
 ) -> AutoscalingContext:
-    """reports: replica -> what its record_autoscaling_stats gave last; before that it gave something else."""
+    """reports: replica -> the last record_autoscaling_stats; an older report differs, to show that it is not used."""
     replicas = {name: ReplicaID(name, ID) for name in running}
     raw: dict[str, dict[ReplicaID, list[Any]]] = {}
     for name, stats in reports.items():
@@ -59,8 +59,8 @@ def stats(backlog: float = 0.0, arrived: float = 0.0, speed: float = 1_000.0) ->
     return {"backlog_tokens": backlog, "arrived_tokens": arrived, "tokens_per_s": speed}
 
 
-def test_serve_makes_one_object_and_asks_it_again_and_again() -> None:
-    """As the controller does: the class by its import path, pickled by value, made with its kwargs."""
+def test_policy_keeps_its_state_when_serve_creates_and_calls_it() -> None:
+    """As the controller does: the class by its import path, pickled by value, called with its kwargs."""
     policy = AutoscalingPolicy(policy_function="deployments.autoscaling:WorkPolicy", policy_kwargs=SETTINGS)
     made = cloudpickle.loads(policy.get_serialized_policy_def())(**policy.policy_kwargs)
     assert made(context(0, {"a": stats()})) == (1, {})
@@ -69,27 +69,27 @@ def test_serve_makes_one_object_and_asks_it_again_and_again() -> None:
 
 
 @pytest.mark.parametrize("wrong", [{"target_wait_s": 2}, {"target_utilisation": 3}])
-def test_wrong_kwargs_are_refused_when_the_policy_is_made(wrong: dict[str, float]) -> None:
+def test_policy_constructor_rejects_unknown_and_invalid_kwargs(wrong: dict[str, float]) -> None:
     with pytest.raises(ValidationError):
         WorkPolicy(**wrong)
 
 
-def test_backlogs_add_up_and_speeds_are_averaged_over_those_that_have_measured_one() -> None:
+def test_policy_sums_backlogs_and_averages_measured_speeds() -> None:
     policy = WorkPolicy(**SETTINGS)
     reports = {"a": stats(100_000, speed=500), "b": stats(300_000, speed=1_500), "c": stats(60_000, speed=0)}
-    # Three replicas of 1,000 tokens/s do 180,000 within a start-up; 280,000 are left, for 20 s.
+    # Three replicas of 1,000 tokens/s read 180,000 in startup_s; the other 280,000 are spread over 20 s.
     assert policy(context(0, reports, running="abc"))[0] == 14
 
 
-def test_arrivals_are_the_growth_of_counters_also_of_a_replica_in_the_place_of_another() -> None:
+def test_arrivals_are_counter_increases_and_survive_the_replacement_of_a_replica() -> None:
     policy = WorkPolicy(**SETTINGS)
     policy(context(0, {"a": stats(arrived=1e9)}))
     policy(context(10, {"a": stats(arrived=1e9 + 40_000)}))
-    # 4,000 tokens/s: four replicas, and nine for the 180,000 tokens that one leaves in the 60 s until they start.
+    # 4,000 tokens/s need four replicas; the 180,000 tokens that one leaves over in startup_s need nine more.
     assert policy(context(20, {"b": stats(arrived=40_000)}, running="b"))[0] == 13
 
 
-def test_reports_that_are_missing_or_no_numbers_change_nothing() -> None:
+def test_missing_and_non_finite_reports_are_ignored() -> None:
     policy = WorkPolicy(**SETTINGS)
     assert policy(context(0, {}))[0] == 1
     assert policy(context(1, {"a": stats(math.nan, math.nan, math.nan)}))[0] == 1
@@ -98,19 +98,19 @@ def test_reports_that_are_missing_or_no_numbers_change_nothing() -> None:
     assert policy(context(4, {"a": stats()}))[0] == 1
 
 
-def test_where_no_replica_reports_its_calls_are_counted() -> None:
+def test_calls_are_counted_when_no_replica_reports() -> None:
     policy = WorkPolicy(**SETTINGS)
     assert policy(context(0, {}))[0] == 1
     assert policy(context(1, {}, calls=920))[0] > 20
 
 
-def test_calls_that_wait_at_handles_count_when_replicas_report_as_well() -> None:
+def test_calls_queued_at_handles_count_beside_reported_backlogs() -> None:
     policy = WorkPolicy(**SETTINGS)
     assert policy(context(0, {"a": stats()}))[0] == 1
     assert policy(context(1, {"a": stats()}, calls=920, queued=920))[0] > 20
 
 
-def test_it_answers_from_memory_between_decisions_unless_replicas_have_changed() -> None:
+def test_decision_is_reused_for_half_a_second_unless_replica_counts_change() -> None:
     policy = WorkPolicy(**SETTINGS)
     busy = {"a": stats(backlog=460_000)}
     assert policy(context(0, {"a": stats()}))[0] == 1
@@ -119,11 +119,11 @@ def test_it_answers_from_memory_between_decisions_unless_replicas_have_changed()
     assert policy(context(0.8, busy, target=2))[0] > 1
 
 
-def test_to_zero_and_back_as_serve_asks_for_it() -> None:
+def test_policy_scales_to_zero_and_accepts_the_replica_that_serve_starts() -> None:
     policy = WorkPolicy(**SETTINGS)
     assert policy(context(0, {"a": stats()}, min_replicas=0))[0] == 1
     assert policy(context(700, {"a": stats()}, min_replicas=0))[0] == 0
     assert policy(context(800, {}, running="", min_replicas=0))[0] == 0
-    # A call has come, Serve has started a replica without asking; it has not reported yet.
+    # A call arrived and Serve started a replica without calling the policy; it has not reported yet.
     assert policy(context(900, {}, running="b", min_replicas=0))[0] == 1
     assert policy(context(901, {"b": stats(arrived=500)}, running="b", min_replicas=0))[0] == 1

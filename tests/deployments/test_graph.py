@@ -29,7 +29,7 @@ from reranker.types import Passage
 
 @pytest.fixture(scope="module")
 def graph(cluster: str) -> Iterator[str]:
-    """The embedded model in float32; two tokenizers and two scorers, so that one of each may die."""
+    """The embedded model in float32, with two tokenizers and two scorers, so that one of each can be killed."""
     settings = AppSettings.model_validate(
         {
             "dtype": "float32",
@@ -62,8 +62,8 @@ def sample() -> Iterator[tuple[str, list[dict[str, str]]]]:
         yield queries[query_id], [{"id": docid, "text": passages[docid].text} for docid in docids]
 
 
-def test_scores_over_http_are_those_of_one_process(client: httpx.Client) -> None:
-    """Requests are cut into several shards here, and still rank as one."""
+def test_http_scores_equal_those_of_the_library(client: httpx.Client) -> None:
+    """Each request is cut into several shards here."""
     reranker = Reranker(dtype="float32")
     for query, documents in sample():
         body = {"query": query, "documents": documents, "raw_scores": True, "verbose": True}
@@ -76,11 +76,11 @@ def test_scores_over_http_are_those_of_one_process(client: httpx.Client) -> None
         assert [result["truncated"] for result in results] == [hit.truncated for hit in expected]
 
 
-def test_the_cohere_sdk_works_unmodified(graph: str) -> None:
+def test_cohere_sdk_works_unmodified(graph: str) -> None:
     query, documents = next(sample())
     texts = [document["text"] for document in documents]
     expected = [hit.index for hit in Reranker(dtype="float32").rank(query, texts, 5)]
-    with httpx.Client() as transport:  # the SDK does not close one of its own
+    with httpx.Client() as transport:  # the SDK would not close its own client
         for kind in (cohere.ClientV2, cohere.Client):
             sdk = kind("any key", base_url=graph, httpx_client=transport)
             results = sdk.rerank(model="any", query=query, documents=texts, top_n=5).results
@@ -88,14 +88,14 @@ def test_the_cohere_sdk_works_unmodified(graph: str) -> None:
             assert 0 <= results[0].relevance_score <= 1
 
 
-def test_the_cohere_sdk_raises_its_own_error(graph: str) -> None:
+def test_cohere_sdk_raises_its_own_error(graph: str) -> None:
     with httpx.Client() as transport:
         sdk = cohere.ClientV2("any key", base_url=graph, httpx_client=transport)
         with pytest.raises(cohere.BadRequestError, match="documents: is empty"):
             sdk.rerank(model="any", query="q", documents=[])
 
 
-def test_health_ready_and_the_lists_of_models(client: httpx.Client) -> None:
+def test_status_routes_describe_the_model(client: httpx.Client) -> None:
     health = client.get("/health").json()
     assert (health["status"], health["model"], health["template"]) == ("alive", "embedded", "dear")
     assert (health["device"], health["dtype"]) == ("cpu", "float32")
@@ -107,7 +107,7 @@ def test_health_ready_and_the_lists_of_models(client: httpx.Client) -> None:
     assert client.get("/docs").status_code == 200
 
 
-def test_bad_input_is_a_clear_4xx_and_the_graph_goes_on(client: httpx.Client) -> None:
+def test_invalid_input_gets_a_clear_4xx_and_leaves_the_graph_ready(client: httpx.Client) -> None:
     cases = [
         ({"query": " ", "documents": ["a"]}, 400, "query: is empty"),
         ({"query": "q", "documents": []}, 400, "documents: is empty"),
@@ -126,7 +126,7 @@ def test_bad_input_is_a_clear_4xx_and_the_graph_goes_on(client: httpx.Client) ->
     assert client.get("/ready").status_code == 200
 
 
-def test_strange_texts_are_scored(client: httpx.Client) -> None:
+def test_unusual_texts_are_scored(client: httpx.Client) -> None:
     documents = [
         "\x00\x07",
         "\ud800",
@@ -147,12 +147,12 @@ def test_strange_texts_are_scored(client: httpx.Client) -> None:
     assert results[7]["relevance_score"] == results[8]["relevance_score"]
 
 
-def test_a_deadline_is_kept_and_said(client: httpx.Client) -> None:
+def test_missed_deadline_is_a_504_that_names_the_timeout(client: httpx.Client) -> None:
     documents = [f"passage {n} " * 150 for n in range(400)]
     response = client.post("/v2/rerank", json={"query": "q", "documents": documents, "timeout_ms": 50})
     assert response.status_code == 504
     assert "no answer within 50 ms" in response.json()["message"]
-    assert client.get("/ready").status_code == 200  # what was queued for it is dropped, not scored first
+    assert client.get("/ready").status_code == 200  # its queued pairs were dropped, not scored first
 
 
 @pytest.mark.parametrize("victim", ["Scorer", "Tokenizer"])
@@ -162,34 +162,34 @@ def test_no_request_fails_when_a_replica_is_killed(client: httpx.Client, graph: 
     answers: list[httpx.Response] = []
     stop = threading.Event()
 
-    def keep_asking() -> None:
+    def send_requests() -> None:
         with httpx.Client(base_url=graph, timeout=120) as own:
             while not stop.is_set():
                 answers.append(own.post("/v2/rerank", json={"query": query, "documents": documents}))
 
-    clients = [threading.Thread(target=keep_asking) for _ in range(3)]
+    clients = [threading.Thread(target=send_requests) for _ in range(3)]
     for thread in clients:
         thread.start()
     try:
         time.sleep(2)
         replica = next(actor for actor in list_named_actors(all_namespaces=True) if f"#{victim}#" in actor["name"])
-        ray.kill(ray.get_actor(replica["name"], replica["namespace"]))  # at once, as SIGKILL is
-        asked_before = len(answers)
+        ray.kill(ray.get_actor(replica["name"], replica["namespace"]))  # immediate, like SIGKILL
+        answered_before = len(answers)
         deadline = time.monotonic() + 60
-        while len(answers) < asked_before + 12 and time.monotonic() < deadline:
+        while len(answers) < answered_before + 12 and time.monotonic() < deadline:
             time.sleep(0.2)
     finally:
         stop.set()
         for thread in clients:
             thread.join()
 
-    assert len(answers) >= asked_before + 12
+    assert len(answers) >= answered_before + 12
     assert {answer.status_code for answer in answers} == {200}
     assert all(_order(answer) == expected for answer in answers)
 
 
-def test_a_llama_is_served_with_hugging_faces_scores(cluster: str, llama: Path, tmp_path: Path) -> None:
-    """As `serve run deployments.app:build_app model=DIR` does it, beside the other graph."""
+def test_llama_is_served_with_the_scores_of_hugging_face(cluster: str, llama: Path, tmp_path: Path) -> None:
+    """Deployed as `serve run deployments.app:build_app model=DIR` does, beside the other graph."""
     source = CheckpointSettings(model=str(llama), template="dear", max_pair_tokens=228)
     import_checkpoint(source, tmp_path / "imported")
     settings = AppSettings(model=str(tmp_path / "imported"), device="cpu")
@@ -212,7 +212,9 @@ def test_a_llama_is_served_with_hugging_faces_scores(cluster: str, llama: Path, 
     assert health["fidelity"].startswith("verified: 16 golden scores")
 
 
-def test_wrong_golden_scores_are_not_served_and_health_says_so(cluster: str, llama: Path, tmp_path: Path) -> None:
+def test_checkpoint_with_wrong_golden_scores_is_not_served_and_health_says_why(
+    cluster: str, llama: Path, tmp_path: Path
+) -> None:
     import_checkpoint(CheckpointSettings(model=str(llama)), tmp_path / "spoiled")
     manifest = json.loads((tmp_path / "spoiled" / "reranker.json").read_text())
     manifest["golden"][3]["logit"] += 1

@@ -1,4 +1,4 @@
-"""More work than there is time for, on a real graph whose scorer takes the time of a slow device."""
+"""Overload, on a real graph whose scorer simulates a slow device."""
 
 import asyncio
 import math
@@ -33,7 +33,7 @@ def graph(cluster: str) -> Iterator[str]:
 
 
 def body(documents: int, **more: Any) -> dict[str, Any]:
-    """About 100 tokens a document, none like another."""
+    """About 100 tokens per document, all documents distinct."""
     mark = time.monotonic_ns()
     return {"query": "q", "documents": [f"{mark} {n} " + WORD * 80 for n in range(documents)]} | more
 
@@ -44,8 +44,8 @@ def client(graph: str, key: str = "key") -> httpx.AsyncClient:
     return httpx.AsyncClient(base_url=graph, timeout=60, limits=limits, headers=headers)
 
 
-async def soon_answered(caller: httpx.AsyncClient) -> bool:
-    """Whether a small request is answered within five seconds, and refused at most until then."""
+async def answered_soon(caller: httpx.AsyncClient) -> bool:
+    """Whether a small request is answered within five seconds; it may get a 429 before that."""
     deadline = time.monotonic() + 5
     while time.monotonic() < deadline:
         answer = await caller.post("/v2/rerank", json=body(1))
@@ -56,14 +56,14 @@ async def soon_answered(caller: httpx.AsyncClient) -> bool:
     return False
 
 
-async def test_a_flood_is_refused_at_once_and_what_is_accepted_is_answered_in_time(graph: str) -> None:
+async def test_overload_rejects_requests_at_once_and_answers_the_admitted_ones(graph: str) -> None:
     async with client(graph) as flood:
-        await flood.post("/v2/rerank", json=body(4))  # the estimate learns
+        await flood.post("/v2/rerank", json=body(4))  # calibrates the token estimate
         answers = await asyncio.gather(*(flood.post("/v2/rerank", json=body(4)) for _ in range(60)))
     accepted = [answer for answer in answers if answer.status_code == 200]
     refused = [answer for answer in answers if answer.status_code == 429]
     assert len(accepted) + len(refused) == len(answers), {answer.text for answer in answers}
-    # Three quarters of two seconds, at 400 tokens a request.
+    # One client may fill three quarters of a queue of two seconds, with 400 tokens per request.
     assert 4 <= len(accepted) <= 2 * 0.75 * QUEUE_S * TOKENS_PER_S / 400
     for answer in refused:
         assert int(answer.headers["retry-after"]) == max(1, math.ceil(int(answer.headers["retry-after-ms"]) / 1000))
@@ -71,7 +71,7 @@ async def test_a_flood_is_refused_at_once_and_what_is_accepted_is_answered_in_ti
         assert "too much work is queued" in answer.json()["message"]
 
 
-async def test_a_flood_of_one_client_leaves_room_for_another(graph: str) -> None:
+async def test_flooding_client_leaves_room_for_another_client(graph: str) -> None:
     async with client(graph, "flood") as flood, client(graph, "modest") as modest:
         flooding = [asyncio.create_task(flood.post("/v2/rerank", json=body(4))) for _ in range(60)]
         await asyncio.sleep(0.5)
@@ -79,10 +79,10 @@ async def test_a_flood_of_one_client_leaves_room_for_another(graph: str) -> None
         still_waiting = sum(not task.done() for task in flooding)
         await asyncio.gather(*flooding)
     assert answer.status_code == 200
-    assert still_waiting  # its fair share came before the flood's end
+    assert still_waiting  # its fair share was served before the flood's backlog
 
 
-async def test_a_partial_answer_ranks_what_was_scored_above_the_rest(graph: str) -> None:
+async def test_partial_answer_ranks_scored_documents_above_unscored_ones(graph: str) -> None:
     async with client(graph) as caller:
         ask = body(60, timeout_ms=1_500, on_deadline="partial", verbose=True)
         answer = await caller.post("/v2/rerank", json=ask)
@@ -98,15 +98,15 @@ async def test_a_partial_answer_ranks_what_was_scored_above_the_rest(graph: str)
     assert scores == sorted(scores, reverse=True)
 
 
-async def test_work_of_clients_who_left_is_dropped(graph: str) -> None:
-    """Ten seconds of work are given up; what comes after does not wait for them."""
-    async with client(graph) as leaver:
+async def test_work_of_disconnected_clients_is_dropped(graph: str) -> None:
+    """Ten seconds of work are dropped: the next request does not wait for them."""
+    async with client(graph) as impatient:
         with pytest.raises(httpx.ReadTimeout):
-            await leaver.post("/v2/rerank", json=body(200), timeout=1.0)
-        assert await soon_answered(leaver)
+            await impatient.post("/v2/rerank", json=body(200), timeout=1.0)
+        assert await answered_soon(impatient)
 
 
-async def test_a_request_that_is_late_is_dropped_and_a_busy_graph_stays_ready(graph: str) -> None:
+async def test_late_request_is_dropped_and_busy_graph_stays_ready(graph: str) -> None:
     async with client(graph, "late") as late, client(graph, "probe") as probe:
         asked = asyncio.create_task(late.post("/v2/rerank", json=body(200, timeout_ms=1_000)))
         await asyncio.sleep(0.5)
@@ -114,5 +114,5 @@ async def test_a_request_that_is_late_is_dropped_and_a_busy_graph_stays_ready(gr
         answer = await asked
         assert (answer.status_code, ready.status_code) == (504, 200)
         assert "no answer within 1000 ms" in answer.json()["message"]
-        assert await soon_answered(probe)
+        assert await answered_soon(probe)
         assert (await probe.get("/health")).json()["tokens_per_s"] == pytest.approx(TOKENS_PER_S, rel=0.3)

@@ -1,4 +1,4 @@
-"""A request whose gateway dies is sent again, whole, and nothing else is."""
+"""The proxy retries a request, with its whole body, if its gateway died; it retries nothing else."""
 
 import asyncio
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ PARTS = [b"a" * 10, b"b" * 10, b"c"]
 
 
 class Gateways:
-    """An ASGI application that answers nothing to the first `lost` calls, after it has read `reads` parts of each."""
+    """An ASGI application. It reads `reads` parts of each of the first `lost` requests and gives them no response."""
 
     def __init__(self, lost: int, reads: int = 3) -> None:
         self._lost, self._reads = lost, reads
@@ -33,9 +33,9 @@ class Gateways:
 
 
 class Client:
-    def __init__(self, leaves: bool = False) -> None:
+    def __init__(self, disconnects: bool = False) -> None:
         self._parts = [{"type": "http.request", "body": part, "more_body": part != PARTS[-1]} for part in PARTS]
-        if leaves:
+        if disconnects:
             self._parts[1:] = [{"type": "http.disconnect"}] * 2
         self.got: list[Message] = []
 
@@ -47,56 +47,56 @@ class Client:
         self.got.append(message)
 
 
-async def ask(
-    gateways: Gateways, path: str = "/v2/rerank", max_body_bytes: int = 100, leaves: bool = False
+async def send(
+    gateways: Gateways, path: str = "/v2/rerank", max_body_bytes: int = 100, disconnects: bool = False
 ) -> Client:
-    client = Client(leaves)
+    client = Client(disconnects)
     scope = {"type": "http", "method": "POST", "path": path}
     await ProxyRetry(gateways, max_body_bytes)(scope, client.receive, client.send)
     return client
 
 
-def total(bodies: Sequence[Sequence[bytes]]) -> list[bytes]:
+def joined(bodies: Sequence[Sequence[bytes]]) -> list[bytes]:
     return [b"".join(body) for body in bodies]
 
 
 @pytest.mark.parametrize("lost", [0, 1, 2])
 @pytest.mark.parametrize("reads", [0, 1, 3])
-async def test_a_lost_request_is_answered_with_its_whole_body(lost: int, reads: int) -> None:
+async def test_lost_request_is_retried_with_its_whole_body(lost: int, reads: int) -> None:
     gateways = Gateways(lost, reads)
-    client = await ask(gateways, "/prefix/v2/rerank")
+    client = await send(gateways, "/prefix/v2/rerank")
     assert [message["type"] for message in client.got] == ["http.response.start", "http.response.body"]
     assert client.got[1]["body"] == b"".join(PARTS)
-    assert total(gateways.bodies) == [b"".join(PARTS[:reads])] * lost + [b"".join(PARTS)]
+    assert joined(gateways.bodies) == [b"".join(PARTS[:reads])] * lost + [b"".join(PARTS)]
 
 
-async def test_retries_are_bounded() -> None:
+async def test_request_is_retried_twice_at_most() -> None:
     gateways = Gateways(lost=100)
-    assert (await ask(gateways)).got == []
+    assert (await send(gateways)).got == []
     assert len(gateways.bodies) == 3
 
 
-async def test_what_may_have_effects_is_sent_once() -> None:
+async def test_request_to_another_application_is_not_retried() -> None:
     gateways = Gateways(lost=1)
-    assert (await ask(gateways, "/another/application")).got == []
+    assert (await send(gateways, "/another/application")).got == []
     assert len(gateways.bodies) == 1
 
 
-async def test_a_body_too_large_to_keep_arrives_and_is_not_sent_again() -> None:
+async def test_large_body_is_passed_on_and_not_retried() -> None:
     gateways = Gateways(lost=1)
-    assert (await ask(gateways, max_body_bytes=15)).got == []
+    assert (await send(gateways, max_body_bytes=15)).got == []
     assert gateways.bodies == [PARTS]
     gateways = Gateways(lost=0)
-    assert (await ask(gateways, max_body_bytes=15)).got[1]["body"] == b"".join(PARTS)
+    assert (await send(gateways, max_body_bytes=15)).got[1]["body"] == b"".join(PARTS)
 
 
-async def test_a_client_who_left_is_not_asked_for() -> None:
+async def test_request_of_a_disconnected_client_is_not_retried() -> None:
     gateways = Gateways(lost=1)
-    assert (await ask(gateways, leaves=True)).got == []
+    assert (await send(gateways, disconnects=True)).got == []
     assert len(gateways.bodies) == 1
 
 
-async def test_other_protocols_pass_through() -> None:
+async def test_other_protocols_pass_through_the_middleware() -> None:
     seen: list[str] = []
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
@@ -107,6 +107,6 @@ async def test_other_protocols_pass_through() -> None:
     assert seen == ["lifespan"]
 
 
-def test_serve_gets_one_middleware() -> None:
+def test_serve_callback_returns_the_middleware() -> None:
     (middleware,) = middlewares()
     assert isinstance(middleware.cls(Gateways(0), *middleware.args, **middleware.kwargs), ProxyRetry)

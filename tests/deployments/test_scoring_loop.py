@@ -1,4 +1,4 @@
-"""The scoring loop: answers find their callers, faults stay with their batch, the left are not scored."""
+"""The scoring loop: callers get their own logits, errors stay with their batch, dropped pairs are not scored."""
 
 import asyncio
 import math
@@ -16,7 +16,7 @@ from reranker.types import RequestContext
 
 
 def pairs_of(*values: int) -> EncodedPairs:
-    """Pairs of two tokens; the second one is the value that `score` below answers with."""
+    """Pairs of two tokens; the second one is the logit that `last_token` gives."""
     count = len(values)
     return EncodedPairs(
         prefix_ids=np.array([7], dtype=np.int32),
@@ -44,11 +44,11 @@ async def test_every_caller_gets_its_own_logits_in_order() -> None:
     assert [answer.tolist() for answer in answers] == list(asked.values())
 
 
-async def test_no_pairs_are_answered_at_once() -> None:
+async def test_job_without_pairs_is_answered_at_once() -> None:
     assert (await ScoringLoop(last_token, 6).score(RequestContext("request"), pairs_of())).tolist() == []
 
 
-async def test_a_fault_fails_its_own_batch_and_the_loop_lives() -> None:
+async def test_exception_fails_only_its_own_batch() -> None:
     def faulty(pairs: EncodedPairs) -> FloatArray:
         if 13 in pairs.passage_ids:
             raise MemoryError("out of memory")
@@ -67,7 +67,7 @@ async def test_a_fault_fails_its_own_batch_and_the_loop_lives() -> None:
     loop.check()
 
 
-async def test_work_of_a_caller_who_left_is_not_scored() -> None:
+async def test_cancelled_caller_has_its_unstarted_pairs_dropped() -> None:
     scored: list[int] = []
     started, go_on = threading.Event(), threading.Event()
 
@@ -78,20 +78,20 @@ async def test_work_of_a_caller_who_left_is_not_scored() -> None:
         return last_token(pairs)
 
     loop = ScoringLoop(slow, max_batch_tokens=2)
-    leaver = asyncio.create_task(loop.score(RequestContext("leaver"), pairs_of(1, 2, 3)))
+    cancelled = asyncio.create_task(loop.score(RequestContext("cancelled"), pairs_of(1, 2, 3)))
     await asyncio.to_thread(started.wait, 10)  # its first pair is on the device
-    leaver.cancel()
-    stayer = asyncio.create_task(loop.score(RequestContext("stayer"), pairs_of(9)))
+    cancelled.cancel()
+    other = asyncio.create_task(loop.score(RequestContext("other"), pairs_of(9)))
     await asyncio.sleep(0)
     go_on.set()
 
-    assert (await stayer).tolist() == [9]
+    assert (await other).tolist() == [9]
     assert scored == [1, 9]
 
 
-async def test_a_dead_loop_fails_its_callers_and_the_health_check() -> None:
+async def test_dead_loop_fails_its_callers_and_the_health_check() -> None:
     def wrong(pairs: EncodedPairs) -> FloatArray:
-        return np.zeros((len(pairs), 2), dtype=np.float32)  # a shape the queue cannot hand out
+        return np.zeros((len(pairs), 2), dtype=np.float32)  # a shape that the queue cannot split
 
     loop = ScoringLoop(wrong, max_batch_tokens=2)
     loop.check()
@@ -103,7 +103,7 @@ async def test_a_dead_loop_fails_its_callers_and_the_health_check() -> None:
 
 
 class Gate:
-    """Scores a batch only when told to; says what it scored."""
+    """Scores one batch for each release of `open`. scored: last tokens of the pairs scored so far."""
 
     def __init__(self) -> None:
         self.scored: list[int] = []
@@ -126,10 +126,10 @@ async def until(condition: Callable[[], bool]) -> None:
         if condition():
             return
         await asyncio.sleep(0.01)
-    raise AssertionError("it did not come to pass within 10 s")
+    raise AssertionError("condition not met within 10 s")
 
 
-async def test_what_is_late_is_dropped_before_it_costs_anything() -> None:
+async def test_job_past_its_deadline_is_dropped_before_scoring() -> None:
     gate = Gate()
     loop = ScoringLoop(gate.score, max_batch_tokens=2)
     late = asyncio.create_task(
@@ -137,7 +137,7 @@ async def test_what_is_late_is_dropped_before_it_costs_anything() -> None:
     )
     with pytest.raises(DeadlineExceeded):
         await late
-    assert loop.backlog_tokens == 2  # the pair on the device cannot be called back
+    assert loop.backlog_tokens == 2  # the pair on the device cannot be dropped
     other = asyncio.create_task(loop.score(RequestContext("other"), pairs_of(9)))
     await gate.pass_one()
     await gate.pass_one()
@@ -145,14 +145,14 @@ async def test_what_is_late_is_dropped_before_it_costs_anything() -> None:
     assert gate.scored == [1, 9]
 
 
-async def test_what_comes_late_is_not_queued() -> None:
+async def test_job_that_arrives_past_its_deadline_is_not_queued() -> None:
     loop = ScoringLoop(last_token, max_batch_tokens=2)
     with pytest.raises(DeadlineExceeded):
         await loop.score(RequestContext("late", deadline_unix_s=time.time() - 1), pairs_of(1))
     assert loop.arrived_tokens == 0
 
 
-async def test_a_partial_answer_has_what_was_scored_by_the_deadline() -> None:
+async def test_partial_answer_has_nan_for_pairs_not_scored_by_the_deadline() -> None:
     gate = Gate()
     loop = ScoringLoop(gate.score, max_batch_tokens=2)
     context = RequestContext("partial", deadline_unix_s=time.time() + 0.5, partial=True)
@@ -164,7 +164,7 @@ async def test_a_partial_answer_has_what_was_scored_by_the_deadline() -> None:
     gate.open.release()
 
 
-async def test_no_number_from_the_model_fails_its_own_request_only() -> None:
+async def test_non_finite_logit_fails_only_its_own_request() -> None:
     def broken_at_13(pairs: EncodedPairs) -> FloatArray:
         return np.where(pairs.passage_ids == 13, np.nan, last_token(pairs)).astype(np.float32)
 
@@ -180,9 +180,9 @@ async def test_no_number_from_the_model_fails_its_own_request_only() -> None:
     assert good.tolist() == [2, 3]
 
 
-async def test_a_pass_that_does_not_end_fails_the_health_check() -> None:
+async def test_stalled_forward_pass_fails_the_health_check() -> None:
     gate = Gate()
-    loop = ScoringLoop(gate.score, max_batch_tokens=2, stalled_s=0.05)
+    loop = ScoringLoop(gate.score, max_batch_tokens=2, stall_timeout_s=0.05)
     loop.throughput.observe(2, 0.001)
     hung = asyncio.create_task(loop.score(RequestContext("hung"), pairs_of(1)))
     await until(lambda: loop.backlog_tokens == 2)
@@ -195,7 +195,7 @@ async def test_a_pass_that_does_not_end_fails_the_health_check() -> None:
     loop.check()
 
 
-async def test_work_is_counted_until_it_is_done() -> None:
+async def test_backlog_counts_tokens_until_they_are_scored() -> None:
     gate = Gate()
     loop = ScoringLoop(gate.score, max_batch_tokens=2)
     task = asyncio.create_task(loop.score(RequestContext("a", refused_tokens=4), pairs_of(1, 2, 3)))

@@ -1,4 +1,4 @@
-"""The shipped config files are what Ray and our own strict settings accept, and say what they promise."""
+"""Ray and our own strict settings accept the shipped config files, and these deploy what they promise."""
 
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ def parsed(name: str) -> ServeDeploySchema:
 
 
 def keys_unknown_to_ray(given: Any, understood: Any, path: str = "") -> list[str]:
-    """Ray ignores a key it does not know: what was written must be found again in what Ray understood."""
+    """Keys that Ray ignored, as it does with those it does not know."""
     if not isinstance(given, dict):
         return []
     return [
@@ -32,7 +32,7 @@ def keys_unknown_to_ray(given: Any, understood: Any, path: str = "") -> list[str
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_ray_understands_every_key_and_the_endpoint_stays_on_loopback(name: str) -> None:
+def test_config_file_has_only_keys_that_ray_knows_and_binds_to_loopback(name: str) -> None:
     written = yaml.safe_load((ROOT / name).read_text())
     understood = parsed(name).model_dump(exclude_unset=True)
     assert keys_unknown_to_ray(written, understood) == []
@@ -44,13 +44,13 @@ def test_ray_understands_every_key_and_the_endpoint_stays_on_loopback(name: str)
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_our_settings_take_the_args(name: str) -> None:
+def test_config_file_args_are_valid_settings(name: str) -> None:
     (application,) = parsed(name).applications
     settings = AppSettings.model_validate(application.args)
     assert settings.model_dump(exclude_unset=True) == application.args
 
 
-def test_production_is_the_8b_in_bfloat16_one_replica_per_gpu() -> None:
+def test_production_config_serves_the_8b_in_bfloat16_with_one_replica_per_gpu() -> None:
     (application,) = parsed("serve_config.yaml").applications
     settings = AppSettings.model_validate(application.args)
     assert (settings.model_name, settings.dtype) == ("abdoelsayed/dear-8b-reranker-ranknet-v1", "bfloat16")
@@ -78,12 +78,12 @@ def test_production_is_the_8b_in_bfloat16_one_replica_per_gpu() -> None:
         ({"admission": {"queue_s": 60}, "limits": {"timeout_ms": 30_000}}, "make the queue shorter"),
     ],
 )
-def test_a_misspelt_or_impossible_setting_is_an_error(args: dict[str, Any], field: str) -> None:
+def test_misspelt_or_impossible_setting_is_an_error(args: dict[str, Any], field: str) -> None:
     with pytest.raises(ValidationError, match=field):
         AppSettings.model_validate(args)
 
 
-def test_settings_come_as_text_from_the_command_line_and_do_not_change_afterwards() -> None:
+def test_settings_are_parsed_from_text_and_frozen() -> None:
     settings = AppSettings.model_validate({"model": "embedded", "max_pair_tokens": "100", "strict_model": "true"})
     assert (settings.checkpoint.max_pair_tokens, settings.strict_model) == (100, True)
     with pytest.raises(ValidationError, match="frozen"):

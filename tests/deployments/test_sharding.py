@@ -1,4 +1,4 @@
-"""Sharding: every passage once, in order, bounded and balanced."""
+"""Sharding: every passage once, in order, in shards of bounded and similar size."""
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -19,11 +19,11 @@ def test_shards_cover_every_passage_once_and_keep_the_bound(lengths: list[int], 
         assert size == 1 or sum(length + 32 for length in lengths[part]) <= max_chars
 
 
-def test_a_small_request_is_one_shard() -> None:
+def test_small_request_is_one_shard() -> None:
     assert list(shard([Passage("a passage")] * 100, 65_536)) == [slice(0, 100)]
 
 
-def test_shards_are_alike_rather_than_full_and_a_rest() -> None:
-    passages = [Passage("x" * 68)] * 11  # 1,100 characters with their overhead
+def test_shards_have_similar_sizes() -> None:
+    passages = [Passage("x" * 68)] * 11  # 1,100 characters including overhead
     sizes = [part.stop - part.start for part in shard(passages, 1_000)]
     assert sizes == [6, 5]

@@ -21,19 +21,19 @@ POISON = "yeast"
 
 
 class FaultyScorer(Scorer):
-    """faults: the directory of such files. stalled_s: as for ScoringLoop.
+    """faults: the directory of such files. stall_timeout_s: as for ScoringLoop.
 
     Whatever its health, passages with the word POISON have no finite score.
     """
 
     def __init__(
-        self, checkpoint: CheckpointSettings, engine: EngineSettings, faults: str, stalled_s: float = 60
+        self, checkpoint: CheckpointSettings, engine: EngineSettings, faults: str, stall_timeout_s: float = 60
     ) -> None:
         super().__init__(checkpoint, engine)
         self._faults = Path(faults)
         (self._poison,) = set(self._ids(POISON)) - set(self._ids("word"))
         max_batch_tokens = self._loaded.engine.max_batch_tokens
-        self._loop = ScoringLoop(self._score, max_batch_tokens, self._device, stalled_s)
+        self._loop = ScoringLoop(self._score, max_batch_tokens, self._device, stall_timeout_s)
         self._loop.throughput.observe(*self._device.submit(_time_full_batch, self._loaded).result())
 
     def _score(self, pairs: EncodedPairs) -> FloatArray:

@@ -14,7 +14,7 @@ from deployments.http.dialects.voyage import Voyage
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """The dialects of one path. The first one answers when a body could not be read, or none is meant clearly."""
+    """The dialects of one path. The first is the default: unreadable and ambiguous bodies are answered in it."""
 
     dialects: tuple[Dialect, ...]
 
@@ -32,7 +32,7 @@ ROUTES: Mapping[str, Route] = {
 
 
 def choose(path: str, body: Mapping[str, Any] | None) -> Dialect:
-    """The dialect a body is written in; None for a body that could not be read. Raises KeyError for other paths."""
+    """The dialect of a body. body: None if it could not be read. Raises KeyError for a path not in ROUTES."""
     if body is not None:
         if path == "/v1/rerank" and ("top_k" in body or isinstance(body.get("truncation"), bool)):
             return _VOYAGE

@@ -1,4 +1,4 @@
-"""What every dialect is: a body that becomes a RerankRequest, and two ways to answer.
+"""What all dialects share: parsing a body into a RerankRequest, and rendering answers and errors.
 
 A dialect knows JSON shapes and nothing else: no HTTP server, no Ray, no models. Limits that hold for every dialect
 (an empty query, no documents, too many) are checked once, on the RerankRequest, by the gateway.
@@ -36,7 +36,7 @@ _STATUS: tuple[tuple[type[RerankerError], int], ...] = (
 
 
 def status_of(error: RerankerError) -> int:
-    """The HTTP status of an error where the dialect has no rule of its own; 503 for faults of ours."""
+    """The HTTP status of an error, unless the dialect has its own rule; 503 for faults of the service."""
     return next((status for kind, status in _STATUS if isinstance(error, kind)), 503)
 
 
@@ -54,44 +54,44 @@ class Dialect(Protocol):
     name: str
 
     def parse(self, body: Mapping[str, Any]) -> Call:
-        """Raises InvalidField for the first thing wrong with the body."""
+        """Raises InvalidField for the first invalid field."""
         ...
 
     def failure(self, error: RerankerError) -> tuple[int, Json]:
-        """Status and body of an error, in the shape clients of this dialect read."""
+        """Status and body of an error, in the format that clients of this dialect expect."""
         ...
 
     def schemas(self) -> list[dict[str, Any]]:
-        """JSON schemas of the bodies it reads, for /openapi.json."""
+        """JSON schemas of its request bodies, for /openapi.json."""
         ...
 
 
 class Body(BaseModel):
-    """Fields that every dialect takes: our own extensions. What else a client sends is ignored."""
+    """Fields that every dialect accepts: our own extensions. Unknown fields are ignored."""
 
     model_config = ConfigDict(strict=True, extra="ignore", frozen=True)
 
     raw_scores: bool = Field(False, description="Scores are logits instead of probabilities.")
-    # A boolean is Voyage's, and means the same as its absence: truncate, and say so under `verbose`.
+    # Voyage's booleans mean the same as no value: truncate, and report it under `verbose`.
     truncation: bool | Truncation | None = Field(
         "model",
-        description='"model" cuts long pairs as in training, "error" refuses them, "max_passage" reads long '
-        "documents in windows and takes the best.",
+        description='"model" truncates long pairs as in training, "error" rejects them, "max_passage" scores long '
+        "documents in windows and takes the best score.",
     )
-    timeout_ms: PositiveInt | None = Field(None, description="Longest wait for an answer.")
+    timeout_ms: PositiveInt | None = Field(None, description="Max time until the answer, in milliseconds.")
     on_deadline: OnDeadline = Field(
         "error",
-        description='"partial" answers in time with what was scored by then; the rest stands last, "scored": false.',
+        description='"partial" returns what was scored by the deadline; the rest comes last, with "scored": false.',
     )
     priority: int | None = Field(
-        0, ge=0, le=999, description="0 goes first: p gets 1 / (1 + p) of the share, and is refused sooner."
+        0, ge=0, le=999, description="0 is the highest: p gets 1 / (1 + p) of its share, and is rejected sooner."
     )
     verbose: bool = Field(False, description="Add `truncated` and `tokens` to each result.")
 
-    def asks(
+    def to_request(
         self, query: str, candidates: tuple[Candidate, ...], top_n: int | None = None, model: str | None = None
     ) -> RerankRequest:
-        """The request that these fields make of a query and its candidates."""
+        """The request for a query and its candidates with the options of this body."""
         return RerankRequest(
             query,
             candidates,
@@ -105,9 +105,9 @@ class Body(BaseModel):
 
 
 class RerankBody(Body):
-    """The fields that all but TEI share."""
+    """The fields of all rerank dialects except TEI."""
 
-    model: str | None = Field(None, description="Any name, unless the server is strict.")
+    model: str | None = Field(None, description="Any name, unless the server sets strict_model.")
     query: str
     documents: list[Any] = Field(description="Strings, or objects {id, title, text}.")
     top_n: PositiveInt | None = Field(None, description="How many to return; null means all.")
@@ -117,13 +117,13 @@ AnyBody = TypeVar("AnyBody", bound=Body)
 
 
 def read_body(kind: type[AnyBody], body: Mapping[str, Any]) -> AnyBody:
-    """Raises InvalidField for the first field that is wrong: which, what came, what is allowed."""
+    """Raises InvalidField for the first invalid field: its name, what is allowed, what was sent."""
     try:
         return kind.model_validate(dict(body))
     except ValidationError as failure:
         error = failure.errors(include_url=False)[0]
         field, *inside = error["loc"] or ("body",)
-        # Behind the field come positions in a list, and the members of a union, which say nothing to a client.
+        # After the field come list indices, and names of union members, which mean nothing to a client.
         path = [str(field), *(str(part) for part in takewhile(lambda part: isinstance(part, int), inside))]
         message = error["msg"][:1].lower() + error["msg"][1:]
         if error["type"] != "missing" and isinstance(error["input"], str | int | float | bool | None):
@@ -133,18 +133,18 @@ def read_body(kind: type[AnyBody], body: Mapping[str, Any]) -> AnyBody:
 
 @dataclass(frozen=True)
 class RerankCall:
-    """The half of a Call that is alike: what is asked."""
+    """The shared half of a Call: its request."""
 
     body: RerankBody
     candidates: tuple[Candidate, ...]
 
     def request(self) -> RerankRequest:
-        return self.body.asks(self.body.query, self.candidates, self.body.top_n, self.body.model)
+        return self.body.to_request(self.body.query, self.candidates, self.body.top_n, self.body.model)
 
 
 @dataclass(frozen=True, slots=True)
-class Results:
-    """Renders the entries of a ranking; a dialect adds what it echoes.
+class ResultRenderer:
+    """Renders the results of a ranking; a dialect adds the documents it echoes.
 
     score_field: "score" or "relevance_score". raw: logits instead of sigmoid(logit).
     """
@@ -153,15 +153,15 @@ class Results:
     raw: bool
     verbose: bool
 
-    def entry(self, hit: ScoredCandidate) -> dict[str, Any]:
-        entry: dict[str, Any] = {
+    def render(self, hit: ScoredCandidate) -> dict[str, Any]:
+        result: dict[str, Any] = {
             "index": hit.index,
             self.score_field: hit.logit if self.raw else hit.relevance_score,
         }
         if hit.id is not None:
-            entry["id"] = hit.id
+            result["id"] = hit.id
         if not hit.scored:
-            entry["scored"] = False
+            result["scored"] = False
         if self.verbose:
-            entry |= {"truncated": hit.truncated, "tokens": hit.tokens}
-        return entry
+            result |= {"truncated": hit.truncated, "tokens": hit.tokens}
+        return result

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from math import ceil
 from typing import Any
 
-from deployments.http.dialects.base import Json, RerankBody, RerankCall, Results, read_body, status_of
+from deployments.http.dialects.base import Json, RerankBody, RerankCall, ResultRenderer, read_body, status_of
 from deployments.http.dialects.documents import read_documents
 from reranker.errors import RerankerError
 from reranker.types import RerankOutcome
@@ -18,10 +18,10 @@ class CohereCall(RerankCall):
     body: RerankBody
 
     def response(self, outcome: RerankOutcome) -> Json:
-        results = Results("relevance_score", self.body.raw_scores, self.body.verbose)
+        renderer = ResultRenderer("relevance_score", self.body.raw_scores, self.body.verbose)
         return {
             "id": outcome.request_id,
-            "results": [results.entry(hit) for hit in outcome.ranking],
+            "results": [renderer.render(hit) for hit in outcome.ranking],
             "meta": meta(outcome, len(self.candidates), version="2"),
         }
 
@@ -41,7 +41,7 @@ class CohereV2:
 
 
 def meta(outcome: RerankOutcome, documents: int, *, version: str) -> dict[str, Any]:
-    """Cohere's accounting: a search unit is up to 100 documents. A partial answer is worth a warning."""
+    """Cohere's accounting: a search unit is up to 100 documents. A partial answer adds a warning."""
     units = ceil(documents / DOCUMENTS_PER_SEARCH_UNIT)
     warnings = [f"{outcome.unscored} documents were not scored in time"] if outcome.unscored else []
     return {"api_version": {"version": version}, "billed_units": {"search_units": units}, "warnings": warnings}

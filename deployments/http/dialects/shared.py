@@ -1,7 +1,7 @@
 """`POST /v1/rerank` for Cohere v1, Jina and vLLM at once.
 
-Nothing in a body tells these apart, so answers and errors carry the fields of all three. Documents come back unless
-`return_documents` is false: Jina and vLLM return them by default, and Cohere v1's clients do not mind.
+Their bodies cannot be told apart, so answers and errors carry the fields of all three. Documents are returned unless
+`return_documents` is false: Jina and vLLM return them by default, and clients of Cohere v1 ignore them.
 """
 
 from collections.abc import Mapping
@@ -10,7 +10,7 @@ from typing import Any
 
 from pydantic import Field
 
-from deployments.http.dialects.base import Json, RerankBody, RerankCall, Results, read_body, status_of
+from deployments.http.dialects.base import Json, RerankBody, RerankCall, ResultRenderer, read_body, status_of
 from deployments.http.dialects.cohere import meta
 from deployments.http.dialects.documents import echo, read_documents
 from deployments.http.dialects.vllm import error_object, usage
@@ -28,8 +28,8 @@ class SharedCall(RerankCall):
     body: SharedBody
 
     def response(self, outcome: RerankOutcome) -> Json:
-        render = Results("relevance_score", self.body.raw_scores, self.body.verbose)
-        results = [render.entry(hit) for hit in outcome.ranking]
+        renderer = ResultRenderer("relevance_score", self.body.raw_scores, self.body.verbose)
+        results = [renderer.render(hit) for hit in outcome.ranking]
         if self.body.return_documents is not False:
             for result in results:
                 result["document"] = echo(self.body.documents[result["index"]])

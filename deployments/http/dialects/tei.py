@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import Field
 
-from deployments.http.dialects.base import Body, Json, Results, read_body, status_of
+from deployments.http.dialects.base import Body, Json, ResultRenderer, read_body, status_of
 from deployments.http.dialects.documents import read_documents
 from reranker.errors import (
     DeadlineExceeded,
@@ -24,7 +24,7 @@ class TeiBody(Body):
     query: str
     texts: list[Any] = Field(description="Strings, or objects {id, title, text}.")
     return_text: bool = False
-    truncate: bool | None = Field(False, description="Long texts are cut either way, as by --auto-truncate.")
+    truncate: bool | None = Field(False, description="Long texts are always truncated, as with --auto-truncate.")
     truncation_direction: str = "right"
 
 
@@ -34,11 +34,11 @@ class TeiCall:
     candidates: tuple[Candidate, ...]
 
     def request(self) -> RerankRequest:
-        return self.body.asks(self.body.query, self.candidates)
+        return self.body.to_request(self.body.query, self.candidates)
 
     def response(self, outcome: RerankOutcome) -> Json:
-        render = Results("score", self.body.raw_scores, self.body.verbose)
-        results: list[Any] = [render.entry(hit) for hit in outcome.ranking]
+        renderer = ResultRenderer("score", self.body.raw_scores, self.body.verbose)
+        results: list[Any] = [renderer.render(hit) for hit in outcome.ranking]
         if self.body.return_text:
             for result in results:
                 result["text"] = self.candidates[result["index"]].passage.text
@@ -53,7 +53,7 @@ class Tei:
         if read.truncation_direction.lower() != "right":
             raise InvalidField(
                 "truncation_direction",
-                f"only right is served, as the model was trained, got {read.truncation_direction!r}",
+                f"only right is supported, as in training, got {read.truncation_direction!r}",
             )
         return TeiCall(read, read_documents("texts", read.texts))
 

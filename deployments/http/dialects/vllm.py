@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import AliasChoices, Field
 
-from deployments.http.dialects.base import Body, Json, RerankBody, RerankCall, Results, read_body, status_of
+from deployments.http.dialects.base import Body, Json, RerankBody, RerankCall, ResultRenderer, read_body, status_of
 from deployments.http.dialects.documents import echo, read_documents
 from reranker.errors import InvalidField, RerankerError
 from reranker.types import Candidate, RerankOutcome, RerankRequest
@@ -21,7 +21,7 @@ class VllmRerankBody(RerankBody):
 
 
 class VllmScoreBody(Body):
-    model: str | None = Field(None, description="Any name, unless the server is strict.")
+    model: str | None = Field(None, description="Any name, unless the server sets strict_model.")
     queries: str | list[str] = Field(
         validation_alias=AliasChoices("queries", "text_1"), description="One query, or a list of one."
     )
@@ -38,8 +38,8 @@ class VllmRerankCall(RerankCall):
 
     def response(self, outcome: RerankOutcome) -> Json:
         raw = self.body.raw_scores or self.body.use_activation is False
-        render = Results("relevance_score", raw, self.body.verbose)
-        results = [render.entry(hit) for hit in outcome.ranking]
+        renderer = ResultRenderer("relevance_score", raw, self.body.verbose)
+        results = [renderer.render(hit) for hit in outcome.ranking]
         if self.body.return_documents is not False:
             for result in results:
                 result["document"] = echo(self.body.documents[result["index"]])
@@ -58,18 +58,18 @@ class VllmScoreCall:
     candidates: tuple[Candidate, ...]
 
     def request(self) -> RerankRequest:
-        return self.body.asks(self.query, self.candidates, model=self.body.model)
+        return self.body.to_request(self.query, self.candidates, model=self.body.model)
 
     def response(self, outcome: RerankOutcome) -> Json:
         raw = self.body.raw_scores or self.body.use_activation is False
-        render = Results("score", raw, self.body.verbose)
+        renderer = ResultRenderer("score", raw, self.body.verbose)
         in_input_order = sorted(outcome.ranking, key=lambda hit: hit.index)
         return {
             "id": f"score-{outcome.request_id}",
             "object": "list",
             "created": int(time.time()),
             "model": outcome.model,
-            "data": [render.entry(hit) | {"object": "score"} for hit in in_input_order],
+            "data": [renderer.render(hit) | {"object": "score"} for hit in in_input_order],
             "usage": usage(outcome),
         }
 
@@ -111,7 +111,7 @@ def usage(outcome: RerankOutcome) -> dict[str, int]:
 
 
 def error_object(error: RerankerError, status: int) -> dict[str, Any]:
-    """What vLLM, and OpenAI's clients with it, read of a failure."""
+    """An error in the format of vLLM and OpenAI."""
     return {
         "message": str(error),
         "type": _ERROR_TYPES.get(status, "BadRequestError"),

@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import Field, PositiveInt
 
-from deployments.http.dialects.base import Json, RerankBody, RerankCall, Results, read_body, status_of
+from deployments.http.dialects.base import Json, RerankBody, RerankCall, ResultRenderer, read_body, status_of
 from deployments.http.dialects.documents import read_documents
 from reranker.errors import RerankerError
 from reranker.types import RerankOutcome
@@ -24,11 +24,11 @@ class VoyageCall(RerankCall):
     body: VoyageBody
 
     def response(self, outcome: RerankOutcome) -> Json:
-        render = Results("relevance_score", self.body.raw_scores, self.body.verbose)
-        data = [render.entry(hit) for hit in outcome.ranking]
+        renderer = ResultRenderer("relevance_score", self.body.raw_scores, self.body.verbose)
+        data = [renderer.render(hit) for hit in outcome.ranking]
         if self.body.return_documents:
-            for entry in data:
-                entry["document"] = self.candidates[entry["index"]].passage.text
+            for result in data:
+                result["document"] = self.candidates[result["index"]].passage.text
         return {
             "object": "list",
             "data": data,

@@ -1,4 +1,4 @@
-"""JSON objects that clients might send, sensible or not."""
+"""Hypothesis strategies for JSON objects that clients might send, valid or not."""
 
 from hypothesis import strategies as st
 

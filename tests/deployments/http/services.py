@@ -1,4 +1,4 @@
-"""A service behind the HTTP face that needs no model: it scores a document by what its text says."""
+"""A service for the HTTP routes that needs no model: a document's text is its logit."""
 
 import numpy as np
 

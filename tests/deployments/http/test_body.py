@@ -1,4 +1,4 @@
-"""Bytes to a JSON object: what is refused, and what is mended."""
+"""Parsing a body: what is rejected, and what is repaired."""
 
 import contextlib
 import json
@@ -23,23 +23,23 @@ from reranker.errors import MalformedBody
         (b"[" * 100_000, "nested too deeply"),
     ],
 )
-def test_what_is_no_object_is_refused_in_one_line(raw: bytes, said: str) -> None:
+def test_body_that_is_no_json_object_is_rejected_in_one_line(raw: bytes, said: str) -> None:
     with pytest.raises(MalformedBody, match=said) as caught:
         parse_object(raw)
     assert "\n" not in str(caught.value)
 
 
-def test_lone_surrogates_become_replacement_characters_and_pairs_stay() -> None:
+def test_lone_surrogates_are_replaced_and_pairs_are_kept() -> None:
     raw = rb'{"query": "a\ud800b \ud83c\udf0a", "k\udfff": ["\udc00"]}'
     assert parse_object(raw) == {"query": "a\ufffdb 🌊", "k\ufffd": ["\ufffd"]}
 
 
 @given(st.dictionaries(st.text(), st.text() | st.integers() | st.none() | st.lists(st.text())))
-def test_well_formed_objects_pass_unchanged(value: dict[str, object]) -> None:
+def test_valid_object_is_parsed_unchanged(value: dict[str, object]) -> None:
     assert parse_object(json.dumps(value).encode()) == value
 
 
 @given(st.binary(max_size=200))
-def test_any_bytes_are_an_object_or_a_refusal(raw: bytes) -> None:
+def test_any_bytes_are_an_object_or_a_malformed_body(raw: bytes) -> None:
     with contextlib.suppress(MalformedBody):
         assert isinstance(parse_object(raw), dict)

@@ -1,4 +1,4 @@
-"""Each dialect's answers, as its own clients read them, through the real HTTP face over a fake service."""
+"""Each dialect's answers, in the format its clients expect, through the real HTTP routes over a fake service."""
 
 import math
 from typing import Any
@@ -33,7 +33,7 @@ def ranking(results: list[dict[str, Any]], score: str = "relevance_score") -> li
 BEST_FIRST = [(1, SIGMOID["2"]), (0, SIGMOID["0"]), (2, SIGMOID["-2"])]
 
 
-async def test_cohere_v2() -> None:
+async def test_cohere_v2_returns_the_top_results() -> None:
     body = {"max_tokens_per_doc": 4096, "priority": 0, "unheard_of": True}
     got = await answer("/v2/rerank", model="any", query="q", documents=TEXTS, top_n=2, **body)
     assert ranking(got["results"]) == BEST_FIRST[:2]
@@ -43,7 +43,7 @@ async def test_cohere_v2() -> None:
     assert got["meta"]["billed_units"] == {"search_units": 1}
 
 
-async def test_v1_carries_the_fields_of_cohere_jina_and_vllm() -> None:
+async def test_v1_answer_has_the_fields_of_cohere_jina_and_vllm() -> None:
     got = await answer("/v1/rerank", model="any", query="q", documents=["0", {"text": "2"}, "-2"], top_n=None)
     assert ranking(got["results"]) == BEST_FIRST
     assert got["results"][0]["document"] == {"text": "2"}
@@ -54,7 +54,7 @@ async def test_v1_carries_the_fields_of_cohere_jina_and_vllm() -> None:
     assert "document" not in without["results"][0]
 
 
-async def test_cohere_v1_reads_rank_fields_of_documents_without_text() -> None:
+async def test_cohere_v1_joins_rank_fields_of_documents_without_text() -> None:
     service = FakeService()
     documents = [{"name": "tide", "note": "2", "other": "x"}, {"note": "0"}]
     response = await post(
@@ -66,7 +66,7 @@ async def test_cohere_v1_reads_rank_fields_of_documents_without_text() -> None:
 
 
 @pytest.mark.parametrize("sign", [{"top_k": 2}, {"truncation": True, "top_k": None}, {"truncation": False}])
-async def test_voyage(sign: dict[str, Any]) -> None:
+async def test_voyage_is_recognized_by_its_own_fields(sign: dict[str, Any]) -> None:
     got = await answer("/v1/rerank", query="q", documents=TEXTS, model="rerank-2", return_documents=True, **sign)
     assert got["object"] == "list"
     assert ranking(got["data"]) == BEST_FIRST[: sign.get("top_k") or 3]
@@ -74,7 +74,7 @@ async def test_voyage(sign: dict[str, Any]) -> None:
     assert got["usage"] == {"total_tokens": 21}
 
 
-async def test_tei() -> None:
+async def test_tei_returns_a_list_of_scores_and_texts() -> None:
     got = await answer("/rerank", query="q", texts=TEXTS)
     assert ranking(got, "score") == BEST_FIRST
     assert set(got[0]) == {"index", "score"}
@@ -84,7 +84,7 @@ async def test_tei() -> None:
     assert [(entry["score"], entry["text"]) for entry in raw] == [(2.0, "2"), (0.0, "0"), (-2.0, "-2")]
 
 
-async def test_vllm_rerank() -> None:
+async def test_vllm_rerank_returns_scores_or_logits() -> None:
     got = await answer("/rerank", model="m", query="q", documents=TEXTS, truncate_prompt_tokens=228)
     assert ranking(got["results"]) == BEST_FIRST
     assert got["results"][0]["document"] == {"text": "2"}
@@ -112,7 +112,7 @@ PATHS = {
 
 
 @pytest.mark.parametrize("path", PATHS)
-async def test_our_extensions_work_on_every_dialect(path: str) -> None:
+async def test_our_extensions_work_in_every_dialect(path: str) -> None:
     documents, results, score = PATHS[path]
     service = FakeService()
     body = {"query": "q", "queries": "q", documents: [{"id": "a", "title": "t", "text": "2"}, {"id": 7, "text": "0"}]}

@@ -1,4 +1,4 @@
-"""Whatever is wrong, the client reads it in its own dialect's shape: never a 500, never a traceback."""
+"""Errors reach the client in the format of its own dialect: never a 500, never a traceback."""
 
 import json
 from collections.abc import Iterator
@@ -65,7 +65,7 @@ async def post(body: dict[str, Any] | bytes, path: str, service: FakeService | N
 
 
 def message_of(dialect: str, body: Any) -> str:
-    """The text of an error, where a client of the dialect looks for it."""
+    """The error message, from the field where clients of the dialect look for it."""
     match dialect:
         case "Cohere v2":
             return str(body["message"])
@@ -88,7 +88,7 @@ def test_every_error_has_an_example() -> None:
 
 @pytest.mark.parametrize("dialect", BODIES)
 @pytest.mark.parametrize("kind", EXAMPLES, ids=lambda kind: kind.__name__)
-async def test_every_error_reads_well_in_every_dialect(dialect: str, kind: type[RerankerError]) -> None:
+async def test_every_error_has_status_and_message_in_every_dialect(dialect: str, kind: type[RerankerError]) -> None:
     body = dict(BODIES[dialect])
     response = await post(body, body.pop("path"), FakeService(EXAMPLES[kind]))
 
@@ -100,7 +100,7 @@ async def test_every_error_reads_well_in_every_dialect(dialect: str, kind: type[
 
 
 @pytest.mark.parametrize("dialect", BODIES)
-async def test_a_fault_nobody_foresaw_is_a_503_that_tells_nothing_of_the_inside(dialect: str) -> None:
+async def test_unexpected_exception_is_a_503_without_internal_details(dialect: str) -> None:
     body = dict(BODIES[dialect])
     response = await post(body, body.pop("path"), FakeService(ZeroDivisionError("secret detail")))
     assert response.status_code == 503
@@ -131,7 +131,7 @@ WRONG = [
 
 
 @pytest.mark.parametrize(("change", "field"), WRONG)
-async def test_a_wrong_field_is_named_in_one_line(change: dict[str, Any], field: str) -> None:
+async def test_invalid_field_is_named_in_one_line(change: dict[str, Any], field: str) -> None:
     response = await post({"query": "q", "documents": ["a"]} | change, "/v2/rerank")
     assert response.status_code == 400
     message = response.json()["message"]
@@ -140,16 +140,16 @@ async def test_a_wrong_field_is_named_in_one_line(change: dict[str, Any], field:
 
 
 @pytest.mark.parametrize("dialect", BODIES)
-async def test_a_missing_field_is_named(dialect: str) -> None:
+async def test_missing_field_is_named(dialect: str) -> None:
     body = dict(BODIES[dialect])
     path = body.pop("path")
     for field in [name for name in body if name != "top_k"]:
         response = await post({name: value for name, value in body.items() if name != field}, path)
         assert response.status_code in (400, 422)
-        assert field in response.text or field == "texts"  # without texts it is no longer TEI's
+        assert field in response.text or field == "texts"  # without `texts` the body is not TEI's
 
 
-async def test_voyage_names_top_k_and_score_wants_one_query() -> None:
+async def test_voyage_error_names_top_k_and_score_accepts_one_query_only() -> None:
     response = await post({"query": "q", "documents": ["a"], "top_k": 0}, "/v1/rerank")
     assert response.json()["detail"].startswith("top_k: ")
     response = await post({"queries": ["a", "b"], "documents": ["a", "b"]}, "/score")
@@ -158,16 +158,14 @@ async def test_voyage_names_top_k_and_score_wants_one_query() -> None:
 
 @pytest.mark.parametrize(("raw", "status"), [(b"{", 400), (b"[]", 400), (b"\xff", 400), (b"x" * 10_001, 413)])
 @pytest.mark.parametrize("path", ROUTES)
-async def test_a_body_that_cannot_be_read_is_refused_in_a_shape_of_its_path(
-    raw: bytes, status: int, path: str
-) -> None:
+async def test_unreadable_body_is_rejected_in_the_format_of_its_path(raw: bytes, status: int, path: str) -> None:
     response = await post(raw, path)
     assert response.status_code == status
     assert message_of(ROUTES[path].dialects[0].name, response.json())
 
 
 @given(path=st.sampled_from(list(ROUTES)), body=BODY)
-def test_any_object_is_a_call_whose_answer_is_json_or_a_refusal(path: str, body: dict[str, Any]) -> None:
+def test_any_object_gets_a_json_answer_or_a_4xx(path: str, body: dict[str, Any]) -> None:
     dialect = choose(path, body)
     try:
         call = dialect.parse(body)
