@@ -1,7 +1,7 @@
-"""Queries and documents as callers write them, checked and parsed: the same rules for Python, HTTP and the terminal.
+"""Parse queries and documents as users write them, by the same rules in Python, over HTTP and on the command line.
 
-Knows nothing of JSON, files or tokens. What differs between callers is a parameter; each caller's own forms (Cohere's
-`rank_fields`, the `_id` of a file) are turned into these before they come here.
+Knows nothing of JSON, files or tokens. Rules that differ between callers are parameters; forms of one caller alone
+(Cohere's `rank_fields`, a file's `_id`) are converted before they come here.
 """
 
 from __future__ import annotations
@@ -24,14 +24,12 @@ _FORM = 'must be a string or {"text": ..., "title": ..., "id": ...}'
 def parse_document(
     document: object, field: str = "document", *, int_ids: bool = False, extra_fields: bool = False
 ) -> Candidate:
-    """A string, a mapping with `text` and optionally `title` and `id`, or a Candidate, which is returned as it is.
+    """Parse a string, or a mapping with `text` and optionally `title` and `id`; a Candidate is returned unchanged.
 
-    field: what errors call the document. int_ids: accept whole numbers as ids and turn them into text; without it
-    they are refused, so that a hit's id is always what the caller passed. extra_fields: ignore other fields, because
-    HTTP clients send metadata along; without it they are refused, because a misspelled `title` would change the score
-    unnoticed.
-
-    Raises InvalidField. A title or id of None is the same as none. `text` may be empty, but has to be there.
+    `text` is required and may be empty; a title or id of None counts as absent. field: name of the document in
+    errors. int_ids: convert whole numbers to string ids. False refuses them, so that a hit's id is the one that was
+    passed. extra_fields: ignore other fields, for HTTP clients that send metadata. False refuses them, because a
+    misspelled `title` would silently change the score. Raises InvalidField.
     """
     if isinstance(document, str):
         return Candidate(Passage(document))
@@ -58,7 +56,7 @@ def parse_document(
 def parse_documents(
     documents: object, field: str = "documents", *, int_ids: bool = False, extra_fields: bool = False
 ) -> tuple[Candidate, ...]:
-    """See `parse_document`. Raises InvalidField for anything but a list, and for the first document that is wrong."""
+    """Parse each of a list; see `parse_document`. Raises InvalidField for the first one that is wrong."""
     return tuple(
         parse_document(document, f"{field}.{number}", int_ids=int_ids, extra_fields=extra_fields)
         for number, document in enumerate(checked_list(documents, field))
@@ -66,12 +64,15 @@ def parse_documents(
 
 
 def parse_query(query: object, documents: object, at: str = "") -> tuple[str, tuple[Candidate, ...]]:
-    """A query and its documents. at: ".0" where they are the first of several. Raises InvalidField."""
+    """Parse a query and its documents. at: suffix of the field names in errors, ".0" for the first of several.
+
+    Raises InvalidField, or EmptyField for a query without text.
+    """
     return checked_query(query, f"query{at}"), parse_documents(documents, f"documents{at}")
 
 
 def parse_queries(queries: object, lists: object) -> list[tuple[str, tuple[Candidate, ...]]]:
-    """Several queries and for each its list of documents. Raises InvalidField for the first thing that is wrong."""
+    """Parse several queries and their lists of documents. Raises InvalidField for the first wrong argument."""
     if not isinstance(queries, list | tuple):
         raise InvalidField("query", f"must be a string or a list of strings, got {_type_of(queries)}")
     lists = checked_list(lists, "documents")
@@ -82,7 +83,7 @@ def parse_queries(queries: object, lists: object) -> list[tuple[str, tuple[Candi
 
 
 def parse_pairs(pairs: object, field: str = "pairs") -> tuple[list[tuple[str, Passage]], bool]:
-    """(query, passage) for each pair, and whether the caller passed one pair instead of a list of them.
+    """Parse a list of (query, passage) pairs, or one pair alone. Returns the pairs, and whether it was one alone.
 
     Raises InvalidField for the first pair that is wrong.
     """
@@ -93,7 +94,7 @@ def parse_pairs(pairs: object, field: str = "pairs") -> tuple[list[tuple[str, Pa
 
 
 def checked_query(query: object, field: str = "query") -> str:
-    """The query. Raises EmptyField when it has nothing but whitespace, InvalidField when it is no string."""
+    """Return the query. Raises EmptyField if it is empty or whitespace, InvalidField if it is no string."""
     if not isinstance(query, str):
         raise InvalidField(field, f"must be a string, got {_type_of(query)}")
     if not query.strip():
@@ -102,24 +103,24 @@ def checked_query(query: object, field: str = "query") -> str:
 
 
 def check_top_n(top_n: object) -> None:
-    """Raises InvalidField unless it is None or a whole number from 1."""
+    """Raises InvalidField unless `top_n` is None or a positive whole number."""
     if top_n is None:
         return
     if isinstance(top_n, bool) or not isinstance(top_n, numbers.Integral) or top_n < 1:
-        raise InvalidField("top_n", f"must be a whole number from 1, or None for all, got {top_n!r:.80}")
+        raise InvalidField("top_n", f"must be a whole number of at least 1, or None for all, got {top_n!r:.80}")
 
 
 def check_truncation(truncation: object) -> None:
-    """Raises InvalidField for a name that is not one of Truncation."""
+    """Raises InvalidField for anything but the names in Truncation."""
     if truncation not in get_args(Truncation):
         raise InvalidField("truncation", f"must be one of {', '.join(get_args(Truncation))}, got {truncation!r:.80}")
 
 
 def checked_list(value: object, field: str) -> Sequence[object]:
-    """The value, when it is a list, a tuple or another sequence. Raises InvalidField with what to pass instead.
+    """Return a list, a tuple or another sequence. Raises InvalidField for other values, and says what to pass.
 
-    A string, a mapping, a table or a single Candidate can be iterated too, and would be ranked by its characters,
-    keys, columns or fields; a set has no order, and a generator is empty when it is passed again.
+    Iterating a string, a mapping, a DataFrame or a single Candidate would rank its characters, keys, columns or
+    fields; a set has no order, and a generator passed to a second call would be empty.
     """
     is_named_tuple = hasattr(value, "_fields")
     if isinstance(value, Sequence) and not isinstance(value, str | bytes) and not is_named_tuple:

@@ -9,19 +9,19 @@ from reranker.types import Candidate, ScoredCandidate, Truncation
 
 ScoreArray = NDArray[np.float64]
 
-# In place of a logit that is missing: finite, so that JSON can say it, and below every logit of a model.
+# Stands for the logit of a candidate that was not scored: finite, as JSON needs it, and below all logits of a model.
 UNSCORED = float(np.finfo(np.float32).min)
 
 
 def check_finite(logits: FloatArray) -> None:
-    """Raises NonFiniteLogit when a logit is NaN or infinite: such a score has no place in an order."""
+    """Raises NonFiniteLogit if a logit is NaN or infinite: it could not be ordered."""
     finite = np.isfinite(logits)
     if not finite.all():
         raise NonFiniteLogit(int(np.argmin(finite)))
 
 
 def best_first(logits: FloatArray, top_n: int | None = None) -> NDArray[np.intp]:
-    """Indexes of the best `top_n` (all where None), highest logit first, ties in input order.
+    """Indexes of the best `top_n` (None means all), highest logit first, ties in input order.
 
     Raises NonFiniteLogit.
     """
@@ -57,8 +57,8 @@ def ranked(
 ) -> tuple[ScoredCandidate, ...]:
     """The candidates best first. Relevance scores do not depend on `top_n`.
 
-    partial: a logit may be NaN, of a candidate that nothing was scored of; such candidates stand last, in input
-    order. Raises NonFiniteLogit where that is not allowed.
+    partial: candidates with the logit NaN were not scored, and come last, in input order. Raises NonFiniteLogit for
+    any other logit that is not finite.
     """
     missing = np.isnan(scores.logits) if partial else np.zeros(len(candidates), dtype=bool)
     logits = np.where(missing, UNSCORED, scores.logits)
@@ -81,7 +81,7 @@ def ranked(
 
 
 def check_not_cut(scores: CandidateScores, truncation: Truncation) -> None:
-    """Raises PairTooLong when the caller asked for an error instead of a cut, and a pair was cut."""
+    """Raises PairTooLong for the first pair that was cut, if the caller asked for an error instead."""
     if truncation == "error" and scores.truncated.any():
         index = int(np.argmax(scores.truncated))
-        raise PairTooLong(index, int(scores.tokens[index]))  # a pair that was cut fills the budget exactly
+        raise PairTooLong(index, int(scores.tokens[index]))  # a cut pair is as long as the limit

@@ -29,10 +29,10 @@ from reranker.types import ModelDescription, Passage, ScoredCandidate, Truncatio
 
 
 class Reranker:
-    """A cross-encoder, ready to score.
+    """A loaded cross-encoder.
 
     model: "embedded" (ships with the package, needs no network), a checkpoint or LoRA adapter directory, or a hub id.
-    Raises CheckpointError when it cannot be loaded, FidelityError when its golden scores are not reproduced, and
+    Raises CheckpointError if it cannot be loaded, FidelityError if its golden scores are not reproduced, and
     pydantic's ValidationError for an argument out of bounds.
     """
 
@@ -89,14 +89,14 @@ class Reranker:
         *,
         truncation: Truncation = "model",
     ) -> list[ScoredCandidate] | list[list[ScoredCandidate]]:
-        """The best `top_n` documents (all where None), best first; ties keep input order.
+        """Rank documents for one query, or for each of several: the best `top_n` (None means all), best first.
 
-        query: one, or a list of several. documents: for one query a list of strings, or of mappings with `text` and
-        optionally `id` and `title`; for several queries one such list each. The answer is one ranking, or a list of
-        rankings in the order of the queries, whose pairs share batches.
+        query: a string, or a list of strings. documents: for one query a list of strings, or of mappings with `text`
+        and optionally `id` and `title`; for several queries a list of such lists, one per query. Returns one ranking,
+        or a list of rankings in the order of the queries; pairs of all queries share batches. Ties keep input order.
 
-        Raises InvalidField for a bad argument, PairTooLong under truncation "error", and NonFiniteLogit when the
-        model gives no number.
+        Raises InvalidField for a wrong argument, PairTooLong for a pair that would be cut under truncation "error",
+        and NonFiniteLogit if the model returns NaN or infinity.
         """
         check_top_n(top_n)
         check_truncation(truncation)
@@ -136,15 +136,16 @@ class Reranker:
     def predict(
         self, pairs: Pair | Sequence[Pair], *, raw_scores: bool = False, truncation: Truncation = "model"
     ) -> FloatArray | np.float32:
-        """Relevance scores of (query, passage) pairs, as `CrossEncoder.predict` of sentence-transformers gives them.
+        """Score (query, passage) pairs, as `CrossEncoder.predict` of sentence-transformers does.
 
-        pairs: a list of them -> float32 (pairs,) in input order; one pair alone -> one float32. A passage is a string
-        or a mapping with `text` and optionally `title`. raw_scores: logits instead of sigmoid(logit). CrossEncoder
-        applies the sigmoid too where a model has one logit, unless the checkpoint's config names another function:
-        the MS MARCO models name the identity, and their CrossEncoder scores are our raw scores.
+        pairs: a list of pairs, which gives float32 (pairs,) in input order, or one pair, which gives one float32. A
+        passage is a string, or a mapping with `text` and optionally `title`. raw_scores: logits instead of
+        sigmoid(logit). CrossEncoder too applies the sigmoid by default to a model with one logit, unless the
+        checkpoint's config names another activation function: some MS MARCO models name Identity, and CrossEncoder
+        then returns what `raw_scores` gives.
 
-        A float32 sigmoid is 1.0 from a logit of 17 up: sort by raw scores, or use `rank`. Raises as `rank` does; the
-        document that an error names is the pair's position.
+        The float32 sigmoid is exactly 1.0 from a logit of 17 up: to sort, use raw scores or `rank`. Raises as `rank`
+        does; an error calls a pair `document` and its position.
         """
         check_truncation(truncation)
         parsed, is_one = parse_pairs(pairs)
@@ -153,19 +154,19 @@ class Reranker:
         return scores[0] if is_one else scores
 
     def _logits(self, pairs: Sequence[tuple[str, Passage]], truncation: Truncation) -> FloatArray:
-        """In the order of the pairs. Raises PairTooLong and NonFiniteLogit with a pair's position."""
+        """Logits in the order of the pairs. Raises PairTooLong and NonFiniteLogit with the pair's position."""
         scores = self._scores(pairs, truncation)
         check_not_cut(scores, truncation)
         check_finite(scores.logits)
         return scores.logits
 
     def _scores(self, pairs: Sequence[tuple[str, Passage]], truncation: Truncation) -> CandidateScores:
-        """In the order of the pairs, unchecked. Equal pairs are scored once, and each query is tokenized once."""
+        """Scores in the order of the pairs, unchecked. Equal pairs are scored once, each query is tokenized once."""
         positions_of: dict[str, list[int]] = {}
         for position, (query, _) in enumerate(pairs):
             positions_of.setdefault(query, []).append(position)
         encoded: list[EncodedPairs] = []
-        places = np.empty(len(pairs), dtype=np.int32)  # of each pair, its place among those that are scored
+        places = np.empty(len(pairs), dtype=np.int32)  # pair -> its position in the batch
         count = 0
         for query, positions in positions_of.items():
             passages, places_of_query = deduplicate([pairs[position][1] for position in positions])

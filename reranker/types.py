@@ -1,4 +1,4 @@
-"""The values that travel between the parts: texts in, token arrays, scores out.
+"""The values that pass between modules: requests, passages, rankings.
 
 Knows nothing of tokenizers, models or transport. Ids are `str` everywhere.
 """
@@ -14,19 +14,19 @@ OnDeadline = Literal["error", "partial"]
 
 
 class Passage(NamedTuple):
-    """What a model reads of a candidate."""
+    """The text that a model reads: a title, which may be empty, and a text."""
 
     text: str
     title: str = ""
 
     @property
     def chars(self) -> int:
-        """Characters of it all: what it will cost, told before it is tokenized."""
+        """Characters of title and text, a measure of its cost before it is tokenized."""
         return len(self.title) + len(self.text)
 
 
 class Candidate(NamedTuple):
-    """A passage with its id; `docid` is None where the caller gave none."""
+    """A passage with its id; `docid` is None if the caller gave none."""
 
     passage: Passage
     docid: str | None = None
@@ -34,11 +34,11 @@ class Candidate(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class RerankRequest:
-    """One query and its candidates, in no dialect.
+    """One query and its candidates, the same for every dialect.
 
-    top_n: how many to return; None means all. client: whose share of the device it uses. priority: 0 goes first;
-    a request of priority p gets 1 / (1 + p) of the share of its client's requests of priority 0.
-    on_deadline: whether a late answer is an error or what was scored by then.
+    top_n: number of results; None means all. client: the client whose share of the device this request uses.
+    priority: 0 goes first; a request of priority p gets 1 / (1 + p) of the share that its client's requests of
+    priority 0 get. on_deadline: at the deadline, answer with an error or with the results scored so far.
     """
 
     query: str
@@ -53,11 +53,11 @@ class RerankRequest:
 
 
 class RequestContext(NamedTuple):
-    """What a scorer is told of the request that a shard belongs to.
+    """What a scorer needs to know about the request that a shard belongs to.
 
-    deadline_unix_s: after it nobody reads the answer (seconds since 1970, so that it holds on every node).
-    partial: at the deadline, answer with what was scored by then. refused_tokens: of requests that were turned away
-    since the last shard was sent; autoscaling wants to know of them.
+    deadline_unix_s: later answers are discarded (seconds since 1970, so that every node reads it alike). partial: at
+    the deadline, answer with the scores there are so far. refused_tokens: tokens of the requests that were refused
+    since the last shard was sent, which autoscaling counts as demand.
     """
 
     request_id: str
@@ -72,10 +72,10 @@ class RequestContext(NamedTuple):
 class ScoredCandidate:
     """A candidate's place in a ranking, with its texts.
 
-    index: its position in the caller's list. relevance_score: sigmoid(logit), in [0, 1]; within a ranking, equal only
-    where the logits are (see `ranking.relevance_scores`). truncated: the model did not read all of query and passage.
-    tokens: length of the pair as the model read it, special tokens included. scored: false where the deadline came
-    first; the logit is then below every number that a model gives.
+    index: its position in the caller's list. relevance_score: sigmoid(logit), in [0, 1]; within a ranking, two are
+    equal only if their logits are (see `ranking.relevance_scores`). truncated: query or passage was cut to fit the
+    model. tokens: length of the pair as the model read it, special tokens included. scored: false if the deadline
+    passed first; the logit is then `ranking.UNSCORED`, below the logits of all models.
     """
 
     index: int
@@ -93,8 +93,8 @@ class ScoredCandidate:
 class RerankOutcome:
     """The answer to a RerankRequest: candidates best first, cut at its top_n.
 
-    total_tokens: tokens read for all candidates, returned or not. unscored: candidates that the deadline left
-    without a score; they stand last, in input order.
+    total_tokens: tokens read for all candidates, returned or not. unscored: number of candidates that were not scored
+    by the deadline; they come last, in input order.
     """
 
     request_id: str
@@ -106,11 +106,11 @@ class RerankOutcome:
 
 @dataclass(frozen=True, slots=True)
 class ModelDescription:
-    """What an operator wants to know of the model that answers.
+    """The served model, as `/health` describes it.
 
-    assumed_template: the checkpoint did not say how its pairs are written. fidelity: "verified: …" or
-    "unverified: …"; a model whose scores are wrong never gets this far. tokens_per_s: what one replica reads when its
-    batches are full, as measured last; 0 before the first.
+    assumed_template: the checkpoint does not name its template. fidelity: "verified: …" or "unverified: …"; a model
+    with wrong scores is never served. tokens_per_s: the latest measured speed of one replica with full batches; 0
+    before the first measurement.
     """
 
     model: str

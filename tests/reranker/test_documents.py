@@ -1,4 +1,4 @@
-"""One set of rules for documents and queries, and errors that say what to pass."""
+"""Parsing of queries, documents and pairs: the forms that are accepted, and errors that say what to pass."""
 
 from collections import deque
 from typing import Any
@@ -22,7 +22,7 @@ from reranker.types import Candidate, Passage
 
 
 class Frame:
-    """What a DataFrame of polars looks like from outside: iterable, with columns, and no sequence."""
+    """Has what polars' DataFrame has: `columns`, and iteration over columns."""
 
     columns = ("id", "text")
 
@@ -70,14 +70,14 @@ def test_wrong_documents_are_refused_with_the_field_named(document: object, erro
         parse_document(document)
 
 
-def test_int_ids_become_text_only_where_the_caller_allows_them() -> None:
+def test_int_ids_become_strings_only_with_int_ids() -> None:
     assert parse_document({"text": "a", "id": 7}, int_ids=True).docid == "7"
     for wrong in (True, 7.0, ["7"]):
         with pytest.raises(InvalidField, match=r"document\.id: must be a string"):
             parse_document({"text": "a", "id": wrong}, int_ids=True)
 
 
-def test_extra_fields_are_ignored_only_where_the_caller_allows_them() -> None:
+def test_other_fields_are_ignored_only_with_extra_fields() -> None:
     document = {"text": "a", "url": "http://…", "score": 3}
     assert parse_document(document, extra_fields=True) == Candidate(Passage("a"))
     with pytest.raises(InvalidField, match="unknown fields"):
@@ -87,7 +87,7 @@ def test_extra_fields_are_ignored_only_where_the_caller_allows_them() -> None:
 
 
 @pytest.mark.parametrize("sequence", [["a", "b"], ("a", "b"), deque("ab")], ids=lambda value: type(value).__name__)
-def test_any_sequence_is_a_list_of_documents(sequence: object) -> None:
+def test_any_sequence_of_documents_is_accepted(sequence: object) -> None:
     assert parse_documents(sequence) == (Candidate(Passage("a")), Candidate(Passage("b")))
 
 
@@ -109,7 +109,7 @@ def test_any_sequence_is_a_list_of_documents(sequence: object) -> None:
     ],
     ids=lambda value: None if isinstance(value, str) else type(value).__name__,
 )
-def test_what_is_no_list_is_refused_with_advice(value: object, error: str) -> None:
+def test_values_that_are_no_list_are_refused_with_advice(value: object, error: str) -> None:
     with pytest.raises(InvalidField, match=f"^documents: must be a list, {error}"):
         checked_list(value, "documents")
 
@@ -148,7 +148,7 @@ def test_queries_and_lists_that_do_not_match_are_refused(queries: object, lists:
         parse_queries(queries, lists)
 
 
-def test_pairs_are_a_list_or_one_alone() -> None:
+def test_one_pair_is_accepted_in_place_of_a_list() -> None:
     parsed = [("q", Passage("a")), ("r", Passage("b", "t"))]
     assert parse_pairs([("q", "a"), ["r", {"title": "t", "text": "b"}]]) == (parsed, False)
     assert parse_pairs(("q", "a")) == (parsed[:1], True)
@@ -174,8 +174,8 @@ def test_wrong_pairs_are_named(pairs: object, error: str) -> None:
 
 
 @pytest.mark.parametrize("top_n", [0, -1, 1.0, True, "3", np.float64(2), float("nan")])
-def test_top_n_is_a_whole_number_from_1(top_n: object) -> None:
-    with pytest.raises(InvalidField, match=r"^top_n: must be a whole number from 1, or None for all, got "):
+def test_top_n_below_1_or_of_another_type_is_refused(top_n: object) -> None:
+    with pytest.raises(InvalidField, match=r"^top_n: must be a whole number of at least 1, or None for all, got "):
         check_top_n(top_n)
 
 

@@ -27,7 +27,7 @@ def reranker() -> Reranker:
     return Reranker(dtype="float32")
 
 
-def test_rank_is_score_in_order(reranker: Reranker) -> None:
+def test_rank_orders_by_the_logits_of_score(reranker: Reranker) -> None:
     scores = reranker.score(QUERY, DOCUMENTS)
     hits = reranker.rank(QUERY, DOCUMENTS)
 
@@ -46,12 +46,12 @@ def test_hits_carry_their_documents(reranker: Reranker) -> None:
         assert (hit.title, hit.text) == expected
 
 
-def test_strings_of_numpy_are_strings(reranker: Reranker) -> None:
+def test_numpy_strings_score_as_strings(reranker: Reranker) -> None:
     texts = np.array(["High tide is at noon.", "Bread."])
     assert reranker.score(np.str_(QUERY), list(texts)).tolist() == reranker.score(QUERY, texts.tolist()).tolist()
 
 
-def test_rankings_of_several_queries_are_those_of_each_alone(family: Path) -> None:
+def test_rankings_of_several_queries_equal_those_of_single_calls(family: Path) -> None:
     reranker = Reranker(str(family), dtype="float32")
     queries = [QUERY, "why does bread rise", "no documents", QUERY]
     lists = [DOCUMENTS, DOCUMENTS[::-1], [], ["the same", "the same", "Bread."]]
@@ -82,14 +82,14 @@ def test_several_queries_are_scored_in_one_call_of_the_engine(
     assert calls == [4], "equal pairs are scored once"
 
 
-def test_lists_of_documents_that_do_not_match_the_queries_are_refused(reranker: Reranker) -> None:
+def test_as_many_lists_of_documents_as_queries_are_required(reranker: Reranker) -> None:
     with pytest.raises(InvalidField, match="documents: got 1 lists for 2 queries"):
         reranker.rank(["a", "b"], [["x"]])
     with pytest.raises(InvalidField, match=r"documents\.0: must be a list, got str"):
         reranker.rank(["a", "b"], ["x", "y"])
 
 
-def test_error_of_one_of_several_queries_notes_which(reranker: Reranker) -> None:
+def test_error_in_one_of_several_rankings_notes_its_query(reranker: Reranker) -> None:
     with pytest.raises(PairTooLong, match="document 0 ") as caught:
         reranker.rank(["a", "b"], [["x"], ["long " * 400]], truncation="error")
     assert caught.value.__notes__ == ["in the ranking of query 1"]
@@ -131,7 +131,7 @@ def test_identical_documents_keep_input_order(reranker: Reranker) -> None:
     assert [hit.index for hit in reranker.rank(QUERY, ["the same"] * 5)] == [0, 1, 2, 3, 4]
 
 
-def test_no_documents_are_no_hits(reranker: Reranker) -> None:
+def test_no_documents_give_an_empty_ranking(reranker: Reranker) -> None:
     assert reranker.rank(QUERY, []) == []
     assert reranker.score(QUERY, []).tolist() == []
 
@@ -162,7 +162,7 @@ def test_long_passages_are_cut_and_flagged_refused_or_read_in_windows(reranker: 
         (pd.DataFrame({"text": ["tide"]}), "documents"),
     ],
 )
-def test_wrong_documents_are_named_by_rank_and_score(reranker: Reranker, documents: Any, field: str) -> None:
+def test_wrong_document_is_named_in_the_error(reranker: Reranker, documents: Any, field: str) -> None:
     for ask in (reranker.rank, reranker.score):
         with pytest.raises(InvalidField) as caught:
             ask(QUERY, documents)
@@ -178,7 +178,7 @@ def test_empty_query_is_refused(reranker: Reranker, query: str) -> None:
 
 @pytest.mark.parametrize("top_n", [0, 1.0, True, "3"])
 def test_top_n_other_than_a_positive_integer_is_refused(reranker: Reranker, top_n: Any) -> None:
-    with pytest.raises(InvalidField, match="top_n: must be a whole number from 1"):
+    with pytest.raises(InvalidField, match="top_n: must be a whole number of at least 1"):
         reranker.rank(QUERY, ["a"], top_n)
 
 
