@@ -18,7 +18,7 @@ from reranker.files import write_atomically
 from reranker.ir.records import Location, OnBad, Record, iter_lines, iter_records, redacted, refuse
 from reranker.pairs import FloatArray
 from reranker.text import well_formed
-from reranker.types import Candidate, Passage
+from reranker.types import Passage
 
 Run = dict[str, list[str]]  # query_id -> docids, best first
 Qrels = dict[str, dict[str, int]]  # query_id -> docid -> grade
@@ -95,16 +95,6 @@ def iter_corpus(path: Location) -> Iterator[tuple[str, Passage]]:
             raise InvalidFile(redacted(path), f"passage {docid!r} occurs twice", line)
         seen.add(docid)
         yield docid, passage
-
-
-def iter_documents(path: Location) -> Iterator[Candidate]:
-    """Loose documents: rows with `text`, and optionally `title` and `_id` or `id`. Raises InvalidFile.
-
-    Where a row has no id, its candidate is called `file:row`.
-    """
-    for line, row in iter_records(path, ("_id", "id", "title", "text"), tsv=_PASSAGE_TSV):
-        docid = row.get("_id", row.get("id"))
-        yield Candidate(passage_of(path, line, row), f"{redacted(path)}:{line}" if docid is None else str(docid))
 
 
 def read_run(path: Location) -> Run:

@@ -16,14 +16,13 @@ from reranker.errors import InvalidFile
 from reranker.files import write_atomically
 from reranker.ir.trec import (
     iter_corpus,
-    iter_documents,
     read_qrels,
     read_queries,
     read_run,
     strictly_decreasing,
     write_run,
 )
-from reranker.types import Candidate, Passage
+from reranker.types import Passage
 
 ROWS = [{"_id": 7, "title": "Tides", "text": "A table."}, {"_id": 8, "title": None, "text": "Línea"}]
 
@@ -62,10 +61,6 @@ def test_every_format_gives_the_same_rows_and_integer_ids_become_text(write: Wri
     path = write(tmp_path / "rows", ROWS)
     assert list(iter_corpus(path)) == [("7", Passage("A table.", "Tides")), ("8", Passage("Línea", ""))]
     assert read_queries(path) == {"7": "A table.", "8": "Línea"}
-    assert list(iter_documents(path)) == [
-        Candidate(Passage("A table.", "Tides"), "7"),
-        Candidate(Passage("Línea", ""), "8"),
-    ]
 
 
 @every_format
@@ -89,11 +84,6 @@ def test_parquet_streams_through_many_batches_and_reads_no_other_column(tmp_path
         assert next(passages) == (str(n), Passage(f"text {n}"))
     with pytest.raises(InvalidFile, match=r":9001: `text` must be a string, got None"):
         next(passages)
-
-
-def test_documents_without_an_id_are_called_by_file_and_line(tmp_path: Path) -> None:
-    path = text_file(tmp_path, '{"text": "a"}\n\n{"id": "x", "text": "b"}\n{"_id": 3, "id": "y", "text": "c"}\n')
-    assert [candidate.docid for candidate in iter_documents(path)] == [f"{path}:1", "x", "3"]
 
 
 @pytest.mark.parametrize(
