@@ -12,7 +12,7 @@ from reranker.errors import InvalidFile
 from reranker.ir.measures import Difference, Evaluation, differences, evaluate, ndcg_by_depth
 from reranker.ir.trec import Qrels, Run
 
-MAIN_MEASURE = "nDCG@10"  # the measure of papers' tables; gains and losses of queries are in it
+MAIN_MEASURE = "nDCG@10"  # for the suite's table and the gains of queries, because papers report it
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,16 +42,18 @@ class Comparison:
 
 
 def run_names(paths: Sequence[Path]) -> list[str]:
-    """File names where these differ; else the last directories too, without the parts that all the paths end in.
+    """Short names that differ where the paths do: x/base/run.trec and x/tuned/run.trec become base and tuned.
 
-    Example: x/base/run.trec and x/tuned/run.trec are called base and tuned. Only equal paths get equal names.
+    A name is the end of its path, as long as needed to be unique, without the parts that all the paths end in.
     """
-    different = len(set(paths))
-    depths = range(1, max(len(path.parts) for path in paths) + 1)
-    ends = next(ends for depth in depths if len(set(ends := [path.parts[-depth:] for path in paths])) == different)
-    while different > 1 and len({end[-1] for end in ends}) == 1 and min(map(len, ends)) > 1:
-        ends = [end[:-1] for end in ends]
-    return [str(Path(*end)) for end in ends]
+    parts = [path.parts for path in paths]
+    depth = 1
+    while len({part[-depth:] for part in parts}) < len(set(parts)):
+        depth += 1
+    names = [part[-depth:] for part in parts]
+    while min(map(len, names)) > 1 and len({name[-1] for name in names}) == 1:
+        names = [name[:-1] for name in names]
+    return [str(Path(*name)) for name in names]
 
 
 def check_queries_in_common(run_path: Path, run: Run, qrels_path: Path, qrels: Qrels) -> None:

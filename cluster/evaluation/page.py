@@ -61,7 +61,7 @@ def check_writable(path: Path) -> None:
     if path.is_file():
         with path.open("rb") as file:
             if not file.read(len(_DOCTYPE)).lower() == _DOCTYPE.encode():
-                raise InvalidFile(path, "exists and is no page of `reranker evaluate`: delete it or choose another")
+                raise InvalidFile(path, "exists and is not an evaluation page: delete it or choose another file")
     try:
         tempfile.TemporaryFile(dir=path.parent).close()
     except OSError as error:

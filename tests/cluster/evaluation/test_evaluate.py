@@ -10,13 +10,13 @@ import matplotlib as mpl
 import pytest
 
 from cluster.evaluation.comparison import run_names
-from cluster.sample import SAMPLE
+from cluster.sample import QRELS, QUERIES, RUN
 from reranker.ir.measures import evaluate, ndcg_by_depth
 from reranker.ir.trec import read_qrels, read_queries, read_run
 from tests.cluster.conftest import Shell
 from tests.cluster.evaluation.page import Page
 
-QRELS = ["--qrels", SAMPLE / "qrels.tsv"]
+WITH_QRELS = ["--qrels", QRELS]
 ODD_NAME = '<b>run of $x$ & "y" 漢.trec'
 ODD_IDS = ["$q$<i>1</i>", "_q&2", "漢字-3", "#0a0001"]
 
@@ -25,22 +25,22 @@ ODD_IDS = ["$q$<i>1</i>", "_q&2", "漢字-3", "#0a0001"]
 def reversed_run(shell: Shell) -> Path:
     """The sample's run with every query's candidates in reverse order."""
     path = shell.directory / "reversed.trec"
-    lines = [line.split() for line in (SAMPLE / "run.trec").read_text().splitlines()]
+    lines = [line.split() for line in RUN.read_text().splitlines()]
     path.write_text("".join(f"{q} Q0 {docid} {rank} -{score} x\n" for q, _, docid, rank, score, _ in lines))
     return path
 
 
 def test_evaluate_prints_the_measures_of_one_run(shell: Shell) -> None:
-    code, out, err = shell("evaluate", "--qrels", SAMPLE / "qrels.tsv", SAMPLE / "run.trec")
+    code, out, err = shell("evaluate", *WITH_QRELS, RUN)
     assert (code, err) == (0, "")
-    expected = evaluate(read_qrels(SAMPLE / "qrels.tsv"), read_run(SAMPLE / "run.trec")).aggregate
+    expected = evaluate(read_qrels(QRELS), read_run(RUN)).aggregate
     (row,) = (line for line in out.splitlines() if "run.trec" in line)
     assert re.findall(r"\d\.\d{4}", row) == [f"{value:.4f}" for value in expected.values()]
     assert re.findall(r"(nDCG@10|nDCG@20|AP|RR|R@100)\b", out) == list(expected)
 
 
 def test_evaluate_compares_several_runs_with_the_first(shell: Shell, reversed_run: Path) -> None:
-    code, out, err = shell("evaluate", "--qrels", SAMPLE / "qrels.tsv", SAMPLE / "run.trec", reversed_run.name)
+    code, out, err = shell("evaluate", *WITH_QRELS, RUN, reversed_run.name)
     assert (code, err) == (0, "")
     assert "21 judged queries" in out
     base, other = (next(line for line in out.splitlines() if name in line) for name in (" run.trec", "reversed.trec"))
@@ -51,12 +51,12 @@ def test_evaluate_compares_several_runs_with_the_first(shell: Shell, reversed_ru
 
 
 def test_evaluate_json_has_the_values_of_every_query(shell: Shell, reversed_run: Path) -> None:
-    (shell.directory / "run.trec").write_bytes((SAMPLE / "run.trec").read_bytes())
-    runs = ["run.trec", reversed_run, SAMPLE / "run.trec"]
-    code, out, err = shell("evaluate", "--json", "--qrels", SAMPLE / "qrels.tsv", *runs)
+    (shell.directory / "run.trec").write_bytes(RUN.read_bytes())
+    runs = ["run.trec", reversed_run, RUN]
+    code, out, err = shell("evaluate", "--json", *WITH_QRELS, *runs)
     assert (code, err) == (0, "")
     first, other, same = json.loads(out)["runs"]
-    qrels, run = read_qrels(SAMPLE / "qrels.tsv"), read_run(SAMPLE / "run.trec")
+    qrels, run = read_qrels(QRELS), read_run(RUN)
     expected = evaluate(qrels, run)
     assert first == {
         "run": "run.trec",
@@ -101,8 +101,8 @@ def test_evaluate_json_has_null_for_an_undefined_p_value(shell: Shell) -> None:
 
 def test_evaluate_accepts_runs_named_like_subcommands(shell: Shell) -> None:
     for name in ("suite", "default"):
-        (shell.directory / name).write_bytes((SAMPLE / "run.trec").read_bytes())
-    code, out, err = shell("evaluate", "default", "./suite", *QRELS)
+        (shell.directory / name).write_bytes(RUN.read_bytes())
+    code, out, err = shell("evaluate", "default", "./suite", *WITH_QRELS)
     assert (code, err) == (0, "")
     assert all(name in out for name in ("default", "suite"))
 
@@ -112,7 +112,7 @@ def test_evaluate_without_a_page_imports_neither_ray_nor_matplotlib() -> None:
 import sys
 from cluster.cli.main import main
 try:
-    main(["evaluate", "--qrels", {str(SAMPLE / "qrels.tsv")!r}, {str(SAMPLE / "run.trec")!r}])
+    main(["evaluate", "--qrels", {str(QRELS)!r}, {str(RUN)!r}])
 except SystemExit:
     print(*sys.modules)
 """
@@ -125,8 +125,8 @@ except SystemExit:
 @pytest.fixture
 def page(shell: Shell, reversed_run: Path) -> Page:
     """A page of the sample's run, the reversed run and the sample's run again, with the query texts."""
-    runs = [SAMPLE / "run.trec", reversed_run.name, SAMPLE / "run.trec"]
-    code, _, err = shell("evaluate", *runs, *QRELS, "--queries", SAMPLE / "queries.jsonl", "--html", "report.html")
+    runs = [RUN, reversed_run.name, RUN]
+    code, _, err = shell("evaluate", *runs, *WITH_QRELS, "--queries", QUERIES, "--html", "report.html")
     assert (code, err) == (0, "")
     return Page(shell.directory / "report.html")
 
@@ -144,8 +144,8 @@ def test_page_is_well_formed_and_references_nothing_outside(page: Page) -> None:
 
 
 def test_page_table_shows_the_measures_of_every_run(page: Page, reversed_run: Path) -> None:
-    qrels = read_qrels(SAMPLE / "qrels.tsv")
-    base, other = (evaluate(qrels, read_run(path)).aggregate for path in (SAMPLE / "run.trec", reversed_run))
+    qrels = read_qrels(QRELS)
+    base, other = (evaluate(qrels, read_run(path)).aggregate for path in (RUN, reversed_run))
     heading, first, second, third = page.tables[0]
     assert heading == ["run", *base]
     assert first == ["run.trec", *(f"{value:.4f}" for value in base.values())]
@@ -159,10 +159,8 @@ def test_page_table_shows_the_measures_of_every_run(page: Page, reversed_run: Pa
 
 
 def test_page_lists_the_queries_with_the_largest_gains_and_losses(page: Page, reversed_run: Path) -> None:
-    qrels, texts = read_qrels(SAMPLE / "qrels.tsv"), read_queries(SAMPLE / "queries.jsonl")
-    base, other = (
-        evaluate(qrels, read_run(path)).per_query["nDCG@10"] for path in (SAMPLE / "run.trec", reversed_run)
-    )
+    qrels, texts = read_qrels(QRELS), read_queries(QUERIES)
+    base, other = (evaluate(qrels, read_run(path)).per_query["nDCG@10"] for path in (RUN, reversed_run))
     change = {query_id: other[query_id] - base[query_id] for query_id in qrels}
     better, worse = (sum(sign * value > 1e-9 for value in change.values()) for sign in (1, -1))
     assert better > 0
@@ -191,7 +189,7 @@ def test_page_draws_every_run_and_labels_every_bar(page: Page) -> None:
     for depth in (1, 3, 5, 10, 20, 50, 100):
         assert str(depth) in depths.texts
     assert {colour for colour in depths.colours if "run" in colour} == {"--run-0", "--run-1", "--run-2"}
-    qrels = read_qrels(SAMPLE / "qrels.tsv")
+    qrels = read_qrels(QRELS)
     for picture in bars:
         assert set(qrels) <= set(picture.texts)
     assert {"--better", "--worse"} <= set(bars[0].colours)
@@ -200,7 +198,7 @@ def test_page_draws_every_run_and_labels_every_bar(page: Page) -> None:
 
 
 def test_page_of_a_single_run_has_one_table_and_one_picture(shell: Shell) -> None:
-    code, _, err = shell("evaluate", SAMPLE / "run.trec", *QRELS, "--html", "report.html")
+    code, _, err = shell("evaluate", RUN, *WITH_QRELS, "--html", "report.html")
     assert (code, err) == (0, "")
     page = Page(shell.directory / "report.html")
     assert page.problems == []
@@ -240,8 +238,8 @@ def test_pictures_shorten_long_ids_and_stay_small_with_thousands_of_bars(shell: 
 
 
 def test_page_is_reproducible_under_any_matplotlib_configuration(shell: Shell, page: Page) -> None:
-    runs = [SAMPLE / "run.trec", "reversed.trec", SAMPLE / "run.trec"]
-    args = ["evaluate", *runs, *QRELS, "--queries", SAMPLE / "queries.jsonl", "--html"]
+    runs = [RUN, "reversed.trec", RUN]
+    args = ["evaluate", *runs, *WITH_QRELS, "--queries", QUERIES, "--html"]
     with mpl.rc_context({"axes.labelsize": 30, "axes.linewidth": 5, "font.family": "serif"}):
         assert shell(*args, "again.html").code == 0
     assert (shell.directory / "again.html").read_text() == page.source
@@ -250,7 +248,7 @@ def test_page_is_reproducible_under_any_matplotlib_configuration(shell: Shell, p
 
 WRONG_PAGES = {
     "nowhere/report.html": "nowhere/report.html: cannot be written: No such file or directory",
-    "passages.txt": "passages.txt: exists and is no page of `reranker evaluate`: delete it or choose another",
+    "passages.txt": "passages.txt: exists and is not an evaluation page: delete it or choose another file",
     "passages.txt/report.html": "passages.txt/report.html: cannot be written: Not a directory",
     ".": ".: is not a file, so no page can be written there",
 }
@@ -259,6 +257,6 @@ WRONG_PAGES = {
 @pytest.mark.parametrize("page_path", WRONG_PAGES)
 def test_evaluate_refuses_an_unwritable_page_before_reading_runs(shell: Shell, page_path: str) -> None:
     passages = (shell.directory / "passages.txt").read_bytes()
-    code, out, err = shell("evaluate", *QRELS, "no-such-run.trec", "--html", page_path)
+    code, out, err = shell("evaluate", *WITH_QRELS, "no-such-run.trec", "--html", page_path)
     assert (code, out, err) == (2, "", f"reranker: {WRONG_PAGES[page_path]}\n")
     assert (shell.directory / "passages.txt").read_bytes() == passages

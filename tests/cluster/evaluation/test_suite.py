@@ -15,7 +15,7 @@ import pytest
 import ray
 
 from cluster.evaluation.collection import find_collections
-from cluster.sample import SAMPLE
+from cluster.sample import CORPUS, QRELS, QUERIES, RUN
 from reranker import Reranker
 from reranker.errors import InvalidFile
 from reranker.ir.measures import evaluate
@@ -30,15 +30,15 @@ DEPTH = 6
 def write_collection(home: Path, query_ids: list[str], qrels: str = "qrels.tsv") -> Path:
     """Some queries of the sample, with all its passages; the qrels have one query that the run lacks."""
     home.mkdir(parents=True)
-    header, *judgements = (SAMPLE / "qrels.tsv").read_text().splitlines()
+    header, *judgements = QRELS.read_text().splitlines()
     (home / qrels).parent.mkdir(exist_ok=True)
     judged = [line for line in judgements if line.split()[0] in query_ids]
     (home / qrels).write_text("\n".join([header, *judged, "no-such-query\t0-0\t1", ""]))
-    run = (SAMPLE / "run.trec").read_text().splitlines()
+    run = RUN.read_text().splitlines()
     (home / "run.trec").write_text("".join(f"{line}\n" for line in run if line.split()[0] in query_ids))
-    (home / "queries.jsonl").write_bytes((SAMPLE / "queries.jsonl").read_bytes())
+    (home / "queries.jsonl").write_bytes(QUERIES.read_bytes())
     with gzip.open(home / "corpus.jsonl.gz", "wb") as file:
-        file.write((SAMPLE / "corpus.jsonl").read_bytes())
+        file.write(CORPUS.read_bytes())
     return home
 
 
@@ -75,7 +75,7 @@ def test_find_collections_skips_the_output_directory(suite: Path) -> None:
 
 
 def test_find_collections_prefers_an_uncompressed_file_to_a_gzipped_one(suite: Path, tmp_path: Path) -> None:
-    shutil.copy(SAMPLE / "corpus.jsonl", suite / "one")
+    shutil.copy(CORPUS, suite / "one")
     assert find_collections(suite / "one", tmp_path / "out")[0].corpus == suite / "one" / "corpus.jsonl"
 
 
@@ -175,7 +175,7 @@ def test_suite_is_reranked_measured_and_not_scored_again_when_resumed(reranked: 
 def check_rankings(reranked: Reranked) -> None:
     """The run has each query's first candidates in the order of the library's scores."""
     library = Reranker(dtype="float32", device="cpu")
-    queries, passages = read_queries(SAMPLE / "queries.jsonl"), dict(iter_corpus(SAMPLE / "corpus.jsonl"))
+    queries, passages = read_queries(QUERIES), dict(iter_corpus(CORPUS))
     for name, query_ids in (("one", {"0", "1", "4"}), ("two", {"3", "9"})):
         first_stage, run = (read_run(home / name / "run.trec") for home in (reranked.suite, reranked.out))
         assert run.keys() == query_ids
@@ -239,5 +239,5 @@ def check_page(reranked: Reranked) -> None:
     assert len(page.pictures) == 4
     assert len(page.ids) == len(set(page.ids))
     assert {ref.removeprefix("#") for ref in page.references} <= set(page.ids)
-    texts = read_queries(SAMPLE / "queries.jsonl")
+    texts = read_queries(QUERIES)
     assert any(" ".join(texts["3"].split()) in row for table in page.tables for row in table)
