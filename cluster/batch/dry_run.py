@@ -1,4 +1,4 @@
-"""What would a job take? Reads all inputs, scores a sample on the machines of the job, and writes nothing."""
+"""Estimate a job: read all inputs, score a sample on the machines of the job, and write no output."""
 
 from __future__ import annotations
 
@@ -25,16 +25,18 @@ from cluster.batch.stages.score import ScoreStage
 from reranker.checkpoints.files import load_encoder
 
 _SAMPLE_SECONDS = 10.0
-"""Units are scored until this long has passed; one at least."""
+"""Time to spend on scoring sample units; at least one is scored."""
 
-_ENOUGH_AT_RISK_S = 120.0
+_LONG_UNIT_S = 120.0
+"""Units that take longer than this get the advice to make them smaller."""
 
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """tokens, seconds: of the whole job, extrapolated from the sample. start_s: until a scorer is loaded.
+    """An estimate of a whole job, extrapolated from the sample.
 
-    unit_s: of the largest unit, which is what each scorer loses at most when the job is killed.
+    start_s: startup of Ray's actors and the model. seconds: the whole job, including startup. unit_s: the largest
+    unit, which is the most work that each scorer loses when the job is killed.
     """
 
     queries: int
@@ -50,7 +52,7 @@ class Estimate:
     sampled_pairs: int
 
     def cost(self, price_per_hour: float) -> float:
-        """In the currency of the price, which is one scorer's for an hour."""
+        """Cost of the job, if one scorer costs `price_per_hour`."""
         return self.seconds / 3600 * self.scorers * price_per_hour
 
     def to_json(self, price_per_hour: float | None) -> dict[str, Any]:
@@ -59,16 +61,16 @@ class Estimate:
 
 
 def estimate(settings: BatchSettings, console: Console) -> Estimate:
-    """Raises as `run_batch` does."""
+    """Estimate the job. Raises as `run_batch` does."""
     load_encoder(settings.checkpoint)
     with tempfile.TemporaryDirectory(prefix="reranker-plan-") as scratch:
-        with console.status("reading queries, corpus and run …") as status:
+        with console.status("reading the inputs …") as status:
             plan = make_plan(settings, Path(scratch, "plan"), status.update)
         with ray_session(settings.address), console.status("scoring a sample …"):
-            return _extrapolated(plan, settings)
+            return _extrapolate(plan, settings)
 
 
-def _extrapolated(plan: Plan, settings: BatchSettings) -> Estimate:
+def _extrapolate(plan: Plan, settings: BatchSettings) -> Estimate:
     pool = scorers(settings)
     started = time.monotonic()
     encoder: Any = ray.remote(EncodeStage).options(num_cpus=ENCODER_CPUS).remote(settings.checkpoint)
@@ -82,18 +84,18 @@ def _extrapolated(plan: Plan, settings: BatchSettings) -> Estimate:
         row = read_stage(pa.table({"unit": [unit]}), plan=str(plan.directory))
         return ScoredUnit.from_row(ray.get(scorer.__call__.remote(encoder.__call__.remote(row))))
 
-    # Spread over the job: queries at the beginning of a log may be unlike those at its end.
+    # A random sample, because a log's first queries may differ from its last.
     order = np.random.default_rng(0).permutation(len(plan)).tolist()
-    sample = [score(order[0])]  # also loads and warms up
-    start_s = time.monotonic() - started - sample[0].seconds.score
-    warm: list[ScoredUnit] = []
-    while order and sum(one.seconds.score for one in warm) < _SAMPLE_SECONDS:
-        warm.append(score(order.pop()))
+    first = score(order[0])  # not counted: it includes loading and warm-up
+    start_s = time.monotonic() - started - first.seconds.score
+    sample: list[ScoredUnit] = []
+    while order and sum(unit.seconds.score for unit in sample) < _SAMPLE_SECONDS:
+        sample.append(score(order.pop()))
     ray.kill(encoder)
     ray.kill(scorer)
-    pairs = sum(one.counts.pairs for one in warm)
-    tokens_per_pair = sum(one.counts.tokens for one in warm) / pairs
-    pairs_per_s = pairs / sum(one.seconds.score for one in warm) * pool
+    pairs = sum(unit.counts.pairs for unit in sample)
+    tokens_per_pair = sum(unit.counts.tokens for unit in sample) / pairs
+    pairs_per_s = pairs / sum(unit.seconds.score for unit in sample) * pool
     total = int(plan.pairs.sum())
     return Estimate(
         queries=int(plan.queries.sum()),
@@ -114,19 +116,23 @@ def print_estimate(estimated: Estimate, price_per_hour: float | None, console: C
     table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
     table.add_row("queries", f"{estimated.queries:,}")
     table.add_row("pairs", f"{estimated.pairs:,} in {estimated.units:,} units")
-    table.add_row("rows left out", f"{estimated.bad_rows:,}")
+    table.add_row("rows skipped", f"{estimated.bad_rows:,}")
     table.add_row("tokens", f"about {estimated.tokens:,}")
-    table.add_row("time", f"about {_duration(estimated.seconds)}, {estimated.start_s:.0f} s of it to start")
+    table.add_row("time", f"about {_duration(estimated.seconds)}, including {estimated.start_s:.0f} s of startup")
     table.add_row("speed", f"{estimated.pairs_per_s:,.0f} pairs/s on {estimated.scorers} scorer(s)")
-    table.add_row("a kill costs", f"at most {_duration(estimated.unit_s)} of each scorer's work{_advice(estimated)}")
+    table.add_row(
+        "lost if killed", f"at most {_duration(estimated.unit_s)} of each scorer's work{_advice(estimated)}"
+    )
     if price_per_hour is not None:
-        table.add_row("cost", f"about {estimated.cost(price_per_hour):,.2f} at {price_per_hour:g} an hour and scorer")
-    table.add_row("sample", f"{estimated.sampled_pairs:,} pairs were scored for this; nothing was written")
+        table.add_row(
+            "cost", f"about {estimated.cost(price_per_hour):,.2f} at {price_per_hour:g} per scorer and hour"
+        )
+    table.add_row("sample", f"{estimated.sampled_pairs:,} pairs were scored for this estimate; nothing was written")
     console.print(table)
 
 
 def _advice(estimated: Estimate) -> str:
-    return "" if estimated.unit_s <= _ENOUGH_AT_RISK_S else ": a smaller --unit-pairs lowers that"
+    return "" if estimated.unit_s <= _LONG_UNIT_S else ": a smaller --unit-pairs lowers that"
 
 
 def _duration(seconds: float) -> str:

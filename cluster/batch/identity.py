@@ -1,8 +1,7 @@
-"""Is it the same job? What a result depends on, recorded when a job begins, compared before another goes on."""
+"""The identity of a job: all that its result depends on, recorded when it begins and compared when it is resumed."""
 
 from __future__ import annotations
 
-from importlib.metadata import version
 from typing import Any
 
 from cluster.batch.settings import BatchSettings
@@ -10,17 +9,18 @@ from reranker.checkpoints.files import CheckpointFiles
 from reranker.checkpoints.fingerprint import checkpoint_sha256
 from reranker.errors import JobRefused
 from reranker.ir.records import content_sha256
+from reranker.version import __version__
 
 Identity = dict[str, Any]
 
 
 def identity_of(settings: BatchSettings, files: CheckpointFiles) -> Identity:
-    """Reads every input file once, to know it again. Raises InvalidFile.
+    """The identity as JSON, with a checksum of every input file, which is read once. Raises InvalidFile.
 
-    `checkpoint` is None where the weights are not on this machine: then the scorers tell.
+    `checkpoint` is None if the weights are not on this machine; then only the scale of each unit is compared.
     """
     return {
-        "version": version("dear-reranker"),
+        "version": __version__,
         "inputs": {role: content_sha256(where) for role, where in settings.inputs.items()},
         "model": files.name,
         "revision": settings.checkpoint.revision,
@@ -29,12 +29,12 @@ def identity_of(settings: BatchSettings, files: CheckpointFiles) -> Identity:
     }
 
 
-def refuse_other(begun: Identity, now: Identity, where: str) -> None:
-    """Raises JobRefused, naming what differs, unless a job of identity `now` may go on with what was begun."""
+def refuse_different_job(begun: Identity, now: Identity, output: str) -> None:
+    """Raises JobRefused, naming the differences, unless a job of identity `now` may resume the one that was begun."""
     if different := _differences("", begun, now):
         raise JobRefused(
-            f"{where}: the job there was begun with {'; '.join(different)}. Its results must not be mixed with "
-            "others: go on as it was begun, or choose another --output"
+            f"{output}: its job was begun with {'; '.join(different)}. Results of different jobs must not be mixed: "
+            "resume it with the same options, or choose another --output"
         )
 
 
@@ -49,7 +49,7 @@ def _difference(name: str, begun: Any, now: Any) -> str | None:
     if isinstance(begun, dict) and isinstance(now, dict):
         return "; ".join(_differences(f"{name}.", begun, now))
     if name.startswith("inputs."):
-        return f"another {name.removeprefix('inputs.')} file"
+        return f"a different {name.removeprefix('inputs.')} file"
     if name == "checkpoint":
-        return "other weights, or another tokenizer or config"
+        return "different weights, tokenizer or config"
     return f"{name} {begun} (now {now})"

@@ -1,7 +1,7 @@
-"""The offline road: plan -> score unit by unit -> a parquet part each -> a TREC run -> `_SUCCESS`.
+"""Run a batch job: plan -> score units -> one parquet part per unit -> a TREC run -> `_SUCCESS`.
 
-The driver writes: results are small, and a cluster then needs no shared disk. A job that was killed goes on from the
-parts that are there.
+The driver writes all output: results are small, and a cluster then needs no shared disk. A job that was killed is
+resumed from the parts it has written.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from cluster.batch.identity import identity_of, refuse_other
+from cluster.batch.identity import Identity, identity_of, refuse_different_job
 from cluster.batch.inputs.bad_rows import BadRows
-from cluster.batch.output import BatchOutput, refuse_used
+from cluster.batch.output import BatchOutput, refuse_occupied
 from cluster.batch.pipeline import scored_units, scorers
 from cluster.batch.plan import Plan, make_plan
 from cluster.batch.report import BatchReport, Clock, this_run
@@ -33,26 +33,29 @@ from reranker.files import write_atomically
 
 
 def run_batch(settings: BatchSettings, console: Console) -> BatchReport:
-    """Run the job to its `_SUCCESS`, from where it stands. Progress goes to the console.
+    """Run the job, or resume it, until `_SUCCESS` is written. Progress goes to the console.
 
-    Raises JobRefused when the output belongs to another job, InvalidFile for wrong input and TooManyBadRows (before
-    anything is scored, but for bad scores), CheckpointError for a wrong checkpoint, and ServiceError when scoring
-    or writing fails; then what is done is kept.
+    Raises JobRefused if the output belongs to another job, InvalidFile or TooManyBadRows for wrong input (before
+    scoring; TooManyBadRows later too, for bad scores), CheckpointError for a wrong checkpoint, and ServiceError when
+    scoring or writing fails; finished units are then kept.
     """
     clock = Clock()
-    refuse_used(settings.output, resume=settings.resume)
+    refuse_occupied(settings.output, resume=settings.resume)
     refuse_unreachable(settings.address)
     files = locate(settings.checkpoint, weights=False)
-    load_encoder(settings.checkpoint, files)  # refuse a wrong checkpoint before anything is read or started
+    load_encoder(
+        settings.checkpoint, files
+    )  # a wrong checkpoint fails here, before inputs are read or Ray is started
     with console.status("reading the inputs …"):
         identity = identity_of(settings, files)
     with BatchOutput.opened(settings.output, resume=settings.resume) as output:
-        if output.begun is not None and (output.units or output.is_finished):
-            refuse_other(output.begun, identity, str(settings.output))
+        begun = output.identity
+        if begun is not None and (output.units or output.is_finished):
+            refuse_different_job(begun, identity, str(settings.output))
         if output.is_finished:
-            output.tidy()
-            return _finished_before(output, clock)
-        plan = _planned(settings, output, identity, console)
+            output.remove_work_files()
+            return _report_finished(output, clock)
+        plan = _open_or_make_plan(settings, output, identity, console)
         clock.planned_s = clock.now()
         bad = BadRows(settings.max_bad_rows, plan.bad_rows + output.bad_rows)
         pending = [unit for unit in range(len(plan)) if unit not in output.units]
@@ -65,19 +68,19 @@ def run_batch(settings: BatchSettings, console: Console) -> BatchReport:
     return report
 
 
-def _planned(settings: BatchSettings, output: BatchOutput, identity: dict[str, Any], console: Console) -> Plan:
-    """The plan that is there, or a new one. Raises InvalidFile, TooManyBadRows."""
-    plan = Plan.open(output.plan) if output.begun == identity else None
+def _open_or_make_plan(settings: BatchSettings, output: BatchOutput, identity: Identity, console: Console) -> Plan:
+    """The plan of an earlier run of this job, or a new one. Raises InvalidFile, TooManyBadRows."""
+    plan = Plan.open(output.plan) if output.identity == identity else None
     if plan is not None:
         return plan
     output.begin(identity)
     try:
-        with console.status("reading queries, corpus and run …") as status:
+        with console.status("reading the inputs …") as status:
             plan = make_plan(settings, output.plan, status.update)
     except BaseException:
-        output.forget()
+        output.discard_unscored()
         raise
-    give_back_freed_memory()  # planning takes more than all that follows
+    give_back_freed_memory()  # planning takes more memory than the rest of the job
     return plan
 
 
@@ -90,29 +93,30 @@ def _score(
     clock: Clock,
     console: Console,
 ) -> int:
-    """Score and write what is pending. Returns how many scorers there were at most."""
-    with ray_session(settings.address), _progress(plan, pending, console) as done:
+    """Score and write the pending units. Returns the size of the scorer pool."""
+    with ray_session(settings.address), _progress(plan, pending, console) as advance:
         pool = scorers(settings)
         for scored in scored_units(plan, pending, settings):
-            _admit(scored, bad)
+            _admit_bad_scores(scored, bad)
             started = time.monotonic()
             output.commit(scored)
             clock.add(scored, time.monotonic() - started)
-            done(scored)
+            advance(scored)
     return pool
 
 
-def _admit(scored: ScoredUnit, bad: BadRows) -> None:
-    """Raises TooManyBadRows when a unit has more candidates without a score than may be."""
+def _admit_bad_scores(scored: ScoredUnit, bad: BadRows) -> None:
+    """Count a unit's candidates without a finite score. Raises TooManyBadRows."""
     for row in scored.bad:
         bad.admit([row], InvalidFile(f"query {row.query_id!r}, passage {row.docid!r}", row.reason))
 
 
-def _finished_before(output: BatchOutput, clock: Clock) -> BatchReport:
+def _report_finished(output: BatchOutput, clock: Clock) -> BatchReport:
+    """The report of a job that an earlier process has finished."""
     manifest = json.loads((output.directory / "_SUCCESS").read_bytes())
     clock.finished_s = clock.now()
     report = BatchReport(output.counts, output.rows, manifest["counts"]["bad_rows"], this_run(clock, 0))
-    if not (output.directory / "report.json").is_file():  # it was killed just before
+    if not (output.directory / "report.json").is_file():  # that process was killed after writing _SUCCESS
         _write_report(output.directory, report)
     return report
 
@@ -123,7 +127,7 @@ def _write_report(directory: Path, report: BatchReport) -> None:
 
 @contextmanager
 def _progress(plan: Plan, pending: list[int], console: Console) -> Iterator[Any]:
-    """Two bars with rate and time left; yields what to call with each unit done."""
+    """Show two progress bars, of queries and pairs; yields a function to call with each finished unit."""
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -132,19 +136,19 @@ def _progress(plan: Plan, pending: list[int], console: Console) -> Iterator[Any]
         TimeElapsedColumn(),
         TimeRemainingColumn(),
     )
-    done = np.setdiff1d(np.arange(len(plan)), pending)
+    finished = np.setdiff1d(np.arange(len(plan)), pending)
     with Progress(*columns, console=console, refresh_per_second=2) as progress:
         bars = [
-            (progress.add_task(name, total=int(of_unit.sum()), completed=int(of_unit[done].sum()), rate=""), of_unit)
-            for name, of_unit in (("queries", plan.queries), ("pairs", plan.pairs))
+            (progress.add_task(name, total=int(sizes.sum()), completed=int(sizes[finished].sum()), rate=""), sizes)
+            for name, sizes in (("queries", plan.queries), ("pairs", plan.pairs))
         ]
         started = time.monotonic()
         counted = [0, 0]
 
         def advance(scored: ScoredUnit) -> None:
-            for number, (bar, of_unit) in enumerate(bars):
-                counted[number] += int(of_unit[scored.unit])
+            for number, (bar, sizes) in enumerate(bars):
+                counted[number] += int(sizes[scored.unit])
                 rate = counted[number] / (time.monotonic() - started)
-                progress.update(bar, advance=int(of_unit[scored.unit]), rate=f"{rate:,.1f}/s")
+                progress.update(bar, advance=int(sizes[scored.unit]), rate=f"{rate:,.1f}/s")
 
         yield advance

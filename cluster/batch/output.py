@@ -1,7 +1,7 @@
-"""What a batch job leaves behind: a parquet part a unit, then a TREC run, and last of all `_SUCCESS`.
+"""The output directory of a job: one parquet part per unit, then a TREC run, and `_SUCCESS` as the last file.
 
-A part appears whole or not at all, and says itself which unit it is: parts are the only record of what is done. A
-directory without `_SUCCESS` is of a job that did not finish.
+Parts are written atomically and name their unit in their metadata: they are the only record of finished work. Without
+`_SUCCESS` the job has not finished.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ from reranker.files import write_atomically
 from reranker.ir.trec import write_run
 
 RUN_TAG = "dear-reranker"
-_OURS = "reranker"  # key of our facts in a part's metadata
+_METADATA_KEY = "reranker"  # of a part's unit, scale and counts in its parquet metadata
 _WRITTEN = ("job.json", "run.trec", "bad_rows.jsonl", "_SUCCESS", "report.json")
 
 
 class BatchOutput:
-    """One job's directory, which no other process may write to meanwhile. Open it with `opened`."""
+    """The directory of one job, locked against other processes. Open it with `opened`."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
@@ -48,25 +48,25 @@ class BatchOutput:
     @classmethod
     @contextmanager
     def opened(cls, directory: Path, *, resume: bool) -> Iterator[BatchOutput]:
-        """Make the directory, or take up what is there. Raises InvalidFile, JobRefused, CannotWrite."""
-        refuse_used(directory, resume=resume)
-        made = not directory.exists()
+        """Create the directory, or open that of an earlier run. Raises InvalidFile, JobRefused, CannotWrite."""
+        refuse_occupied(directory, resume=resume)
+        created = not directory.exists()
         try:
             directory.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise InvalidFile(directory, f"cannot be made: {error.strerror}") from None
+            raise InvalidFile(directory, f"cannot be created: {error.strerror}") from None
         try:
             with _locked(directory / ".lock"):
                 output = cls(directory)
-                output._take_up()
+                output._load_parts()
                 yield output
         finally:
-            if made and directory.exists() and not any(directory.iterdir()):
+            if created and directory.exists() and not any(directory.iterdir()):
                 directory.rmdir()
 
     @property
-    def begun(self) -> dict[str, Any] | None:
-        """The identity of the job that began here, None where none did."""
+    def identity(self) -> dict[str, Any] | None:
+        """The identity of the job that began here, None if there is none."""
         for name in ("_SUCCESS", "job.json"):
             if (self.directory / name).is_file():
                 contents: dict[str, Any] = json.loads((self.directory / name).read_bytes())
@@ -79,57 +79,56 @@ class BatchOutput:
 
     @property
     def units(self) -> set[int]:
-        """Those that are done."""
+        """Numbers of the finished units."""
         return set(self._parts)
 
     def begin(self, identity: dict[str, Any]) -> None:
-        with _explained(self.directory):
+        with _write_errors(self.directory):
             write_atomically(self.directory / "job.json", json.dumps(identity, indent=1) + "\n")
 
-    def forget(self) -> None:
-        """Nothing was scored: leave no trace."""
+    def discard_unscored(self) -> None:
+        """Remove all files of a job that has no finished unit."""
         if not self._parts:
-            shutil.rmtree(self.plan, ignore_errors=True)
-            (self.directory / "job.json").unlink(missing_ok=True)
+            self.remove_work_files()
 
-    def agree(self, scale: Scale) -> None:
-        """Raises JobRefused when these scores do not compare with those that are there already."""
+    def require_scale(self, scale: Scale) -> None:
+        """Raises JobRefused when scores of this scale are not comparable with those of earlier units."""
         if self.scale is None:
             self.scale = scale
         if scale != self.scale:
             before, now = asdict(self.scale), asdict(scale)
             changed = [f"{name} {before[name]} (now {now[name]})" for name in now if before[name] != now[name]]
             raise JobRefused(
-                f"{self.directory}: a scorer computes otherwise than those before it: {', '.join(changed)}. Give "
-                "every node the same checkpoint, and set a --dtype, --device and --threads that all of them have"
+                f"{self.directory}: a scorer differs from earlier ones in {', '.join(changed)}. Give every node the "
+                "same checkpoint, and set --dtype, --device and --threads to values that all of them support"
             )
 
     def commit(self, scored: ScoredUnit) -> None:
-        """Write a unit: its bad rows, then its part. Raises JobRefused, CannotWrite; then it is not done."""
-        self.agree(scored.scale)
+        """Write a unit: its bad rows, then its part. Raises JobRefused or CannotWrite, and then has no effect."""
+        self.require_scale(scored.scale)
         facts = {"unit": scored.unit, "scale": asdict(scored.scale), "counts": asdict(scored.counts)}
         facts["bad_rows"] = len(scored.bad)
         part = self.directory / "parquet" / f"part-{scored.unit:06d}.parquet"
-        with _explained(part):
+        with _write_errors(part):
             part.parent.mkdir(exist_ok=True)
             dead_letters = self._dead_letters(scored.unit)
             dead_letters.unlink(missing_ok=True)
             append_bad_rows(dead_letters, scored.bad)
-            table = scored.ranked.replace_schema_metadata({_OURS: json.dumps(facts)})
+            table = scored.ranked.replace_schema_metadata({_METADATA_KEY: json.dumps(facts)})
             temporary = part.with_name(f".{part.name}")
             with temporary.open("wb") as file:
                 pq.write_table(table, file)
                 file.flush()
                 os.fsync(file.fileno())
             temporary.replace(part)
-        self._count(part, facts, scored.ranked.num_rows)
+        self._add_part(part, facts, scored.ranked.num_rows)
 
     def finish(self, plan_dead_letters: Path, job: dict[str, Any], settings: dict[str, Any]) -> None:
-        """Write the run and the dead letters from the parts, then the manifest with a checksum of every file.
+        """Write the run and the bad rows of all units, then `_SUCCESS` with a checksum of every file.
 
-        Of equal jobs all files are equal, byte for byte. Raises CannotWrite.
+        Equal jobs write equal files, byte for byte. Raises CannotWrite.
         """
-        with _explained(self.directory):
+        with _write_errors(self.directory):
             parts = [path for _, path in sorted(self._parts.items())]
             run = self.directory / "run.trec"
             write_run(run, _rankings(parts), tag=RUN_TAG)
@@ -147,26 +146,26 @@ class BatchOutput:
                 "files": checksums,
             }
             write_atomically(self.directory / "_SUCCESS", json.dumps(manifest, indent=1) + "\n")
-        self.tidy()
+        self.remove_work_files()
 
-    def tidy(self) -> None:
-        """Remove what a finished job needs no more."""
+    def remove_work_files(self) -> None:
+        """Remove the files that only an unfinished job needs."""
         shutil.rmtree(self.plan, ignore_errors=True)
         (self.directory / "job.json").unlink(missing_ok=True)
 
-    def _take_up(self) -> None:
-        """Learn from the parts what is done."""
+    def _load_parts(self) -> None:
+        """Find the finished units, and delete files that a killed process left incomplete."""
         for part in sorted((self.directory / "parquet").glob("part-*.parquet")):
             try:
                 metadata = pq.read_metadata(part)
-                facts = json.loads(metadata.metadata[_OURS.encode()])
+                facts = json.loads(metadata.metadata[_METADATA_KEY.encode()])
             except (KeyError, pa.ArrowException, ValueError) as error:
-                raise JobRefused(f"{part} is no part of a job of ours ({type(error).__name__}): remove it") from None
-            self._count(part, facts, metadata.num_rows)
-        for half in [*(self.directory / "parquet").glob(".part-*"), *_half_written(self.directory)]:
-            half.unlink()
+                raise JobRefused(f"{part} was not written by this job ({type(error).__name__}): remove it") from None
+            self._add_part(part, facts, metadata.num_rows)
+        for path in [*(self.directory / "parquet").glob(".part-*"), *_half_written(self.directory)]:
+            path.unlink()
 
-    def _count(self, part: Path, facts: dict[str, Any], rows: int) -> None:
+    def _add_part(self, part: Path, facts: dict[str, Any], rows: int) -> None:
         self.scale = self.scale or Scale(**facts["scale"])
         self.counts += Counts(**facts["counts"])
         self.rows += rows
@@ -179,8 +178,8 @@ class BatchOutput:
         return self.plan / f"bad_rows-{unit:06d}.jsonl"
 
 
-def refuse_used(directory: Path, *, resume: bool) -> None:
-    """Raises JobRefused unless a job may write there: nothing, an empty directory, or what it may go on with."""
+def refuse_occupied(directory: Path, *, resume: bool) -> None:
+    """Raises JobRefused unless the directory is absent or empty, or holds a job and `resume` is set."""
     if not directory.exists():
         return
     if not directory.is_dir():
@@ -189,30 +188,32 @@ def refuse_used(directory: Path, *, resume: bool) -> None:
     if "_SUCCESS" in names:
         problem = "" if resume else "holds the result of an earlier job: choose another --output, or remove it"
     elif "job.json" in names:
-        problem = "" if resume else "holds an unfinished job: go on with it by --resume, or choose another --output"
+        problem = "" if resume else "holds an unfinished job: continue it with --resume, or choose another --output"
     else:
-        problem = "is not empty, and no job began there: choose another --output" if names else ""
+        problem = "is not empty and holds no job: choose another --output" if names else ""
     if problem:
         raise JobRefused(f"{directory} {problem}")
 
 
 def _half_written(directory: Path) -> list[Path]:
-    """What `write_atomically` left in the directory when it was killed."""
+    """Temporary files that `write_atomically` leaves behind when it is killed."""
     return [path for name in _WRITTEN for path in directory.glob(f".{name}.*")]
 
 
 @contextmanager
 def _locked(path: Path) -> Iterator[None]:
-    """The operating system lets go of the lock when its process dies, however that happens."""
-    with _explained(path):
+    """Hold a lock file, which is released however this process dies. Raises JobRefused if another one holds it."""
+    with _write_errors(path):
         file = path.open("w")
     with file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if not os.fstat(file.fileno()).st_nlink:  # its holder ended just now and removed it: it locks nobody out
+            if not os.fstat(
+                file.fileno()
+            ).st_nlink:  # its holder has just removed it, so others would not see our lock
                 raise BlockingIOError
         except BlockingIOError:
-            raise JobRefused(f"{path.parent} is being written by another process: wait for it, or end it") from None
+            raise JobRefused(f"{path.parent} is in use by another process: wait for it, or stop it") from None
         try:
             yield
         finally:
@@ -220,17 +221,18 @@ def _locked(path: Path) -> Iterator[None]:
 
 
 @contextmanager
-def _explained(path: Path) -> Iterator[None]:
+def _write_errors(path: Path) -> Iterator[None]:
+    """Raises CannotWrite for an OSError."""
     try:
         yield
     except OSError as error:
         raise CannotWrite(
-            f"{path} cannot be written: {error.strerror or error}. What is done is kept: mend it, then --resume"
+            f"{path} cannot be written: {error.strerror or error}. Finished units are kept: continue with --resume"
         ) from error
 
 
 def _rankings(parts: list[Path]) -> Iterator[tuple[str, list[str], np.ndarray]]:
-    """(query_id, docids, logits) best first; a query lies whole in one part."""
+    """(query_id, docids, logits) of each query, best first; no query is split over two parts."""
     for part in parts:
         table = pq.read_table(part)
         query_ids = np.array(table.column("query_id").to_pylist(), dtype=object)

@@ -1,8 +1,7 @@
-"""What a job will do, on disk: the units of its work, and the passages they need.
+"""The plan of a job, on disk: its units of work, and the passages they need.
 
-A unit is a few whole queries with all their candidates. It is scored in one piece and written in one piece, so that
-its numbers depend on nothing but its own pairs, whoever scores it and whenever. Units are a pure function of the
-inputs and the settings.
+A unit is a few whole queries with all their candidates. It is scored and written as a whole, so that its scores
+depend on its own pairs only, not on when or where they are scored. Equal inputs and settings give equal units.
 """
 
 from __future__ import annotations
@@ -18,19 +17,19 @@ import pyarrow as pa
 
 from cluster.batch.inputs.bad_rows import BadRows
 from cluster.batch.inputs.passages import PassageReader, PassageWriter
-from cluster.batch.inputs.sources import Candidates, Say, read_candidates
+from cluster.batch.inputs.sources import Candidates, OnProgress, read_candidates
 from cluster.batch.settings import BatchSettings
 from reranker.errors import CannotWrite
 from reranker.files import write_atomically
 from reranker.pairs import OffsetArray
 
-_SCHEMA = pa.schema([("query_id", pa.string()), ("query", pa.large_string()), ("places", pa.list_(pa.int64()))])
+_SCHEMA = pa.schema([("query_id", pa.string()), ("query", pa.large_string()), ("positions", pa.list_(pa.int64()))])
 _UNITS, _PASSAGES, _DEAD_LETTERS, _DONE = "units.arrow", "passages.arrow", "bad_rows.jsonl", "plan.json"
 
 
 @dataclass(frozen=True, slots=True)
 class Unit:
-    """query_ids, queries: (queries,). counts: (queries,), candidates of each. The rest: (candidates,), best first."""
+    """query_ids, queries, counts (candidates per query): (queries,). The rest: (candidates,), best first."""
 
     query_ids: list[str]
     queries: list[str]
@@ -42,7 +41,7 @@ class Unit:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """directory: where it lies. queries, pairs: int64 (units,), how many each unit has. bad_rows: met on the way."""
+    """queries, pairs: int64 (units,), their number in each unit. bad_rows: number of rows skipped while planning."""
 
     directory: Path
     queries: OffsetArray
@@ -58,37 +57,37 @@ class Plan:
 
     @classmethod
     def open(cls, directory: Path) -> Plan | None:
-        """None where no plan was made, or not to its end."""
+        """The plan in this directory, None if there is no complete one."""
         if not (directory / _DONE).is_file():
             return None
         bad_rows = json.loads((directory / _DONE).read_bytes())["bad_rows"]
         units = pa.ipc.open_file(pa.memory_map(str(directory / _UNITS)))
         batches = [units.get_batch(number) for number in range(units.num_record_batches)]
-        pairs = [batch.column("places").flatten() for batch in batches]
+        pairs = [batch.column("positions").flatten() for batch in batches]
         return cls(
             directory,
             np.array([batch.num_rows for batch in batches], dtype=np.int64),
-            np.array([len(places) for places in pairs], dtype=np.int64),
+            np.array([len(positions) for positions in pairs], dtype=np.int64),
             bad_rows,
         )
 
 
-def make_plan(settings: BatchSettings, directory: Path, say: Say) -> Plan:
-    """Read the inputs and write the plan, from nothing.
+def make_plan(settings: BatchSettings, directory: Path, on_progress: OnProgress) -> Plan:
+    """Read the inputs and write the plan, replacing what is in `directory`.
 
-    Raises InvalidFile, TooManyBadRows, and CannotWrite for a full disk; then nothing is left.
+    Raises InvalidFile, TooManyBadRows, or CannotWrite for a full disk, and then removes the directory.
     """
     shutil.rmtree(directory, ignore_errors=True)
     bad = BadRows(settings.max_bad_rows)
     try:
         directory.mkdir(parents=True)
         with PassageWriter(directory / _PASSAGES) as store:
-            candidates = read_candidates(settings, store, bad, directory / _DEAD_LETTERS, say)
+            candidates = read_candidates(settings, store, bad, directory / _DEAD_LETTERS, on_progress)
         _write_units(directory / _UNITS, candidates, settings.unit_pairs)
         write_atomically(directory / _DONE, json.dumps({"bad_rows": bad.count}))
     except BaseException as error:
         shutil.rmtree(directory, ignore_errors=True)
-        if isinstance(error, OSError):  # what cannot be read is an InvalidFile
+        if isinstance(error, OSError):  # from writing: read errors are InvalidFile
             raise CannotWrite(f"{directory} cannot be written: {error.strerror or error}. Make room there") from error
         raise
     plan = Plan.open(directory)
@@ -98,9 +97,9 @@ def make_plan(settings: BatchSettings, directory: Path, say: Say) -> Plan:
 
 
 def cut_units(counts: OffsetArray, unit_pairs: int) -> list[tuple[int, int]]:
-    """counts: (queries,), candidates of each. Runs (first, last) of neighbouring queries, last not included.
+    """Cut the queries into ranges [first, last), each of at most `unit_pairs` candidates or of one query.
 
-    Each has at most `unit_pairs` candidates, or one query.
+    counts: (queries,), candidates per query. Greedy: a unit takes as many queries as fit.
     """
     ends = np.cumsum(counts)
     units = []
@@ -114,16 +113,16 @@ def cut_units(counts: OffsetArray, unit_pairs: int) -> list[tuple[int, int]]:
 
 
 def read_unit(directory: str, number: int) -> Unit:
-    """One unit with its texts. Costs no more than what it returns: files are mapped once a process."""
-    made = Path(directory, _DONE).stat()
-    units, passages = _mapped(directory, made.st_ino, made.st_mtime_ns)
+    """One unit with its texts. Files are mapped once per process, so the cost is that of the unit alone."""
+    marker = Path(directory, _DONE).stat()
+    units, passages = _mapped(directory, marker.st_ino, marker.st_mtime_ns)
     batch = units.get_batch(number)
-    query_ids, queries, places = batch.columns
-    docids, titles, texts = passages.take(places.flatten().to_numpy())
+    query_ids, queries, positions = batch.columns
+    docids, titles, texts = passages.take(positions.flatten().to_numpy())
     return Unit(
         query_ids.to_pylist(),
         queries.to_pylist(),
-        np.diff(places.offsets.to_numpy()).tolist(),
+        np.diff(positions.offsets.to_numpy()).tolist(),
         docids,
         titles,
         texts,
@@ -131,19 +130,19 @@ def read_unit(directory: str, number: int) -> Unit:
 
 
 @lru_cache(maxsize=2)
-def _mapped(directory: str, *made: int) -> tuple[pa.ipc.RecordBatchFileReader, PassageReader]:
-    """made: tells a plan from one that was at this place before."""
+def _mapped(directory: str, *version: int) -> tuple[pa.ipc.RecordBatchFileReader, PassageReader]:
+    """version: part of the cache key, so that a new plan in the same directory is not taken for the old one."""
     return pa.ipc.open_file(pa.memory_map(f"{directory}/{_UNITS}")), PassageReader(Path(directory, _PASSAGES))
 
 
 def _write_units(path: Path, candidates: Candidates, unit_pairs: int) -> None:
-    """One record batch a unit."""
+    """Write one record batch per unit."""
     ends = np.concatenate(([0], np.cumsum(candidates.counts)))
     with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, _SCHEMA) as writer:
         for first, last in cut_units(candidates.counts, unit_pairs):
-            places = pa.ListArray.from_arrays(
+            positions = pa.ListArray.from_arrays(
                 pa.array(ends[first : last + 1] - ends[first], pa.int32()),
-                pa.array(candidates.places[ends[first] : ends[last]]),
+                pa.array(candidates.positions[ends[first] : ends[last]]),
             )
-            columns = [candidates.query_ids[first:last], candidates.queries[first:last], places]
+            columns = [candidates.query_ids[first:last], candidates.queries[first:last], positions]
             writer.write_batch(pa.record_batch(columns, schema=_SCHEMA))

@@ -1,4 +1,4 @@
-"""What a job did and how fast, for people and as JSON."""
+"""The report of a job: counts and speed, as JSON and as a table for the terminal."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from cluster.batch.scored import Counts, ScoredUnit, Seconds
 
 @dataclass(slots=True)
 class Clock:
-    """Watches units come in. Times are in seconds, counted from the clock's making."""
+    """Times and counts of this process's units. Times are in seconds since the clock was created."""
 
     started: float = field(default_factory=time.monotonic)
     planned_s: float = 0.0
@@ -33,7 +33,7 @@ class Clock:
         return time.monotonic() - self.started
 
     def add(self, scored: ScoredUnit, write_s: float) -> None:
-        """A unit is written. What comes after the first one is the steady state: everything is loaded and warm."""
+        """Count a unit that was just written. The steady state begins with the first: models are loaded and warm."""
         self.last_s = self.now()
         if self.first_s is None:
             self.first_s = self.last_s
@@ -49,7 +49,7 @@ class Clock:
 
 @dataclass(frozen=True, slots=True)
 class BatchReport:
-    """counts, rows, bad_rows: of the whole job. this_run: of this process alone, see `this_run`."""
+    """counts, rows, bad_rows: totals of the whole job. this_run: figures of this process alone, see `this_run`."""
 
     counts: Counts
     rows: int
@@ -75,9 +75,9 @@ class BatchReport:
 def this_run(clock: Clock, scorers: int) -> dict[str, Any]:
     """Figures of one process.
 
-    pairs_per_s: from the command's start to its end. steady: from the first unit written to the last. engine_share:
-    of the scorers' time in the steady state, how much was spent in the engine; what is missing is waiting for input.
-    padding_free: tokens that mattered over tokens computed. replaced_scorers: processes beyond the pool's size.
+    pairs_per_s: over the whole command. steady_pairs_per_s: from the first written unit to the last. engine_share:
+    fraction of the scorers' steady time spent in the engine; in the rest they wait for input. padding_free: fraction
+    of the computed tokens that are not padding. replaced_scorers: scorer processes beyond the pool's size.
     """
     steady_s = clock.last_s - clock.first_s if clock.first_s is not None else 0.0
     tokens = clock.counts.tokens
@@ -109,18 +109,18 @@ def print_report(report: BatchReport, console: Console) -> None:
     run, counts = report.this_run, report.counts
     table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
     table.add_row("queries", f"{counts.queries:,}")
-    table.add_row("pairs", f"{counts.pairs:,}, of which {counts.pairs - counts.scored:,} repeat a passage")
-    table.add_row("odd passages", f"{counts.truncated:,} cut to the model's length, {counts.empty:,} empty")
+    table.add_row("pairs", f"{counts.pairs:,}, of which {counts.pairs - counts.scored:,} are duplicates")
+    table.add_row("passages", f"{counts.truncated:,} truncated to the model's length, {counts.empty:,} empty")
     table.add_row("rows written", f"{report.rows:,}")
-    table.add_row("rows left out", f"{report.bad_rows:,}" + (" (bad_rows.jsonl)" if report.bad_rows else ""))
+    table.add_row("rows skipped", f"{report.bad_rows:,}" + (" (bad_rows.jsonl)" if report.bad_rows else ""))
     if run["pairs"] < counts.pairs:
-        table.add_row("this run", f"{run['pairs']:,} pairs; the rest was there")
+        table.add_row("this run", f"{run['pairs']:,} pairs; the others were finished before")
     table.add_row("speed", _speed(run))
     if run["engine_share"] is not None:
         table.add_row(
             "scorers",
             f"{run['scorers']}, {run['engine_share']:.0%} of their time in the engine, "
-            f"{run['padding_free']:.0%} of its tokens no padding; {run['replaced_scorers']} replaced",
+            f"{run['padding_free']:.0%} of tokens not padding, {run['replaced_scorers']} replaced",
         )
     stages = ", ".join(f"{name} {seconds:.1f}" for name, seconds in run["stage_seconds"].items())
     table.add_row("seconds", f"{run['seconds']:.1f}: {stages} (stages overlap)")
@@ -128,7 +128,7 @@ def print_report(report: BatchReport, console: Console) -> None:
 
 
 def _speed(run: dict[str, Any]) -> str:
-    text = f"{run['pairs_per_s']:,.0f} pairs/s, start-up included"
+    text = f"{run['pairs_per_s']:,.0f} pairs/s including startup"
     if run["steady_pairs_per_s"] is not None:
-        text += f"; {run['steady_pairs_per_s']:,.0f} once warm"
+        text += f", {run['steady_pairs_per_s']:,.0f} once warm"
     return text

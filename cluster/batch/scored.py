@@ -1,4 +1,4 @@
-"""One unit's result on its way from a scorer to the driver."""
+"""The result of one unit, as a scorer sends it to the driver."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ RANKED_ROWS = pa.schema(
 
 @dataclass(frozen=True, slots=True)
 class Scale:
-    """What a unit's scores were computed with. Units of one job must agree in it.
+    """What scores depend on besides the pair. Only scores of equal scale are comparable, so one job has one scale.
 
-    checkpoint: reranker.fingerprint.checkpoint_sha256. max_batch_tokens and workers decide which pairs share a pass.
+    checkpoint: its `checkpoint_sha256`. max_batch_tokens and workers decide which pairs share a forward pass.
     """
 
     model: str
@@ -29,15 +29,15 @@ class Scale:
     dtype: str
     device: str
     max_batch_tokens: int
-    workers: int = 1  # as many as there were before there were several
+    workers: int = 1  # the default reads parts of older versions, which had one
 
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """Of one unit, or of several added up.
+    """Counts of one unit, or their sum over several.
 
-    pairs: candidates. scored: those left once equal passages of a query count once. tokens: read for them.
-    padding: tokens computed for nothing. empty, truncated: candidates without text, and cut to the model's length.
+    pairs: candidates. scored: pairs left after deduplicating a query's passages. tokens: tokens of the scored pairs,
+    and padding: pad tokens computed with them. empty, truncated: candidates without text, and cut to the max length.
     """
 
     queries: int = 0
@@ -54,7 +54,7 @@ class Counts:
 
 @dataclass(frozen=True, slots=True)
 class Seconds:
-    """Of one unit in each stage, or of several added up, by the clock of the process that did it."""
+    """Wall time of one unit in each stage, or its sum over several."""
 
     read: float = 0.0
     encode: float = 0.0
@@ -66,9 +66,10 @@ class Seconds:
 
 @dataclass(frozen=True, slots=True)
 class ScoredUnit:
-    """ranked: RANKED_ROWS, whole queries, best first. bad: candidates without a finite logit.
+    """A unit's ranking, and how it was computed.
 
-    worker: the process that scored it.
+    ranked: RANKED_ROWS, query by query, best first. bad: candidates without a finite logit. worker: host:pid of the
+    scorer.
     """
 
     unit: int
@@ -80,7 +81,7 @@ class ScoredUnit:
     worker: str
 
     def to_row(self) -> pa.Table:
-        """A table of one row, which Ray Data never splits."""
+        """A table of one row, because Ray Data never splits rows."""
         facts = {
             "bad": [asdict(row) for row in self.bad],
             "scale": asdict(self.scale),

@@ -1,4 +1,4 @@
-"""A Ray to run on: one of our own on this machine, or a cluster that is there."""
+"""The Ray session of a job: started on this machine, or connected to a running cluster."""
 
 from __future__ import annotations
 
@@ -17,13 +17,12 @@ from reranker import errors
 
 @contextmanager
 def ray_session(address: str | None) -> Iterator[None]:
-    """A Ray of our own, or the running cluster; one that the caller has started is used and left alone.
+    """Start Ray here, or connect to the cluster at `address`. A session that the caller has started is used as it is.
 
-    What goes wrong inside Ray comes out as one of our errors. Raises Unavailable when no cluster answers, and when
-    Ray gives up on the work.
+    Raises our own error if that is what failed inside Ray, else Unavailable: no cluster answers, or Ray has failed.
     """
     if ray.is_initialized():
-        with _explained():
+        with _translated_errors():
             yield
         return
     refuse_unreachable(address)
@@ -39,28 +38,28 @@ def ray_session(address: str | None) -> Iterator[None]:
             raise
         raise errors.Unavailable(f"no Ray cluster answers at --address {address}: {error}") from None
     try:
-        with _explained():
+        with _translated_errors():
             yield
     finally:
         ray.shutdown()
 
 
 @contextmanager
-def _explained() -> Iterator[None]:
+def _translated_errors() -> Iterator[None]:
     try:
         yield
     except RayError as error:
-        raise (_ours(error) or _given_up(error)) from error
+        raise (_own_error(error) or _ray_failure(error)) from error
 
 
 def refuse_unreachable(address: str | None) -> None:
-    """Raises Unavailable when nothing listens at host:port; Ray itself would try for a quarter of an hour."""
+    """Raises Unavailable if nothing listens at host:port, for which Ray itself would retry for 15 minutes."""
     if address is None:
         return
     if address.startswith("ray://"):
         raise errors.Unavailable(
-            f"--address {address}: the job reads its files where it runs, so it must run on a node of the cluster: "
-            "log in there and use --address auto, or submit it with `ray job submit`"
+            f"--address {address}: the job reads local files, so it must run on a node of the cluster: log in there "
+            "and use --address auto, or submit it with `ray job submit`"
         )
     host, _, port = address.rpartition(":")
     if port.isdecimal():
@@ -70,20 +69,21 @@ def refuse_unreachable(address: str | None) -> None:
             raise errors.Unavailable(f"no Ray cluster answers at --address {address}: {error}") from None
 
 
-def _ours(error: RayError) -> errors.RerankerError | None:
-    """Our own error inside what Ray wrapped around it, of which it keeps the text only."""
+def _own_error(error: RayError) -> errors.RerankerError | None:
+    """The error of ours that Ray has wrapped, rebuilt from the traceback's text, which is all that Ray keeps."""
     lines = re.findall(rf"^{errors.__name__}\.(\w+): (.+)$", str(error), re.MULTILINE)
     if not lines:
         return None
     name, message = lines[-1]
-    # The nearest class that is made from a message alone: CheckpointError itself, say, for FidelityError.
+    # Its nearest base that takes a message alone: subclasses may have arguments that the text does not give.
     kind = next(kind for kind in getattr(errors, name).__mro__ if "__init__" not in vars(kind))
     return cast(errors.RerankerError, kind(message))
 
 
-def _given_up(error: RayError) -> errors.Unavailable:
+def _ray_failure(error: RayError) -> errors.Unavailable:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     reason = lines[-1] if lines else type(error).__name__
     return errors.Unavailable(
-        f"Ray gave up on the work ({type(error).__name__}: {reason[:300]}). What is done is kept: go on by --resume"
+        f"Ray gave up on the job ({type(error).__name__}: {reason[:300]}). Finished units are kept: continue with "
+        "--resume"
     )

@@ -1,4 +1,4 @@
-"""The `reranker` command, called in this process."""
+"""A fixture that calls the `reranker` command in this process."""
 
 import re
 from pathlib import Path
@@ -35,7 +35,7 @@ def shell(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytes
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "100")
     for name in ("RAY_USAGE_STATS_ENABLED", "RAY_BACKEND_LOG_LEVEL", "TRANSFORMERS_VERBOSITY"):
-        monkeypatch.setenv(name, "set")  # `main` sets them for good where nobody has
+        monkeypatch.setenv(name, "set")  # `main` sets them if they are unset: restore them after the test
         monkeypatch.delenv(name)
     (tmp_path / "passages.txt").write_text("\n".join(["", *PASSAGES, " "]))
     return Shell(tmp_path, capsys)

@@ -1,1 +1,1 @@
-"""Files of queries, passages and candidates, read, checked and joined."""
+"""Read, check and join the job's input files."""

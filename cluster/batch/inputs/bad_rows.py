@@ -1,4 +1,4 @@
-"""Rows that a job leaves out, each with its reason: how many there may be, and the dead-letter file they go to."""
+"""Rows that a job skips: how many are allowed, and the dead-letter file that lists them with their reasons."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _SHOWN_CHARACTERS = 4_000
 
 @dataclass(frozen=True, slots=True)
 class BadRow:
-    """file, line: where it was read. query_id, docid: whose it is, where known. row: as far as it could be read."""
+    """One skipped row. `row` is its content, as far as it could be read; fields are None where unknown."""
 
     reason: str
     file: str | None = None
@@ -27,19 +27,19 @@ class BadRow:
 
 
 class BadRows:
-    """Counts bad rows, `count` of them so far, against the limit."""
+    """Counts bad rows against the limit; `count` is their number so far."""
 
     def __init__(self, limit: int, count: int = 0) -> None:
         self._limit, self.count = limit, count
 
     def admit(self, rows: Sequence[BadRow], problem: InvalidFile) -> None:
-        """Raises TooManyBadRows, which tells of the problem, when these are too many."""
+        """Count these rows. Raises TooManyBadRows, which describes `problem`, when the limit is exceeded."""
         self.count += len(rows)
         if rows and self.count > self._limit:
             raise TooManyBadRows(problem.path, problem.problem, problem.line, self.count, self._limit)
 
-    def into(self, path: Path) -> OnBad:
-        """The `on_bad` for readers of files: admits a row and appends it to the dead letters."""
+    def writing_to(self, path: Path) -> OnBad:
+        """An `on_bad` callback for file readers, which counts a row and appends it to the dead-letter file."""
 
         def on_bad(error: InvalidFile, row: object) -> None:
             text = row if isinstance(row, str) else json.dumps(row, default=str, ensure_ascii=False)
@@ -51,7 +51,7 @@ class BadRows:
 
 
 def append_bad_rows(path: Path, rows: Sequence[BadRow]) -> None:
-    """Write rows to a dead-letter file, jsonl, which is made when the first one comes."""
+    """Append rows to a jsonl dead-letter file, which is created with its first row."""
     if rows:
         with path.open("a", encoding="utf-8", errors="replace") as file:
             file.writelines(_line(row) for row in rows)

@@ -1,4 +1,4 @@
-"""What a first stage names, kept small: three numbers a candidate, and every docid once."""
+"""The candidates of a first stage in compact form: three numbers per candidate, and every docid once."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ _CHUNK_ROWS = 32_768
 
 @dataclass(frozen=True, slots=True)
 class Ranked:
-    """Candidates by query in order of first appearance, best first.
+    """Candidates grouped by query in order of first appearance, best first within a query.
 
-    query: int32 (candidates,), number of the query. added: int64 (candidates,), the how manieth it was to come.
-    docid: int32 (candidates,), index into docids, which holds each one once.
+    query: int32 (candidates,), index into `FirstStage.query_ids`. added: int64 (candidates,), the candidate's index
+    in order of `FirstStage.add`. docid: int32 (candidates,), index into docids. docids: each named docid once.
     """
 
     query: IntArray
@@ -30,7 +30,7 @@ class Ranked:
 
 
 class FirstStage:
-    """Collects candidates as they are read. query_ids: in order of first appearance."""
+    """Collects candidates as they are read."""
 
     def __init__(self) -> None:
         self._numbers: dict[str, int] = {}
@@ -40,6 +40,7 @@ class FirstStage:
 
     @property
     def query_ids(self) -> list[str]:
+        """In order of first appearance."""
         return list(self._numbers)
 
     def add(self, line: int, query_id: str, docid: str, score: float) -> None:
@@ -51,9 +52,9 @@ class FirstStage:
             self._flush()
 
     def ranked(self, location: Location, depth: int | None, on_bad: OnBad) -> Ranked:
-        """By falling score, ties in file order; the first `depth` of each query.
+        """The best `depth` candidates of each query (all if None) by descending score; ties keep file order.
 
-        A candidate that comes twice for a query is bad, and the first one counts.
+        `on_bad` gets each repetition of a candidate within a query; the first occurrence counts.
         """
         self._flush()
         encoded = pa.concat_arrays(self._chunks).dictionary_encode()
@@ -61,10 +62,10 @@ class FirstStage:
         query, score = np.frombuffer(self._query, np.int32), np.frombuffer(self._score, np.float64)
         _, first = np.unique(query.astype(np.int64) << 32 | docid, return_index=True)
         if len(first) < len(query):
-            once = np.zeros(len(query), dtype=bool)
-            once[first] = True
+            repeated = np.ones(len(query), dtype=bool)
+            repeated[first] = False
             query_ids = self.query_ids
-            for at in np.flatnonzero(~once).tolist():
+            for at in np.flatnonzero(repeated).tolist():
                 query_id, name = query_ids[query[at]], encoded.dictionary[int(docid[at])].as_py()
                 problem = f"passage {name!r} occurs twice for query {query_id!r}"
                 on_bad(InvalidFile(redacted(location), problem, self._line[at]), f"{query_id} {name}")

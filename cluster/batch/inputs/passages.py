@@ -1,7 +1,7 @@
-"""The passages of a job, on disk in the order they were read, and memory-mapped: any of them at once, none in memory.
+"""The passage store of a job: a memory-mapped Arrow file with random access by position.
 
-A file of Arrow record batches. A passage is known by its place, so looking one up costs no search; the operating
-system keeps what is used often. docs/benchmarks.md has what it was measured against.
+A passage is addressed by the position at which it was written, so a lookup needs no search, and the page cache keeps
+passages that are used often. docs/benchmarks.md compares the alternatives.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _BATCH_CHARACTERS = 2**24
 
 
 class PassageWriter:
-    """Appends passages to a new file; memory holds one batch. The file is whole once the context is left."""
+    """Appends passages to a new file, with one batch in memory. The file is complete when the context exits."""
 
     def __init__(self, path: Path) -> None:
         self._sink = pa.OSFile(str(path), "wb")
@@ -35,14 +35,14 @@ class PassageWriter:
         return self._written + len(self._docids)
 
     def append(self, docid: str, passage: Passage) -> int:
-        """The passage's place."""
-        place = len(self)
+        """Returns the passage's position."""
+        position = len(self)
         self._docids.append(docid)
         self._passages.append(passage)
         self._characters += passage.chars
         if len(self._docids) >= _BATCH_ROWS or self._characters >= _BATCH_CHARACTERS:
             self._flush()
-        return place
+        return position
 
     def __enter__(self) -> PassageWriter:
         return self
@@ -71,12 +71,12 @@ class PassageReader:
         self._batches = [reader.get_batch(number) for number in range(reader.num_record_batches)]
         self._ends = np.cumsum([batch.num_rows for batch in self._batches])
 
-    def take(self, places: OffsetArray) -> tuple[list[str], list[str], list[str]]:
-        """places: int64 (n,). Their docids, titles and texts, each (n,)."""
-        of_batch = np.searchsorted(self._ends, places, side="right")
-        starts = np.concatenate(([0], self._ends))[of_batch]
+    def take(self, positions: OffsetArray) -> tuple[list[str], list[str], list[str]]:
+        """Docids, titles and texts, each (n,), of the passages at these positions, int64 (n,)."""
+        batches = np.searchsorted(self._ends, positions, side="right")
+        starts = np.concatenate(([0], self._ends))[batches]
         docids, titles, texts = [], [], []
-        for number, row in zip(of_batch.tolist(), (places - starts).tolist(), strict=True):
+        for number, row in zip(batches.tolist(), (positions - starts).tolist(), strict=True):
             docid, title, text = self._batches[number].columns
             docids.append(docid[row].as_py())
             titles.append(title[row].as_py())

@@ -1,4 +1,4 @@
-"""Tables that hold candidates with their texts: a row a candidate, or a row a query with its candidates as lists."""
+"""Read tables of candidates with texts: one row per candidate, or one row per query with lists of candidates."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _QUERY_FIELDS = ("query_id", "query", *_LIST_FIELDS.values())
 
 
 class CandidateRow(NamedTuple):
-    """One candidate and its query. score: the first stage's, None where the table has none. line: where it stands."""
+    """One candidate and its query. line: line or row number from 1. score: the first stage's, None if not given."""
 
     line: int
     query_id: str
@@ -28,7 +28,10 @@ class CandidateRow(NamedTuple):
 
 
 def iter_pair_rows(location: Location, on_bad: OnBad) -> Iterator[CandidateRow]:
-    """A table of query_id, query, docid, text, and optionally title and first_stage_score. Raises InvalidFile."""
+    """Read a table of query_id, query, docid, text, and optionally title and first_stage_score.
+
+    Raises InvalidFile.
+    """
     for line, row in iter_records(location, _PAIR_FIELDS, on_bad):
         try:
             candidate = _candidate(location, line, row)
@@ -39,9 +42,9 @@ def iter_pair_rows(location: Location, on_bad: OnBad) -> Iterator[CandidateRow]:
 
 
 def iter_query_rows(location: Location, on_bad: OnBad) -> Iterator[CandidateRow]:
-    """A table of query_id, query, docids, texts, and optionally titles and first_stage_scores. Raises InvalidFile.
+    """Read a table of query_id, query, docids, texts, and optionally titles and first_stage_scores.
 
-    A row with one bad candidate is bad as a whole.
+    One bad candidate makes its whole row bad. Raises InvalidFile.
     """
     for line, row in iter_records(location, _QUERY_FIELDS, on_bad):
         try:
@@ -53,7 +56,7 @@ def iter_query_rows(location: Location, on_bad: OnBad) -> Iterator[CandidateRow]
 
 
 def _unfolded(location: Location, line: int, row: Record) -> Iterator[Record]:
-    """A row a query -> rows a candidate. Raises InvalidFile when the lists do not fit together."""
+    """Split a query's row into one row per candidate. Raises InvalidFile for lists that are wrong or unequal."""
     lists: dict[str, list[Any]] = {}
     for field, name in _LIST_FIELDS.items():
         values = row.get(name)

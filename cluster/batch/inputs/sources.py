@@ -1,7 +1,7 @@
-"""Three forms of input become one: queries by number, and for each the places of its candidates' passages.
+"""Read any of the three forms of input into queries and, for each, the stored positions of its candidates' passages.
 
-The corpus streams by, however large it is; only passages that the first stage names go to disk. Memory holds three
-numbers a candidate, and the ids.
+The corpus is streamed, whatever its size; only passages that the first stage names are written to disk. Memory holds
+three numbers per candidate, and the ids.
 """
 
 from __future__ import annotations
@@ -27,117 +27,124 @@ from reranker.ir.trec import iter_passages, iter_queries, iter_run
 from reranker.pairs import OffsetArray
 
 T = TypeVar("T")
-Say = Callable[[str], None]
-_CHUNK_ROWS = 32_768  # of the corpus: a larger chunk is looked up faster, and takes more memory
+OnProgress = Callable[[str], None]
+"""Called with a line for the terminal, such as "reading passages: 50,000"."""
+
+_CHUNK_ROWS = 32_768  # corpus rows per lookup: more are faster per row and take more memory
 
 
 @dataclass(frozen=True, slots=True)
 class Candidates:
-    """query_ids, queries: (queries,). counts: int64 (queries,), candidates of each, at least one.
+    """The candidates of every query, grouped by query, best first.
 
-    places: int64 (candidates,), where the passages are in the store, query by query, best first.
+    query_ids, queries: (queries,). counts: int64 (queries,), candidates per query, at least one. positions: int64
+    (candidates,), positions of their passages in the store.
     """
 
     query_ids: list[str]
     queries: list[str]
     counts: OffsetArray
-    places: OffsetArray
+    positions: OffsetArray
 
 
 def read_candidates(
-    settings: BatchSettings, store: PassageWriter, bad: BadRows, dead_letters: Path, say: Say
+    settings: BatchSettings, store: PassageWriter, bad: BadRows, dead_letters: Path, on_progress: OnProgress
 ) -> Candidates:
-    """Read the inputs, put passages into the store, and bad rows into the dead letters; `say` hears of progress.
+    """Read the inputs, write passages to the store and bad rows to the dead-letter file.
 
     Raises InvalidFile for a file that cannot be read or holds nothing to score, TooManyBadRows.
     """
-    on_bad = bad.into(dead_letters)
+    on_bad = bad.writing_to(dead_letters)
     if settings.run is None:
-        return _from_table(settings, store, on_bad, say)
+        return _from_table(settings, store, on_bad, on_progress)
     stage = FirstStage()
-    for line, query_id, docid, score in _told(iter_run(settings.run, on_bad), "run", say):
+    for line, query_id, docid, score in _with_progress(iter_run(settings.run, on_bad), "run", on_progress):
         stage.add(line, query_id, docid, score)
-    _refuse_none(stage, settings.run)
+    _refuse_empty(stage, settings.run)
     ranked = stage.ranked(settings.run, settings.depth, on_bad)
     query_ids = stage.query_ids
     queries = _read_queries(str(settings.queries), set(query_ids), on_bad)
-    place_of = _read_corpus(str(settings.corpus), ranked, store, on_bad, say)
-    places = place_of[ranked.docid]
-    lost_queries = [query_id for query_id in query_ids if query_id not in queries]
-    lost_passages = ranked.docids.filter(pa.array(place_of < 0)).to_pylist()
-    _admit_lost(settings.run, lost_queries, lost_passages, bad, dead_letters)
+    position_of = _read_corpus(str(settings.corpus), ranked, store, on_bad, on_progress)
+    positions = position_of[ranked.docid]
+    missing_queries = [query_id for query_id in query_ids if query_id not in queries]
+    missing_passages = ranked.docids.filter(pa.array(position_of < 0)).to_pylist()
+    _admit_missing(settings.run, missing_queries, missing_passages, bad, dead_letters)
     found = np.array([query_id in queries for query_id in query_ids], dtype=bool)
-    kept = found[ranked.query] & (places >= 0)
+    kept = found[ranked.query] & (positions >= 0)
     if not kept.any():
         raise InvalidFile(redacted(settings.run), "none of its candidates is in the query and corpus files")
-    return _candidates(query_ids, queries, ranked.query[kept], places[kept])
+    return _candidates(query_ids, queries, ranked.query[kept], positions[kept])
 
 
-def _from_table(settings: BatchSettings, store: PassageWriter, on_bad: OnBad, say: Say) -> Candidates:
-    """A table brings its own texts: what comes first is stored first."""
+def _from_table(settings: BatchSettings, store: PassageWriter, on_bad: OnBad, on_progress: OnProgress) -> Candidates:
+    """A table holds its own texts: its nth candidate is stored at position n."""
     if settings.pairs is not None:
-        where, read = settings.pairs, iter_pair_rows
+        location, read = settings.pairs, iter_pair_rows
     else:
-        where, read = str(settings.candidates), iter_query_rows
+        location, read = str(settings.candidates), iter_query_rows
     stage, queries = FirstStage(), dict[str, str]()
     scored: bool | None = None
-    for row in _told(read(where, on_bad), "rows", say):
+    for row in _with_progress(read(location, on_bad), "rows", on_progress):
         scored = row.score is not None if scored is None else scored
         if problem := _contradiction(row, queries, scored=scored):
-            on_bad(InvalidFile(redacted(where), problem, row.line), row._asdict())
+            on_bad(InvalidFile(redacted(location), problem, row.line), row._asdict())
             continue
         queries[row.query_id] = row.query
         stage.add(row.line, row.query_id, row.docid, row.score or 0.0)
         store.append(row.docid, row.passage)
-    _refuse_none(stage, where)
-    ranked = stage.ranked(where, settings.depth, on_bad)
+    _refuse_empty(stage, location)
+    ranked = stage.ranked(location, settings.depth, on_bad)
     return _candidates(stage.query_ids, queries, ranked.query, ranked.added)
 
 
 def _contradiction(row: CandidateRow, queries: dict[str, str], *, scored: bool) -> str | None:
-    """Why a row does not go with those before it."""
+    """Why a row contradicts earlier ones, None if it does not."""
     if queries.get(row.query_id, row.query) != row.query:
-        return f"query {row.query_id!r} has another text than in an earlier row"
+        return f"query {row.query_id!r} has a different text in an earlier row"
     if (row.score is not None) is not scored:
         return "some rows have a first_stage_score and some have none: their order is not known"
     return None
 
 
-def _refuse_none(stage: FirstStage, where: str) -> None:
+def _refuse_empty(stage: FirstStage, location: str) -> None:
     if not stage.query_ids:
-        raise InvalidFile(redacted(where), "holds no candidate")
+        raise InvalidFile(redacted(location), "has no candidates")
 
 
-def _read_queries(where: str, wanted: set[str], on_bad: OnBad) -> dict[str, str]:
+def _read_queries(location: str, wanted: set[str], on_bad: OnBad) -> dict[str, str]:
     queries: dict[str, str] = {}
-    for line, query_id, query in iter_queries(where, on_bad):
+    for line, query_id, query in iter_queries(location, on_bad):
         if query_id in queries:
-            on_bad(InvalidFile(redacted(where), f"query {query_id!r} occurs twice", line), query)
+            on_bad(InvalidFile(redacted(location), f"query {query_id!r} occurs twice", line), query)
         elif query_id in wanted:
             queries[query_id] = query
     return queries
 
 
-def _read_corpus(where: str, ranked: Ranked, store: PassageWriter, on_bad: OnBad, say: Say) -> OffsetArray:
-    """Store the passages that are named; int64 (docids,), the place of each, -1 for those that did not come."""
-    place_of = np.full(len(ranked.docids), -1, dtype=np.int64)
-    rows = _told(iter_passages(where, on_bad), "passages", say)
+def _read_corpus(
+    location: str, ranked: Ranked, store: PassageWriter, on_bad: OnBad, on_progress: OnProgress
+) -> OffsetArray:
+    """Store the passages that the first stage names. Returns their positions, int64 (docids,), -1 if missing."""
+    position_of = np.full(len(ranked.docids), -1, dtype=np.int64)
+    rows = _with_progress(iter_passages(location, on_bad), "passages", on_progress)
     while chunk := list(islice(rows, _CHUNK_ROWS)):
         docids = pa.array([docid for _, docid, _ in chunk], pa.large_string())
         numbers = pc.index_in(docids, value_set=ranked.docids).fill_null(-1).to_numpy(zero_copy_only=False)
         for at in np.flatnonzero(numbers >= 0).tolist():
             line, docid, passage = chunk[at]
-            if place_of[numbers[at]] >= 0:
-                on_bad(InvalidFile(redacted(where), f"passage {docid!r} occurs twice", line), passage.text)
+            if position_of[numbers[at]] >= 0:
+                on_bad(InvalidFile(redacted(location), f"passage {docid!r} occurs twice", line), passage.text)
             else:
-                place_of[numbers[at]] = store.append(docid, passage)
-    return place_of
+                position_of[numbers[at]] = store.append(docid, passage)
+    return position_of
 
 
-def _admit_lost(run: str, queries: list[str], passages: list[str], bad: BadRows, dead_letters: Path) -> None:
-    """Count what the run names and no file holds: one bad row a query, one a passage."""
-    rows = [BadRow("the run names this query, and no file holds it", redacted(run), query_id=one) for one in queries]
-    rows += [BadRow("the run names this passage, and no file holds it", redacted(run), docid=one) for one in passages]
+def _admit_missing(run: str, queries: list[str], passages: list[str], bad: BadRows, dead_letters: Path) -> None:
+    """Count each query and each passage that is in the run but in no file as a bad row."""
+    rows = [
+        BadRow("this query of the run is not in the queries file", redacted(run), query_id=id_) for id_ in queries
+    ]
+    rows += [BadRow("this passage of the run is not in the corpus", redacted(run), docid=docid) for docid in passages]
     if rows:
         example = sorted(queries or passages)[0]
         problem = (
@@ -147,15 +154,17 @@ def _admit_lost(run: str, queries: list[str], passages: list[str], bad: BadRows,
         append_bad_rows(dead_letters, rows)
 
 
-def _candidates(query_ids: list[str], queries: dict[str, str], query: np.ndarray, places: OffsetArray) -> Candidates:
-    """query: (candidates,), not decreasing; queries that no candidate belongs to are left out."""
+def _candidates(
+    query_ids: list[str], queries: dict[str, str], query: np.ndarray, positions: OffsetArray
+) -> Candidates:
+    """query: (candidates,), indices into query_ids in ascending order; queries without candidates are dropped."""
     numbers, counts = np.unique(query, return_counts=True)
     kept = [query_ids[number] for number in numbers.tolist()]
-    return Candidates(kept, [queries[query_id] for query_id in kept], counts.astype(np.int64), places)
+    return Candidates(kept, [queries[query_id] for query_id in kept], counts.astype(np.int64), positions)
 
 
-def _told(rows: Iterator[T], what: str, say: Say) -> Iterator[T]:
+def _with_progress(rows: Iterator[T], name: str, on_progress: OnProgress) -> Iterator[T]:
     for number, row in enumerate(rows, 1):
         if number % 50_000 == 0:
-            say(f"reading {what}: {number:,}")
+            on_progress(f"reading {name}: {number:,}")
         yield row

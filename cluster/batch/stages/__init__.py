@@ -1,1 +1,1 @@
-"""What Ray Data runs on each unit of work: read, encode, score."""
+"""The stages that Ray Data runs for each unit of work: read, encode, score."""

@@ -1,4 +1,4 @@
-"""EncodedPairs as Arrow list columns, one row a query, so that Ray Data can carry them between actors."""
+"""EncodedPairs as Arrow list columns, one row per EncodedPairs, for the trip between Ray Data actors."""
 
 from collections.abc import Sequence
 from dataclasses import fields
@@ -17,11 +17,11 @@ COLUMNS = {
     "candidate_of": pa.int32(),
     "truncated": pa.bool_(),
 }
-assert list(COLUMNS) == [field.name for field in fields(EncodedPairs)]  # noqa: S101  (a field without a column)
+assert list(COLUMNS) == [field.name for field in fields(EncodedPairs)]  # noqa: S101  (every field has a column)
 
 
 def to_columns(rows: Sequence[EncodedPairs]) -> dict[str, pa.Array]:
-    """One list column a field; row i holds rows[i]."""
+    """One list column per field; row i holds rows[i]."""
     return {
         name: pa.array([getattr(pairs, name) for pairs in rows], type=pa.list_(kind))
         for name, kind in COLUMNS.items()
@@ -29,7 +29,7 @@ def to_columns(rows: Sequence[EncodedPairs]) -> dict[str, pa.Array]:
 
 
 def from_columns(table: pa.Table) -> list[EncodedPairs]:
-    """The rows' EncodedPairs, as `to_columns` was given them."""
+    """The inverse of `to_columns`."""
     columns = {name: table.column(name).combine_chunks() for name in COLUMNS}
     return [
         EncodedPairs(**{name: _array(column, row) for name, column in columns.items()})

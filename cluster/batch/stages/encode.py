@@ -1,4 +1,4 @@
-"""The second stage: a unit's texts become tokens, on a CPU. A shell around what the online graph runs."""
+"""The second stage: tokenize a unit's texts, on CPU, with the encoder that the online graph uses."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from reranker.types import Passage
 
 
 class EncodeStage:
-    """UNIT_ROW -> its ids, the columns of EncodedPairs, and each candidate's place among the pairs."""
+    """UNIT_ROW -> the unit's ids, the columns of EncodedPairs, and each candidate's index into the pairs."""
 
     def __init__(self, checkpoint: CheckpointSettings) -> None:
         self._encoder = attempt(lambda: load_encoder(checkpoint))
@@ -27,9 +27,9 @@ class EncodeStage:
         started = time.perf_counter()
         encoder = self._encoder.result()
         unit = row.to_pylist()[0]
-        pairs, places = encode_unit(encoder, unit["queries"], unit["counts"], unit["titles"], unit["texts"])
+        pairs, pair_of = encode_unit(encoder, unit["queries"], unit["counts"], unit["titles"], unit["texts"])
         columns = {name: row.column(name) for name in ("unit", "query_ids", "counts", "docids", "read_s")}
-        columns["places"] = pa.array([places], pa.list_(pa.int32()))
+        columns["pair_of"] = pa.array([pair_of], pa.list_(pa.int32()))
         columns |= to_columns([pairs])
         empty = sum(not text.strip() for text in unit["texts"])
         columns |= {"empty": pa.array([empty]), "encode_s": pa.array([time.perf_counter() - started])}
@@ -39,18 +39,18 @@ class EncodeStage:
 def encode_unit(
     encoder: PairEncoder, queries: list[str], counts: list[int], titles: list[str], texts: list[str]
 ) -> tuple[EncodedPairs, IntArray]:
-    """The pairs of a unit, equal passages of a query once; int32 (candidates,), the place of each among them.
+    """Encode a unit, with equal passages of a query deduplicated.
 
-    Arguments are those of `plan.Unit`.
+    Arguments are fields of `plan.Unit`. Returns the pairs, and int32 (candidates,), each candidate's index into them.
     """
     encoded: list[EncodedPairs] = []
-    places = []
+    pair_of = []
     pairs = end = 0
     for query, count in zip(queries, counts, strict=True):
         start, end = end, end + count
-        both = zip(texts[start:end], titles[start:end], strict=True)
-        passages, place = deduplicate([Passage(text, title) for text, title in both])
+        fields = zip(texts[start:end], titles[start:end], strict=True)
+        passages, indices = deduplicate([Passage(text, title) for text, title in fields])
         encoded.append(encoder.encode(query, passages))
-        places.append(place + pairs)
+        pair_of.append(indices + pairs)
         pairs += len(passages)
-    return EncodedPairs.concat(encoded), np.concatenate(places)
+    return EncodedPairs.concat(encoded), np.concatenate(pair_of)

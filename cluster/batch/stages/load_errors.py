@@ -1,4 +1,4 @@
-"""Errors of an actor's constructor, kept for its first call."""
+"""Errors of an actor's constructor, deferred to its first call."""
 
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -10,7 +10,10 @@ T = TypeVar("T")
 
 
 def attempt(load: Callable[[], T]) -> Future[T]:
-    """Keep a CheckpointError for the first call: Ray tries an actor whose constructor fails again, and buries why."""
+    """Load now, but raise a CheckpointError only from `result()`.
+
+    If the constructor raised it, Ray would restart the actor and hide the reason.
+    """
     loaded: Future[T] = Future()
     try:
         loaded.set_result(load())

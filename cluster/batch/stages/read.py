@@ -1,7 +1,7 @@
-"""The first stage: a unit's number becomes its texts.
+"""The first stage: read a unit's texts.
 
-A row is a unit: Ray Data never splits a row, so whatever it does with blocks, a unit is encoded and scored in one
-piece. Imports little, because every worker process that reads pays for it.
+One row is one unit: Ray Data may split blocks but never rows, so a unit is always encoded and scored as a whole. This
+module imports little, because every worker process that reads has to load it.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ UNIT_ROW = pa.schema(
 
 
 def read_stage(row: pa.Table, *, plan: str) -> pa.Table:
-    """A unit's number -> UNIT_ROW. Runs where the plan's files are."""
+    """A unit's number -> UNIT_ROW. Runs on the node that has the plan's files."""
     started = time.perf_counter()
     number = row.column("unit")[0].as_py()
     unit = read_unit(plan, number)

@@ -1,4 +1,4 @@
-"""The third stage: a unit's tokens become a ranking, on the device. A shell around what the online graph runs."""
+"""The third stage: score and rank a unit's pairs on the device, with the engine that the online graph uses."""
 
 from __future__ import annotations
 
@@ -21,17 +21,15 @@ from reranker.pairs import EncodedPairs
 from reranker.ranking import best_first
 from reranker.settings import CheckpointSettings, EngineSettings
 
-_AT_FAULT = "its weights or dtype are at fault"
-
 
 class ScoreStage:
-    """An encoded unit -> ScoredUnit's row: of each query the best `top_k` (all where None), best first."""
+    """An encoded unit -> the row of a ScoredUnit with the best `top_k` candidates of each query (all if None)."""
 
     def __init__(self, checkpoint: CheckpointSettings, engine: EngineSettings, top_k: int | None) -> None:
         self._top_k = top_k
         self._device = device_thread()
         self._loaded = self._device.submit(load_verified, checkpoint, engine)
-        self._loaded.exception()  # loaded now; what went wrong is kept for the first call, as in `attempt`
+        self._loaded.exception()  # wait for loading, but raise its error in the first call, as `attempt` does
         self._scale = attempt(lambda: self._scale_of(checkpoint))
         self._worker = f"{os.uname().nodename}:{os.getpid()}"
 
@@ -43,17 +41,17 @@ class ScoreStage:
         logits = self._device.submit(engine.score, pairs).result()
         score_s = time.perf_counter() - started
         unit = row.drop_columns(list(COLUMNS)).to_pylist()[0]
-        places = np.array(unit["places"])
-        ranked, bad = self._ranked(unit["query_ids"], unit["counts"], unit["docids"], logits[places])
+        pair_of = np.array(unit["pair_of"])
+        ranked, bad = self._ranked(unit["query_ids"], unit["counts"], unit["docids"], logits[pair_of])
         tokens = int(pairs.lengths.sum())
         counts = Counts(
             queries=len(unit["counts"]),
-            pairs=len(places),
+            pairs=len(pair_of),
             scored=len(pairs),
             tokens=tokens,
             padding=_computed_tokens(pairs, scale.max_batch_tokens) - tokens if engine.pads else 0,
             empty=unit["empty"],
-            truncated=int(pairs.truncated[places].sum()),
+            truncated=int(pairs.truncated[pair_of].sum()),
         )
         seconds = Seconds(unit["read_s"], unit["encode_s"], score_s)
         return ScoredUnit(unit["unit"], ranked, bad, scale, counts, seconds, self._worker).to_row()
@@ -68,7 +66,7 @@ class ScoreStage:
             names, scores = np.array(docids[start:end], dtype=object), logits[start:end]
             finite = np.isfinite(scores)
             bad += [
-                BadRow(f"the model gave {score} for it: {_AT_FAULT}", query_id=query_id, docid=name)
+                BadRow(f"its logit is {score}: check the model's weights and dtype", query_id=query_id, docid=name)
                 for name, score in zip(names[~finite], scores[~finite], strict=True)
             ]
             names, scores = names[finite], scores[finite]

@@ -1,4 +1,4 @@
-"""Inputs of a job as people have them on disk, and what a plan makes of them."""
+"""Small collections, written as input files in every form and format, and the plans made from them."""
 
 import gzip
 import json
@@ -19,7 +19,7 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True)
 class Collection:
-    """queries: by id. passages: by docid. run: (query_id, docid, score) in file order."""
+    """queries: id -> text. passages: docid -> passage. run: (query_id, docid, score) in file order."""
 
     queries: dict[str, str]
     passages: dict[str, Passage]
@@ -40,7 +40,7 @@ TIDES = Collection(
 
 
 def write_rows(path: Path, rows: Iterable[Row | bytes]) -> Path:
-    """As the file's name says: jsonl, tsv (the values as they come), parquet, .gz; bytes are a line of their own."""
+    """Write jsonl, tsv or parquet, as the suffix says, gzipped for .gz. A row of bytes is written unchanged."""
     rows = list(rows)
     if ".parquet" in path.suffixes:
         pq.write_table(pa.Table.from_pylist(rows), path)
@@ -58,7 +58,7 @@ def _line(path: Path, row: Row) -> str:
 def write_files(
     directory: Path, collection: Collection = TIDES, suffix: str = "jsonl", *, titles: bool = True
 ) -> dict[str, Path]:
-    """Queries, corpus and run; the options that name them."""
+    """Write queries, corpus and run. Returns the batch options that name them."""
     directory.mkdir(parents=True, exist_ok=True)
     queries = [{"_id": query_id, "text": query} for query_id, query in collection.queries.items()]
     corpus = [
@@ -75,7 +75,7 @@ def write_files(
 
 
 def pair_rows(collection: Collection = TIDES) -> list[Row]:
-    """The same as a row a candidate, in the order of the run."""
+    """The collection as one row per candidate, in run order."""
     return [
         {
             "query_id": query_id,
@@ -90,7 +90,7 @@ def pair_rows(collection: Collection = TIDES) -> list[Row]:
 
 
 def query_rows(collection: Collection = TIDES) -> list[Row]:
-    """The same as a row a query, its candidates as lists."""
+    """The collection as one row per query, with lists of candidates."""
     rows: dict[str, Row] = {}
     for pair in pair_rows(collection):
         row = rows.setdefault(pair["query_id"], {"query_id": pair["query_id"], "query": pair["query"]})
@@ -104,15 +104,15 @@ def settings_of(directory: Path, **options: object) -> BatchSettings:
 
 
 def plan_of(directory: Path, **options: object) -> Plan:
-    return make_plan(settings_of(directory, **options), directory / "plan", lambda told: None)
+    return make_plan(settings_of(directory, **options), directory / "plan", lambda message: None)
 
 
 def units_of(plan: Plan) -> list[Unit]:
     return [read_unit(str(plan.directory), number) for number in range(len(plan))]
 
 
-def letters_of(plan: Plan) -> list[Row]:
-    """The dead letters, [] where none was written."""
+def dead_letters_of(plan: Plan) -> list[Row]:
+    """The rows of the plan's dead-letter file, [] if there is none."""
     if not plan.dead_letters.exists():
         return []
     return [json.loads(line) for line in plan.dead_letters.read_text().splitlines()]

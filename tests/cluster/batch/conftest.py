@@ -1,4 +1,4 @@
-"""A disk that is soon full."""
+"""A directory for Ray's files, and a disk that is nearly full."""
 
 import os
 import subprocess
@@ -7,10 +7,19 @@ from pathlib import Path
 
 import pytest
 
+from tests.cluster.batch.jobs import ray_directory
+
+
+@pytest.fixture(scope="module")
+def scratch() -> Iterator[Path]:
+    """A short path for Ray's files; processes that still use it after the test are killed."""
+    with ray_directory() as directory:
+        yield directory
+
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """An empty directory of 1 MiB, on a disk of its own."""
+    """An empty tmpfs of 1 MiB."""
     if os.geteuid() != 0:
         pytest.skip("only root may mount a small disk")
     directory = tmp_path / "small-disk"

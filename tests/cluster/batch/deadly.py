@@ -1,6 +1,6 @@
-"""Code that comes with a checkpoint: its forward pass kills the process when it reads one token.
+"""Custom code for a test checkpoint, whose forward pass kills its process when it reads one certain token.
 
-It is copied beside the weights, so it imports nothing of ours.
+It is copied into the checkpoint's directory, so it imports nothing from this project.
 """
 
 import os

@@ -1,4 +1,4 @@
-"""Batch jobs in processes of their own, which a test may kill: `python -m tests.cluster.batch.jobs SETTINGS.json`."""
+"""Batch jobs in separate processes that tests can kill: `python -m tests.cluster.batch.jobs SETTINGS.json`."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ PART = "part-*.parquet"
 
 
 class Job:
-    """One job's settings and directory, and a process at a time that works on it.
+    """The settings and output directory of one job, whose processes are started one after another.
 
-    scratch: a short path for Ray's files, by which its processes are known again.
+    scratch: a short path for Ray's files, by which the job's processes are found.
     """
 
     def __init__(self, scratch: Path, output: Path, **settings: Any) -> None:
@@ -38,7 +38,7 @@ class Job:
         self._log = output.with_name(f"{output.name}.log")
 
     def start(self, *, env: dict[str, str] | None = None, **changes: Any) -> subprocess.Popen[bytes]:
-        """Begin the job, or go on with it. changes: settings for this process alone."""
+        """Start a process that begins or resumes the job. changes: settings for this process only."""
         settings = BatchSettings.model_validate({"resume": True, **self.settings, **changes, "output": self.output})
         path = self.output.with_name(f"{self.output.name}.json")
         path.write_text(settings.model_dump_json())
@@ -52,14 +52,14 @@ class Job:
                 stderr=log,
             )
 
-    def ended(self, process: subprocess.Popen[bytes]) -> str:
-        """The process's last line: its report as JSON, or the class and text of its error."""
+    def last_line(self, process: subprocess.Popen[bytes]) -> str:
+        """Wait for the process. Returns its last line: the report as JSON, or class and text of the error."""
         process.wait()
         return self._log.read_text("utf-8").splitlines()[-1]
 
     def report(self, process: subprocess.Popen[bytes]) -> dict[str, Any]:
-        """Of a process that must finish the job."""
-        last = self.ended(process)
+        """The report of a process that must finish the job."""
+        last = self.last_line(process)
         assert process.returncode == 0, self._log.read_text("utf-8")
         report: dict[str, Any] = json.loads(last)
         return report
@@ -73,13 +73,13 @@ class Job:
 
     @property
     def files(self) -> dict[str, bytes]:
-        """Contents by name of everything in the directory but its lock, and the report, which holds timings."""
+        """Contents by name of all files but the lock, and the report, which has timings."""
         names = ("report.json", ".lock")
         paths = (path for path in self.output.rglob("*") if path.is_file() and path.name not in names)
         return {str(path.relative_to(self.output)): path.read_bytes() for path in paths}
 
     def count(self, pattern: str) -> int:
-        """Files that match right now; cheap enough to watch for one that is there for a millisecond."""
+        """Number of matching files; cheap enough to catch one that exists for a millisecond."""
         return sum(1 for _ in self.output.glob(pattern))
 
     @property
@@ -87,21 +87,21 @@ class Job:
         return sorted(path.name for path in self.output.rglob(".*.*"))
 
     def workers(self, stage: str) -> list[psutil.Process]:
-        """Actor processes of a stage, by its class's name."""
+        """Actor processes of a stage, given its class name."""
         return [process for process in processes_of(self.scratch) if f"({stage})" in _command(process)]
 
 
-def wait_until(there: Callable[[], object], process: subprocess.Popen[bytes], pause_s: float = 0.005) -> bool:
-    """Whether it came before the process ended."""
+def wait_until(condition: Callable[[], object], process: subprocess.Popen[bytes], pause_s: float = 0.005) -> bool:
+    """Wait for the condition. Returns whether it became true before the process exited."""
     while process.poll() is None:
-        if there():
+        if condition():
             return True
         time.sleep(pause_s)
     return False
 
 
 def write_copies(directory: Path, queries: int, candidates: int) -> dict[str, str]:
-    """Inputs made of the sample's texts, each copy under ids of its own; settings that name them."""
+    """Write inputs that repeat the sample's texts under new ids. Returns the settings that name them."""
     directory.mkdir()
     rows = {name: _read(SAMPLE / f"{name}.jsonl") for name in ("queries", "corpus")}
     query_rows = [row | {"_id": f"q{n}"} for n, row in enumerate(islice(cycle(rows["queries"]), queries))]
@@ -123,13 +123,13 @@ def inputs_in(directory: Path) -> dict[str, str]:
 
 
 def processes_of(directory: Path) -> list[psutil.Process]:
-    """Processes that name the directory in their command line or have files in it open."""
-    return [process for process in psutil.process_iter() if process.pid != os.getpid() and _is_of(process, directory)]
+    """Processes that name the directory in their command line or have a file in it open."""
+    return [process for process in psutil.process_iter() if process.pid != os.getpid() and _uses(process, directory)]
 
 
 @contextlib.contextmanager
 def ray_directory() -> Iterator[Path]:
-    """A place for Ray's files, with a short path because sockets live in it. What still runs on it is killed."""
+    """A directory for Ray's files, with a short path because it holds sockets. Processes left in it are killed."""
     directory = Path(tempfile.mkdtemp(prefix="rr-", dir="/tmp"))
     try:
         yield directory
@@ -142,7 +142,7 @@ def ray_directory() -> Iterator[Path]:
         shutil.rmtree(directory, ignore_errors=True)
 
 
-def _is_of(process: psutil.Process, directory: Path) -> bool:
+def _uses(process: psutil.Process, directory: Path) -> bool:
     with contextlib.suppress(psutil.Error, OSError):
         if process.status() == psutil.STATUS_ZOMBIE:
             return False
@@ -163,7 +163,7 @@ def _read(path: Path) -> list[dict[str, Any]]:
 
 
 def main(path: str) -> None:
-    """Prints the report as one line of JSON; exit code 2 and `Class: message` where the job raises."""
+    """Run the job and print its report as one line of JSON, or `Class: message` on stderr with exit code 1."""
     settings = BatchSettings.model_validate_json(Path(path).read_bytes())
     try:
         report = run_batch(settings, Console(quiet=True))

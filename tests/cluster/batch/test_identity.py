@@ -1,19 +1,19 @@
-"""A job goes on only with what it was begun with; whatever differs is named."""
+"""A job is resumed only with the identity it was begun with; a refusal names every difference."""
 
 import json
 import shutil
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from cluster.batch.identity import Identity, identity_of, refuse_other
+from cluster.batch.identity import Identity, identity_of, refuse_different_job
 from reranker.checkpoints.files import CheckpointFiles, locate
 from reranker.checkpoints.fingerprint import checkpoint_sha256
 from reranker.errors import InvalidFile, JobRefused
 from reranker.ir.records import content_sha256
 from reranker.settings import CheckpointSettings
+from reranker.version import __version__
 from tests.cluster.batch.collections import pair_rows, settings_of, write_files, write_rows
 
 BEGUN: Identity = {
@@ -33,63 +33,63 @@ def identity(directory: Path, files: CheckpointFiles | None = None, **options: o
 
 
 def refusal(begun: Identity, now: Identity) -> str:
-    """What differs, as it is told."""
+    """The differences that the refusal names."""
     with pytest.raises(JobRefused) as caught:
-        refuse_other(begun, now, "out")
-    told = str(caught.value)
-    assert "\n" not in told
-    start, end = "out: the job there was begun with ", ". Its results must not be mixed with others: go on as it was"
-    assert told.startswith(start)
-    return told.removeprefix(start).partition(end)[0]
+        refuse_different_job(begun, now, "out")
+    message = str(caught.value)
+    assert "\n" not in message
+    start, end = "out: its job was begun with ", ". Results of different jobs must not be mixed: resume it with"
+    assert message.startswith(start)
+    return message.removeprefix(start).partition(end)[0]
 
 
-def test_the_same_job_may_go_on() -> None:
-    refuse_other(BEGUN, json.loads(json.dumps(BEGUN)), "out")
+def test_equal_identity_may_resume() -> None:
+    refuse_different_job(BEGUN, json.loads(json.dumps(BEGUN)), "out")
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "named"),
     [
         ({"top_k": 5}, "top_k 10 (now 5)"),
         ({"top_k": None}, "top_k 10 (now None)"),
         ({"depth": 7}, "depth None (now 7)"),
         ({"version": "0.2.0"}, "version 0.1.0 (now 0.2.0)"),
         ({"revision": "main"}, "revision None (now main)"),
-        ({"checkpoint": "55"}, "other weights, or another tokenizer or config"),
+        ({"checkpoint": "55"}, "different weights, tokenizer or config"),
         ({"engine": {"threads": 2, "deterministic": False}}, "engine.threads 1 (now 2)"),
         ({"engine": {"threads": 1}}, "engine.deterministic False (now None)"),
-        ({"inputs": BEGUN["inputs"] | {"corpus": "23"}}, "another corpus file"),
+        ({"inputs": BEGUN["inputs"] | {"corpus": "23"}}, "a different corpus file"),
         (
             {"inputs": {"pairs": "11"}},
-            "another corpus file; another pairs file; another queries file; another run file",
+            "a different corpus file; a different pairs file; a different queries file; a different run file",
         ),
         ({"model": "other", "depth": 1}, "depth None (now 1); model embedded (now other)"),
         ({"of a later version": True}, "of a later version None (now True)"),
     ],
 )
-def test_what_differs_is_named(change: dict[str, Any], told: str) -> None:
-    assert refusal(BEGUN, BEGUN | change) == told
+def test_refusal_names_every_difference(change: dict[str, Any], named: str) -> None:
+    assert refusal(BEGUN, BEGUN | change) == named
 
 
-def test_weights_that_one_machine_does_not_have_are_no_difference() -> None:
+def test_unknown_checkpoint_is_not_a_difference() -> None:
     unknown = BEGUN | {"checkpoint": None}
     for begun, now in ((BEGUN, unknown), (unknown, BEGUN), (unknown, unknown)):
-        refuse_other(begun, now, "out")
+        refuse_different_job(begun, now, "out")
     assert refusal(unknown, BEGUN | {"top_k": 5}) == "top_k 10 (now 5)"
-    assert refusal(BEGUN | {"model": None}, BEGUN) == "model None (now embedded)", "of nothing else"
+    assert refusal(BEGUN | {"model": None}, BEGUN) == "model None (now embedded)", "None equals any checkpoint only"
 
 
-def test_an_identity_holds_what_a_result_depends_on(tmp_path: Path) -> None:
+def test_identity_holds_everything_a_result_depends_on(tmp_path: Path) -> None:
     files = write_files(tmp_path)
     whole = identity(tmp_path, **files, depth=9)
-    assert whole["version"] == version("dear-reranker")
+    assert whole["version"] == __version__
     assert whole["inputs"] == {role: content_sha256(path) for role, path in files.items()}
     assert whole["checkpoint"] == checkpoint_sha256(locate(CheckpointSettings(), weights=True)) is not None
     assert (whole["model"], whole["depth"], whole["dtype"]) == ("embedded", 9, "auto")
     assert json.loads(json.dumps(whole)) == whole
 
 
-def test_how_and_where_a_job_runs_makes_no_difference(tmp_path: Path) -> None:
+def test_identity_ignores_paths_and_execution_settings(tmp_path: Path) -> None:
     begun = identity(tmp_path, **write_files(tmp_path / "before"))
     moved = {role: str(path) for role, path in write_files(tmp_path / "after").items()}
     now = identity(
@@ -99,21 +99,21 @@ def test_how_and_where_a_job_runs_makes_no_difference(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("role", ["queries", "corpus", "run"])
-def test_a_changed_input_is_named_by_its_role(role: str, tmp_path: Path) -> None:
+def test_refusal_names_a_changed_input_by_role(role: str, tmp_path: Path) -> None:
     files = write_files(tmp_path)
     begun = identity(tmp_path, **files)
     files[role].write_bytes(files[role].read_bytes() + b" ")
-    assert refusal(begun, identity(tmp_path, **files)) == f"another {role} file"
+    assert refusal(begun, identity(tmp_path, **files)) == f"a different {role} file"
 
 
-def test_another_form_of_the_same_data_is_another_input(tmp_path: Path) -> None:
+def test_identity_differs_between_forms_of_the_same_data(tmp_path: Path) -> None:
     pairs = write_rows(tmp_path / "pairs.jsonl", pair_rows())
-    told = refusal(identity(tmp_path, **write_files(tmp_path)), identity(tmp_path, pairs=pairs))
-    assert told == "another corpus file; another pairs file; another queries file; another run file"
+    named = refusal(identity(tmp_path, **write_files(tmp_path)), identity(tmp_path, pairs=pairs))
+    assert named == "a different corpus file; a different pairs file; a different queries file; a different run file"
 
 
 @pytest.mark.parametrize(
-    ("options", "told"),
+    ("options", "named"),
     [
         ({"depth": 3}, "depth None (now 3)"),
         ({"top_k": 3}, "top_k None (now 3)"),
@@ -126,22 +126,24 @@ def test_another_form_of_the_same_data_is_another_input(tmp_path: Path) -> None:
         ({"engine": {"max_batch_tokens": 512}}, "engine.max_batch_tokens None (now 512)"),
     ],
 )
-def test_settings_that_change_a_result_make_another_job(options: dict[str, Any], told: str, tmp_path: Path) -> None:
+def test_identity_differs_for_settings_that_change_the_result(
+    options: dict[str, Any], named: str, tmp_path: Path
+) -> None:
     files = write_files(tmp_path)
-    assert refusal(identity(tmp_path, **files), identity(tmp_path, **files, **options)) == told
+    assert refusal(identity(tmp_path, **files), identity(tmp_path, **files, **options)) == named
 
 
-def test_other_weights_make_another_job_and_another_place_does_not(bert: Path, llama: Path, tmp_path: Path) -> None:
+def test_identity_depends_on_weights_but_not_on_their_directory(bert: Path, llama: Path, tmp_path: Path) -> None:
     inputs = write_files(tmp_path)
     begun = identity(tmp_path, CheckpointFiles("mine", bert, None, None), **inputs)
     copy = Path(shutil.copytree(bert, tmp_path / "copy"))
-    refuse_other(begun, identity(tmp_path, CheckpointFiles("mine", copy, None, None), **inputs), "out")
+    refuse_different_job(begun, identity(tmp_path, CheckpointFiles("mine", copy, None, None), **inputs), "out")
     other = identity(tmp_path, CheckpointFiles("mine", llama, None, None), **inputs)
-    assert refusal(begun, other) == "other weights, or another tokenizer or config"
+    assert refusal(begun, other) == "different weights, tokenizer or config"
     (copy / "model.safetensors").unlink()
-    refuse_other(begun, identity(tmp_path, CheckpointFiles("mine", copy, None, None), **inputs), "out")
+    refuse_different_job(begun, identity(tmp_path, CheckpointFiles("mine", copy, None, None), **inputs), "out")
 
 
-def test_an_input_that_is_not_there_is_said(tmp_path: Path) -> None:
+def test_identity_of_a_missing_input_raises_invalid_file(tmp_path: Path) -> None:
     with pytest.raises(InvalidFile, match=r"none\.jsonl: no such file"):
         identity(tmp_path, pairs=tmp_path / "none.jsonl")

@@ -1,4 +1,4 @@
-"""The batch job on a real Ray: the scores of the library, files that agree with one another, and `_SUCCESS` last."""
+"""The batch job on a real Ray: scores equal the library's, output files agree, and wrong input is refused early."""
 
 import hashlib
 import json
@@ -28,10 +28,10 @@ from reranker.settings import EngineSettings
 from reranker.types import Candidate
 from tests.checkpoints import rewrite_json
 
-pytestmark = pytest.mark.filterwarnings("ignore::Warning:ray.data")  # it copies its own deprecated settings
+pytestmark = pytest.mark.filterwarnings("ignore::Warning:ray.data")  # Ray Data uses its own deprecated settings
 CHECKPOINT = {"dtype": "float32", "device": "cpu"}
 TOLERANCE = 1e-4
-# A query whose passages are as odd as real ones: nothing, too long, cut in mid-character, and twice the same.
+# Odd passages as they occur in real data: empty, too long, with a lone surrogate, and duplicates.
 ODD_PASSAGES = {
     "empty": "",
     "long": "The tide table lists high water. " * 200,
@@ -60,7 +60,7 @@ def run_quietly(settings: BatchSettings) -> BatchReport:
 
 
 def read_parts(output: Path) -> dict[str, dict[str, float]]:
-    """query_id -> docid -> logit, in the order of the parts' rows."""
+    """query_id -> docid -> logit, in row order of the parts."""
     ranked: dict[str, dict[str, float]] = {}
     for part in sorted((output / "parquet").iterdir()):
         for row in pq.read_table(part).to_pylist():
@@ -78,7 +78,7 @@ def append(path: Path, lines: list[str]) -> None:
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[None]:
-    scratch = tempfile.mkdtemp(prefix="rr-")  # short: sockets live in it
+    scratch = tempfile.mkdtemp(prefix="rr-")  # a short path, because it holds sockets
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     ray.init(num_cpus=4, include_dashboard=False, _temp_dir=scratch, log_to_driver=False)
     yield
@@ -88,7 +88,7 @@ def cluster() -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def odd_sample(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The bundled sample, and one more query over ODD_PASSAGES."""
+    """The bundled sample, plus a query with ODD_PASSAGES as its candidates."""
     inputs = Path(shutil.copytree(SAMPLE, tmp_path_factory.mktemp("inputs") / "odd"))
     append(inputs / "queries.jsonl", [json.dumps({"_id": "odd", "text": "when is high tide"})])
     append(inputs / "corpus.jsonl", [json.dumps({"_id": key, "text": text}) for key, text in ODD_PASSAGES.items()])
@@ -109,7 +109,7 @@ def scored(done: tuple[BatchSettings, BatchReport]) -> dict[str, dict[str, float
     return read_parts(done[0].output)
 
 
-def test_scores_and_order_are_those_of_the_library(scored: dict[str, dict[str, float]], odd_sample: Path) -> None:
+def test_job_scores_and_order_equal_the_library_s(scored: dict[str, dict[str, float]], odd_sample: Path) -> None:
     queries, passages = read_queries(odd_sample / "queries.jsonl"), dict(iter_corpus(odd_sample / "corpus.jsonl"))
     library = Reranker(**CHECKPOINT, engine=EngineSettings(threads=1))
     run = read_run(odd_sample / "run.trec")
@@ -127,7 +127,7 @@ def test_scores_and_order_are_those_of_the_library(scored: dict[str, dict[str, f
         assert (np.diff(expected) <= TOLERANCE).all()
 
 
-def test_odd_passages_are_scored_and_equal_ones_keep_the_order_of_the_run(
+def test_odd_passages_are_scored_and_duplicates_keep_run_order(
     scored: dict[str, dict[str, float]],
 ) -> None:
     odd = scored["odd"]
@@ -138,7 +138,7 @@ def test_odd_passages_are_scored_and_equal_ones_keep_the_order_of_the_run(
     assert order.index("same-1") == order.index("same-2") + 1
 
 
-def test_the_run_reads_as_the_parquet_ranks(
+def test_run_equals_the_parquet_ranking(
     done: tuple[BatchSettings, BatchReport], scored: dict[str, dict[str, float]]
 ) -> None:
     run = done[0].output / "run.trec"
@@ -151,12 +151,12 @@ def test_the_run_reads_as_the_parquet_ranks(
         assert scores == pytest.approx(list(logits.values()), abs=1e-5)
 
 
-def test_success_comes_last_and_vouches_for_every_file(done: tuple[BatchSettings, BatchReport]) -> None:
+def test_success_is_written_last_with_a_checksum_of_every_file(done: tuple[BatchSettings, BatchReport]) -> None:
     settings, report = done
     output = settings.output
     manifest = json.loads((output / "_SUCCESS").read_text())
     files = {str(path.relative_to(output)): path for path in output.rglob("*") if path.is_file()}
-    success, told = files.pop("_SUCCESS"), json.loads(files.pop("report.json").read_text())
+    success, written = files.pop("_SUCCESS"), json.loads(files.pop("report.json").read_text())
     assert manifest["files"] == {
         name: f"sha256:{hashlib.sha256(path.read_bytes()).hexdigest()}" for name, path in files.items()
     }
@@ -164,17 +164,17 @@ def test_success_comes_last_and_vouches_for_every_file(done: tuple[BatchSettings
 
     pairs = len(Path(str(settings.run)).read_text().splitlines())
     counts = {"queries": 22, "pairs": pairs, "rows": pairs, "scored": pairs - 1, "empty": 1, "bad_rows": 0}
-    assert {key: manifest["counts"][key] for key in counts} == counts == {key: told[key] for key in counts}
+    assert {key: manifest["counts"][key] for key in counts} == counts == {key: written[key] for key in counts}
     assert manifest["counts"]["truncated"] > 0
-    assert report.pairs_per_s == told["this_run"]["pairs_per_s"] > 0
+    assert report.pairs_per_s == written["this_run"]["pairs_per_s"] > 0
     assert manifest["scale"]["model"] == "embedded"
     assert manifest["scale"]["dtype"] == "float32"
     again = BatchSettings.model_validate(manifest["settings"] | {"output": output})
     assert again == settings
-    assert ray.is_initialized(), "a Ray that the caller has started is left alone"
+    assert ray.is_initialized(), "a Ray session of the caller is not shut down"
 
 
-def test_a_directory_with_a_result_in_it_is_refused_and_left_alone(done: tuple[BatchSettings, BatchReport]) -> None:
+def test_output_of_a_finished_job_is_refused_and_unchanged(done: tuple[BatchSettings, BatchReport]) -> None:
     settings, _ = done
     before = (settings.output / "_SUCCESS").read_bytes()
     with pytest.raises(JobRefused, match="holds the result of an earlier job: choose another --output"):
@@ -182,7 +182,7 @@ def test_a_directory_with_a_result_in_it_is_refused_and_left_alone(done: tuple[B
     assert (settings.output / "_SUCCESS").read_bytes() == before
 
 
-def test_parquet_gives_the_library_s_own_bits_where_deterministic_and_leaves_out_what_is_missing(
+def test_deterministic_job_from_parquet_equals_the_library_and_skips_missing_rows(
     cluster: None, scored: dict[str, dict[str, float]], tmp_path: Path
 ) -> None:
     for name in ("queries", "corpus"):
@@ -191,12 +191,12 @@ def test_parquet_gives_the_library_s_own_bits_where_deterministic_and_leaves_out
             rows = [row | {"_id": int(row["_id"])} for row in rows]
         pq.write_table(pa.Table.from_pylist(rows), tmp_path / f"{name}.parquet")
     lines = (SAMPLE / "run.trec").read_text().splitlines()
-    kept = {str(query_id) for query_id in range(9)}  # more than a block holds
+    kept = {str(query_id) for query_id in range(9)}
     append(tmp_path / "run.trec", [line for line in lines if line.split()[0] in kept])
     append(tmp_path / "run.trec", ["unknown Q0 0-1 1 1.0 t", "0 Q0 nowhere 99 99.0 t", "only Q0 nowhere 1 1.0 t"])
     alone = {"threads": 1, "deterministic": True}
     settings = batch_settings(tmp_path, tmp_path / "out", "parquet", top_k=3, max_bad_rows=3, engine=alone)
-    settings.output.mkdir()  # empty: as good as none
+    settings.output.mkdir()  # an empty directory is accepted
 
     report = run_quietly(settings)
     assert (report.queries, report.pairs, report.rows, report.bad_rows) == (9, 180, 27, 3)
@@ -222,7 +222,7 @@ def test_parquet_gives_the_library_s_own_bits_where_deterministic_and_leaves_out
         assert list(logits.values()) == library.score(queries[query_id], documents).tolist()
 
 
-def test_what_no_file_holds_is_refused_with_counts_before_anything_is_written(tmp_path: Path) -> None:
+def test_missing_queries_and_passages_are_counted_before_output_is_written(tmp_path: Path) -> None:
     inputs = Path(shutil.copytree(SAMPLE, tmp_path / "in"))
     append(inputs / "run.trec", ["q-x Q0 0-1 1 1.0 t", "0 Q0 p-x 99 9.0 t", "0 Q0 p-y 99 9.0 t"])
     with pytest.raises(InvalidFile, match=r"names 1 queries and 2 passages that are in no file \(such as 'q-x'\)"):
@@ -233,22 +233,22 @@ def test_what_no_file_holds_is_refused_with_counts_before_anything_is_written(tm
     assert not (tmp_path / "out").exists()
 
 
-def test_a_directory_that_is_not_empty_is_refused(tmp_path: Path) -> None:
+def test_job_refuses_a_directory_with_foreign_files(tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "notes").write_text("mine")
-    with pytest.raises(JobRefused, match="is not empty, and no job began there"):
+    with pytest.raises(JobRefused, match="is not empty and holds no job"):
         run_quietly(batch_settings(SAMPLE, tmp_path / "out"))
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["notes"]
 
 
-def test_a_wrong_checkpoint_is_refused_before_anything_is_written(tmp_path: Path) -> None:
+def test_job_refuses_a_wrong_checkpoint_before_output_is_written(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="is not a directory"):
         run_quietly(batch_settings(SAMPLE, tmp_path / "out", checkpoint={"model": "./nowhere"}))
     assert not (tmp_path / "out").exists()
 
 
-def test_a_scorer_that_fails_ends_the_command_in_one_line(tmp_path: Path) -> None:
-    """On a Ray that the command starts itself. The failure is found by an actor, deep inside a Ray Data job."""
+def test_failing_scorer_ends_the_command_with_one_line(tmp_path: Path) -> None:
+    """The command starts Ray itself, and the failure occurs in an actor of the Ray Data job."""
     damaged = Path(shutil.copytree(Path(reranker.__file__).parent / "embedded", tmp_path / "damaged"))
     manifest = json.loads((damaged / "reranker.json").read_text())
     manifest["golden"][0] |= {"logit": 9.0, "logit_bfloat16": 9.0}

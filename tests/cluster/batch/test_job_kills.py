@@ -1,20 +1,19 @@
-"""A batch job under SIGKILL, in real processes: it goes on, and every byte is an undisturbed run's.
+"""A batch job whose processes are killed at random points, and resumed: its files equal those of an undisturbed job.
 
-RERANKER_KILLS sets how many kill points are drawn, RERANKER_KILLS_SEED which ones.
+RERANKER_KILLS is the number of kill points, RERANKER_KILLS_SEED the random seed that draws them.
 """
 
 import os
 import random
 import subprocess
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 from ray.cluster_utils import Cluster
 
-from tests.cluster.batch.jobs import PART, Job, ray_directory, wait_until, write_copies
+from tests.cluster.batch.jobs import PART, Job, wait_until, write_copies
 
 KILLS = int(os.environ.get("RERANKER_KILLS", "3"))
 SEED = int(os.environ.get("RERANKER_KILLS_SEED", "20"))
@@ -24,16 +23,16 @@ DRIVER, SCORER, ENCODER = "driver", "ScoreStage", "EncodeStage"
 
 
 class Kill(NamedTuple):
-    """Who is killed, and when: so many units after the kill before, once a file is seen, and a while later."""
+    """What to kill, and when: after `more_units` more units, once a file `seen` exists, and `pause_s` later."""
 
-    who: str
+    target: str
     more_units: int = 0
     seen: str = "*"
     pause_s: float = 0.0
 
 
 def drawn(number: int, seed: int) -> list[Kill]:
-    """Kill points in the order of a job's life: the first while its plan is made, the last when all is scored."""
+    """Random kill points in time order: the first during planning, the last when every unit is scored."""
     chance = random.Random(seed)  # noqa: S311
 
     def soon() -> int:
@@ -56,24 +55,18 @@ def drawn(number: int, seed: int) -> list[Kill]:
 
 
 def strike(kill: Kill, job: Job, process: "subprocess.Popen[bytes]") -> None:
-    """Wait for the moment and kill; the job may be done before it comes."""
+    """Wait for the kill point, then kill. Does nothing if the job finishes before."""
     units = min(UNITS, len(job.parts) + kill.more_units)
     if not wait_until(lambda: job.count(f"parquet/{PART}") >= units, process):
         return
     if not wait_until(lambda: job.count(kill.seen), process, pause_s=0.0005):
         return
     time.sleep(kill.pause_s)
-    if kill.who == DRIVER:
+    if kill.target == DRIVER:
         process.kill()
         process.wait()
-    elif workers := job.workers(kill.who):
+    elif workers := job.workers(kill.target):
         workers[-1].kill()
-
-
-@pytest.fixture(scope="module")
-def scratch() -> Iterator[Path]:
-    with ray_directory() as directory:
-        yield directory
 
 
 @pytest.fixture(scope="module")
@@ -84,7 +77,7 @@ def undisturbed(scratch: Path, tmp_path_factory: pytest.TempPathFactory) -> Job:
     return job
 
 
-def test_a_job_goes_on_from_every_kill(undisturbed: Job, tmp_path: Path) -> None:
+def test_job_killed_repeatedly_resumes_to_equal_files(undisturbed: Job, tmp_path: Path) -> None:
     print(f"RERANKER_KILLS={KILLS} RERANKER_KILLS_SEED={SEED}")
     job = Job(undisturbed.scratch, tmp_path / "killed", **undisturbed.settings)
     process, parts_before = job.start(), 0
@@ -97,18 +90,18 @@ def test_a_job_goes_on_from_every_kill(undisturbed: Job, tmp_path: Path) -> None
             process, parts_before = job.start(), len(parts)
     report = job.report(process)
 
-    assert report["this_run"]["units"] + parts_before == UNITS, "a unit whose part is there is not scored again"
+    assert report["this_run"]["units"] + parts_before == UNITS, "finished units are not scored again"
     assert job.files == undisturbed.files
     pairs = [tuple(line.split()[:3:2]) for line in (job.output / "run.trec").read_text().splitlines()]
     assert len(pairs) == len(set(pairs)) == 100 * UNITS
 
 
 @pytest.mark.slow
-def test_a_job_outlives_a_node(undisturbed: Job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A node dies with all its processes; Ray takes its time to notice, and sends units there meanwhile."""
+def test_job_survives_the_loss_of_a_node(undisturbed: Job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A node is killed with all its processes; until Ray notices, it still sends units there."""
     monkeypatch.setenv("RAY_TMPDIR", str(undisturbed.scratch))
-    noticed_after_three = {"health_check_failure_threshold": 3}  # checks, each three seconds after the one before
-    head = {"num_cpus": 1, "include_dashboard": False, "_system_config": noticed_after_three}
+    three_checks = {"health_check_failure_threshold": 3}  # one every 3 s
+    head = {"num_cpus": 1, "include_dashboard": False, "_system_config": three_checks}
     cluster = Cluster(initialize_head=True, head_node_args=head)
     try:
         for _ in range(2):
@@ -121,7 +114,7 @@ def test_a_job_outlives_a_node(undisturbed: Job, tmp_path: Path, monkeypatch: py
         node = next(raylet for raylet in raylets if "--head" not in raylet.cmdline())
         for victim in [node, *node.children(recursive=True)]:
             victim.kill()
-        print(f"a node died after {len(job.parts)} parts")
+        print(f"killed a node after {len(job.parts)} parts")
         assert job.report(process)["this_run"]["units"] == UNITS
     finally:
         cluster.shutdown()

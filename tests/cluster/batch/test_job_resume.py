@@ -1,8 +1,8 @@
-"""What a killed job of the real model lets be gone on with, and what it refuses; nothing is scored to find out."""
+"""Resuming a killed or finished job of the real model: with equal results, or refused before anything is scored."""
 
 import json
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
@@ -18,19 +18,13 @@ from cluster.batch.output import BatchOutput
 from cluster.batch.report import BatchReport
 from cluster.batch.settings import BatchSettings
 from reranker.errors import JobRefused
-from tests.cluster.batch.jobs import PART, SAMPLE, Job, inputs_in, ray_directory, wait_until
+from tests.cluster.batch.jobs import PART, SAMPLE, Job, inputs_in, wait_until
 
-pytestmark = pytest.mark.filterwarnings("ignore::Warning:ray.data")  # it copies its own deprecated settings
+pytestmark = pytest.mark.filterwarnings("ignore::Warning:ray.data")  # Ray Data uses its own deprecated settings
 UNITS = 7
 CHECKPOINT = {"device": "cpu", "dtype": "float32"}
 REAL = {"depth": 6, "unit_pairs": 20, "encoders": 1, "checkpoint": CHECKPOINT, "engine": {"threads": 1}}
 PAIRS = 21 * 6
-
-
-@pytest.fixture(scope="module")
-def scratch() -> Iterator[Path]:
-    with ray_directory() as directory:
-        yield directory
 
 
 @pytest.fixture(scope="module")
@@ -42,12 +36,12 @@ def finished(scratch: Path, tmp_path_factory: pytest.TempPathFactory) -> Job:
 
 @pytest.fixture(scope="module")
 def killed(scratch: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Job, str]:
-    """A job that was killed after a part or more, and what another process heard that wanted to write there too."""
+    """A job that was killed after its first parts, and the error of a second process that used its directory."""
     job = Job(scratch, tmp_path_factory.mktemp("killed") / "out", **inputs_in(SAMPLE), **REAL)
     process = job.start()
     wait_until(lambda: job.count("work/plan.json"), process)
     other = Job(scratch, job.output, **job.settings)
-    refusal = other.ended(other.start())
+    refusal = other.last_line(other.start())
     wait_until(lambda: job.count(f"parquet/{PART}"), process)
     process.kill()
     process.wait()
@@ -55,20 +49,20 @@ def killed(scratch: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Job
     return job, refusal
 
 
-def go_on(job: Job, **changes: Any) -> BatchReport:
+def resume(job: Job, **changes: Any) -> BatchReport:
     settings = {"resume": True, **job.settings, "output": job.output, **changes}
     return run_batch(BatchSettings.model_validate(settings), Console(quiet=True))
 
 
-def test_one_process_at_a_time_writes_to_a_directory(killed: tuple[Job, str]) -> None:
+def test_second_job_is_refused_while_the_first_one_runs(killed: tuple[Job, str]) -> None:
     job, refusal = killed
-    assert refusal == f"JobRefused: {job.output} is being written by another process: wait for it, or end it"
+    assert refusal == f"JobRefused: {job.output} is in use by another process: wait for it, or stop it"
 
 
-def test_no_two_hold_a_directory_when_many_come_and_go(tmp_path: Path) -> None:
+def test_lock_is_exclusive_when_many_threads_open_and_close(tmp_path: Path) -> None:
     inside = Lock()
 
-    def come_and_go(_: int) -> int:
+    def open_repeatedly(_: int) -> int:
         entered = 0
         for _ in range(300):
             with suppress(JobRefused), BatchOutput.opened(tmp_path, resume=True):
@@ -78,17 +72,19 @@ def test_no_two_hold_a_directory_when_many_come_and_go(tmp_path: Path) -> None:
         return entered
 
     with ThreadPoolExecutor(4) as pool:
-        assert sum(pool.map(come_and_go, range(4))) > 0
+        assert sum(pool.map(open_repeatedly, range(4))) > 0
 
 
-def test_what_a_kill_left_half_written_is_cleared_away(tmp_path: Path) -> None:
+def test_temporary_files_of_a_killed_process_are_deleted(tmp_path: Path) -> None:
     for name in (".job.json.q2k0", ".run.trec.x_8a", "._SUCCESS.77ab"):
-        (tmp_path / name).write_text("hal")
+        (tmp_path / name).write_text("partial")
     with BatchOutput.opened(tmp_path, resume=False):
         assert [path.name for path in tmp_path.iterdir()] == [".lock"]
 
 
-def test_real_scores_come_out_the_same_after_a_kill(killed: tuple[Job, str], finished: Job, tmp_path: Path) -> None:
+def test_resumed_job_of_the_real_model_writes_equal_files(
+    killed: tuple[Job, str], finished: Job, tmp_path: Path
+) -> None:
     begun, _ = killed
     shutil.copytree(begun.output, tmp_path / "out")
     job = Job(begun.scratch, tmp_path / "out", **begun.settings)
@@ -97,7 +93,7 @@ def test_real_scores_come_out_the_same_after_a_kill(killed: tuple[Job, str], fin
     assert job.files == finished.files
 
 
-def _one_byte_of_the_corpus(job: Job, elsewhere: Path) -> dict[str, Any]:
+def _change_one_byte_of_the_corpus(job: Job, elsewhere: Path) -> dict[str, Any]:
     corpus = bytearray(Path(job.settings["corpus"]).read_bytes())
     place = corpus.rindex(b".")
     corpus[place] = ord("!")
@@ -111,31 +107,31 @@ def _one_byte_of_the_corpus(job: Job, elsewhere: Path) -> dict[str, Any]:
         (lambda job, elsewhere: {"checkpoint": CHECKPOINT | {"template": "bare"}}, r"template auto \(now bare\)"),
         (lambda job, elsewhere: {"checkpoint": {"device": "cpu"}}, r"dtype float32 \(now auto\)"),
         (lambda job, elsewhere: {"top_k": 5}, r"top_k None \(now 5\)"),
-        (_one_byte_of_the_corpus, "another corpus file"),
+        (_change_one_byte_of_the_corpus, "a different corpus file"),
     ],
     ids=["template", "dtype", "top_k", "corpus"],
 )
-def test_another_job_may_not_go_on_there(
+def test_resume_with_other_settings_or_inputs_is_refused(
     killed: tuple[Job, str], change: Callable[[Job, Path], dict[str, Any]], named: str, tmp_path: Path
 ) -> None:
     job, _ = killed
     before = job.files
-    with pytest.raises(JobRefused, match=rf"the job there was begun with {named}\."):
-        go_on(job, **change(job, tmp_path))
+    with pytest.raises(JobRefused, match=rf"its job was begun with {named}\."):
+        resume(job, **change(job, tmp_path))
     assert job.files == before
     assert not ray.is_initialized()
 
 
-def test_a_finished_job_is_told_again_and_nothing_is_scored(finished: Job) -> None:
+def test_resume_of_a_finished_job_reports_it_without_scoring(finished: Job) -> None:
     before = finished.files
-    report = go_on(finished)
+    report = resume(finished)
     assert (report.pairs, report.rows, report.bad_rows) == (PAIRS, PAIRS, 0)
     assert (report.this_run["units"], report.this_run["scorers"]) == (0, 0)
     assert not ray.is_initialized()
     assert finished.files == before
 
 
-def test_a_report_that_a_kill_prevented_is_written_later(finished: Job) -> None:
+def test_resume_of_a_finished_job_writes_a_missing_report(finished: Job) -> None:
     (finished.output / "report.json").unlink()
-    go_on(finished)
+    resume(finished)
     assert json.loads((finished.output / "report.json").read_bytes())["pairs"] == PAIRS

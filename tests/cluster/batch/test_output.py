@@ -1,4 +1,4 @@
-"""The job's directory: parts appear whole, one process writes, and equal jobs leave equal bytes, however they ran."""
+"""The output directory of a job: parts are atomic, and equal jobs write equal bytes however they were interrupted."""
 
 import hashlib
 import json
@@ -17,7 +17,7 @@ from cluster.batch.output import BatchOutput
 from cluster.batch.scored import RANKED_ROWS, Counts, Scale
 from reranker.errors import CannotWrite
 from reranker.ir.trec import read_run
-from tests.cluster.batch.units import JOB, SCALE, begun, contents_of, finish, rankings_of, scored_unit
+from tests.cluster.batch.outputs import JOB, SCALE, begin, contents_of, finish, rankings_of, scored_unit
 
 UNITS = [scored_unit(0), scored_unit(1, bad=["x", "y"]), scored_unit(2, candidates=0, bad=["z"]), scored_unit(3)]
 
@@ -26,9 +26,9 @@ def parts_of(directory: Path) -> list[str]:
     return sorted(path.name for path in (directory / "parquet").iterdir())
 
 
-def test_parts_are_what_was_committed_and_say_which_units_they_are(tmp_path: Path) -> None:
+def test_parts_hold_the_committed_rankings(tmp_path: Path) -> None:
     with BatchOutput.opened(tmp_path / "a" / "b", resume=False) as output:
-        begun(output)
+        begin(output)
         for unit in (UNITS[3], UNITS[1]):
             output.commit(unit)
         assert output.units == {1, 3}
@@ -40,9 +40,9 @@ def test_parts_are_what_was_committed_and_say_which_units_they_are(tmp_path: Pat
     assert table.schema.equals(RANKED_ROWS)
 
 
-def test_who_opens_it_again_knows_what_is_done_and_removes_what_is_half_written(tmp_path: Path) -> None:
+def test_reopened_output_knows_finished_units_and_deletes_partial_files(tmp_path: Path) -> None:
     with BatchOutput.opened(tmp_path, resume=False) as output:
-        begun(output)
+        begin(output)
         for unit in UNITS[:3]:
             output.commit(unit)
     whole = contents_of(tmp_path / "parquet")
@@ -50,15 +50,15 @@ def test_who_opens_it_again_knows_what_is_done_and_removes_what_is_half_written(
     with BatchOutput.opened(tmp_path, resume=True) as again:
         assert again.units == {0, 1, 2}
         assert (again.counts, again.rows, again.bad_rows) == (output.counts, output.rows, output.bad_rows)
-        assert (again.scale, again.begun, again.is_finished) == (SCALE, JOB, False)
+        assert (again.scale, again.identity, again.is_finished) == (SCALE, JOB, False)
         assert contents_of(tmp_path / "parquet") == whole
         again.commit(UNITS[3])
         assert again.units == {0, 1, 2, 3}
     assert not (tmp_path / ".lock").exists()
 
 
-def test_parts_appear_whole(tmp_path: Path) -> None:
-    """Another thread reads each part as soon as it sees one."""
+def test_parts_are_never_seen_half_written(tmp_path: Path) -> None:
+    """Another thread reads each part as soon as it appears."""
     seen: dict[str, int] = {}
     done = threading.Event()
 
@@ -70,7 +70,7 @@ def test_parts_appear_whole(tmp_path: Path) -> None:
 
     watcher = threading.Thread(target=watch, daemon=True)
     with BatchOutput.opened(tmp_path, resume=False) as output:
-        begun(output)
+        begin(output)
         watcher.start()
         for number in range(20):
             output.commit(scored_unit(number, queries=20, candidates=200))
@@ -81,7 +81,7 @@ def test_parts_appear_whole(tmp_path: Path) -> None:
 
 @settings(max_examples=25)
 @given(order=st.permutations(range(len(UNITS))), openings=st.lists(st.integers(0, len(UNITS)), max_size=2))
-def test_however_a_job_ran_its_files_are_the_same_byte_for_byte(
+def test_output_files_do_not_depend_on_order_or_interruptions(
     order: list[int], openings: list[int], tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     straight, other = tmp_path_factory.mktemp("straight"), tmp_path_factory.mktemp("other")
@@ -94,7 +94,7 @@ def test_however_a_job_ran_its_files_are_the_same_byte_for_byte(
         for number, piece in enumerate(pieces):
             with BatchOutput.opened(directory, resume=number > 0) as output:
                 if not number:
-                    append_bad_rows(begun(output).plan / "bad_rows.jsonl", [lost])
+                    append_bad_rows(begin(output).plan / "bad_rows.jsonl", [lost])
                 for unit in piece:
                     output.commit(replace(UNITS[unit], worker=directory.name))
                 if number == len(pieces) - 1:
@@ -103,14 +103,14 @@ def test_however_a_job_ran_its_files_are_the_same_byte_for_byte(
     assert contents_of(straight) == contents_of(other)
 
     letters = [json.loads(line) for line in (other / "bad_rows.jsonl").read_text().splitlines()]
-    assert [letter.get("docid") for letter in letters] == [None, "x", "y", "z"], "the plan's, then by unit"
+    assert [letter.get("docid") for letter in letters] == [None, "x", "y", "z"], "bad rows of the plan, then by unit"
     assert letters[0] == {"reason": "is not JSON", "file": "corpus.jsonl", "line": 7, "row": "é"}
-    assert letters[1] == {"reason": "the model gave nan for it", "query_id": "q1-0", "docid": "x"}
+    assert letters[1] == {"reason": "its logit is nan", "query_id": "q1-0", "docid": "x"}
 
 
-def test_the_run_ranks_as_the_parts_and_success_vouches_for_every_file(tmp_path: Path) -> None:
+def test_run_equals_the_parts_and_success_has_a_checksum_of_every_file(tmp_path: Path) -> None:
     with BatchOutput.opened(tmp_path, resume=False) as output:
-        begun(output)
+        begin(output)
         for unit in reversed(UNITS):
             output.commit(unit)
         finish(output)
@@ -123,7 +123,7 @@ def test_the_run_ranks_as_the_parts_and_success_vouches_for_every_file(tmp_path:
     files = contents_of(tmp_path)
     manifest = json.loads(files.pop("_SUCCESS"))
     parts = [f"parquet/part-00000{number}.parquet" for number in range(4)]
-    assert list(manifest["files"]) == [*parts, "run.trec", "bad_rows.jsonl"], "job.json and work are gone"
+    assert list(manifest["files"]) == [*parts, "run.trec", "bad_rows.jsonl"], "job.json and work are deleted"
     assert manifest["files"] == {
         name: f"sha256:{hashlib.sha256(content).hexdigest()}" for name, content in files.items()
     }
@@ -135,27 +135,27 @@ def test_the_run_ranks_as_the_parts_and_success_vouches_for_every_file(tmp_path:
     assert (tmp_path / "_SUCCESS").stat().st_mtime_ns >= newest
 
 
-def test_a_job_whose_every_candidate_is_left_out_ends_with_an_empty_run(tmp_path: Path) -> None:
+def test_output_without_scored_candidates_has_an_empty_run(tmp_path: Path) -> None:
     with BatchOutput.opened(tmp_path, resume=False) as output:
-        begun(output).commit(UNITS[2])
+        begin(output).commit(UNITS[2])
         finish(output)
     assert (tmp_path / "run.trec").read_bytes() == b""
     assert json.loads((tmp_path / "bad_rows.jsonl").read_text())["docid"] == "z"
 
 
-def test_without_bad_rows_there_is_no_file_of_them(tmp_path: Path) -> None:
+def test_output_without_bad_rows_has_no_bad_rows_file(tmp_path: Path) -> None:
     with BatchOutput.opened(tmp_path, resume=False) as output:
-        begun(output).commit(UNITS[0])
+        begin(output).commit(UNITS[0])
         finish(output)
     assert set(contents_of(tmp_path)) == {"_SUCCESS", "run.trec", "parquet/part-000000.parquet"}
 
 
 @pytest.mark.parametrize("name", ["run.trec", "_SUCCESS"])
-def test_a_job_that_cannot_finish_has_no_success_and_finishes_later(name: str, tmp_path: Path) -> None:
+def test_output_that_failed_to_finish_has_no_success_and_can_be_resumed(name: str, tmp_path: Path) -> None:
     with BatchOutput.opened(tmp_path, resume=False) as output:
-        begun(output).commit(UNITS[0])
+        begin(output).commit(UNITS[0])
         (tmp_path / name).mkdir()
-        with pytest.raises(CannotWrite, match="What is done is kept: mend it, then --resume"):
+        with pytest.raises(CannotWrite, match="Finished units are kept: continue with --resume"):
             finish(output)
     assert not (tmp_path / "_SUCCESS").is_file()
     assert [path.name for path in tmp_path.glob(".*")] == []
@@ -166,18 +166,18 @@ def test_a_job_that_cannot_finish_has_no_success_and_finishes_later(name: str, t
     assert (tmp_path / "_SUCCESS").is_file()
     with BatchOutput.opened(tmp_path, resume=True) as output:
         assert output.is_finished
-        assert (output.begun, output.counts) == (JOB, UNITS[0].counts)
+        assert (output.identity, output.counts) == (JOB, UNITS[0].counts)
 
 
-def test_a_unit_that_is_committed_again_after_a_failure_has_its_bad_rows_once(tmp_path: Path) -> None:
+def test_unit_committed_twice_after_a_failure_writes_its_bad_rows_once(tmp_path: Path) -> None:
     with BatchOutput.opened(tmp_path, resume=False) as output:
-        begun(output)
+        begin(output)
         (tmp_path / "parquet").write_text("in the way")
         with pytest.raises(CannotWrite, match=r"part-000001\.parquet cannot be written"):
             output.commit(UNITS[1])
         assert (output.units, output.rows, output.bad_rows) == (set(), 0, 0)
         (tmp_path / "parquet").unlink()
-        append_bad_rows(output.plan / "bad_rows-000001.jsonl", UNITS[1].bad[:1])  # as a killed process leaves it
+        append_bad_rows(output.plan / "bad_rows-000001.jsonl", UNITS[1].bad[:1])  # as left by a killed process
         output.commit(UNITS[1])
         finish(output)
     assert len((tmp_path / "bad_rows.jsonl").read_text().splitlines()) == 2

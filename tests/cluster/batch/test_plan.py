@@ -1,4 +1,4 @@
-"""Units: nothing lost, order kept, bounds kept, the same for equal inputs, and read back from disk as planned."""
+"""Plans: units keep every query and their bounds, equal inputs give equal plans, and failures leave no files."""
 
 from pathlib import Path
 
@@ -20,9 +20,7 @@ MANY = Collection(
 
 
 @given(counts=st.lists(st.integers(1, 8), max_size=50), unit_pairs=st.integers(1, 20))
-def test_units_lose_nothing_keep_order_and_keep_their_bound_or_hold_one_query(
-    counts: list[int], unit_pairs: int
-) -> None:
+def test_cut_units_keeps_every_query_in_order_within_unit_pairs(counts: list[int], unit_pairs: int) -> None:
     units = cut_units(np.array(counts, dtype=np.int64), unit_pairs)
     assert [query for first, last in units for query in range(first, last)] == list(range(len(counts)))
     sizes = [sum(counts[first:last]) for first, last in units]
@@ -30,11 +28,11 @@ def test_units_lose_nothing_keep_order_and_keep_their_bound_or_hold_one_query(
         assert last > first
         assert size <= unit_pairs or last == first + 1
     for size, (following, _) in zip(sizes, units[1:], strict=False):
-        assert size + counts[following] > unit_pairs, "a unit takes what fits"
+        assert size + counts[following] > unit_pairs, "a unit takes as many queries as fit"
 
 
 @pytest.mark.parametrize("unit_pairs", [1, 6, 9, 1_000])
-def test_the_units_on_disk_are_whole_queries_in_the_order_of_the_run(unit_pairs: int, tmp_path: Path) -> None:
+def test_plan_units_hold_whole_queries_in_run_order(unit_pairs: int, tmp_path: Path) -> None:
     plan = plan_of(tmp_path, **write_files(tmp_path, MANY), unit_pairs=unit_pairs)
     units = units_of(plan)
     assert [query_id for unit in units for query_id in unit.query_ids] == list(MANY.queries)
@@ -52,7 +50,7 @@ def test_the_units_on_disk_are_whole_queries_in_the_order_of_the_run(unit_pairs:
     assert len(units) == {1: 9, 6: 7, 9: 4, 1_000: 1}[unit_pairs]
 
 
-def test_equal_inputs_give_equal_files(tmp_path: Path) -> None:
+def test_plan_files_are_equal_for_equal_inputs(tmp_path: Path) -> None:
     contents = []
     for name in ("a", "b"):
         plan = plan_of(tmp_path / name, **write_files(tmp_path / name, MANY), unit_pairs=5)
@@ -61,7 +59,7 @@ def test_equal_inputs_give_equal_files(tmp_path: Path) -> None:
     assert set(contents[0]) == {"units.arrow", "passages.arrow", "plan.json"}
 
 
-def test_a_plan_that_is_there_is_opened_as_it_was_made(tmp_path: Path) -> None:
+def test_opened_plan_equals_the_plan_that_was_made(tmp_path: Path) -> None:
     files = write_files(tmp_path, MANY)
     with files["run"].open("a") as run:
         run.write("q-none Q0 d1 1 1 t\n")
@@ -74,19 +72,19 @@ def test_a_plan_that_is_there_is_opened_as_it_was_made(tmp_path: Path) -> None:
     assert sum(opened.pairs) == len(MANY.run)
 
 
-def test_an_unfinished_plan_is_none_and_is_made_anew(tmp_path: Path) -> None:
+def test_incomplete_plan_is_not_opened_and_is_made_again(tmp_path: Path) -> None:
     files = write_files(tmp_path, MANY)
     assert Plan.open(tmp_path / "plan") is None
     expected = units_of(plan_of(tmp_path, **files))
     (tmp_path / "plan" / "plan.json").unlink()
-    (tmp_path / "plan" / "bad_rows.jsonl").write_text("of an earlier attempt\n")
+    (tmp_path / "plan" / "bad_rows.jsonl").write_text("from an earlier attempt\n")
     assert Plan.open(tmp_path / "plan") is None
     again = plan_of(tmp_path, **files)
     assert units_of(again) == expected
     assert not again.dead_letters.exists()
 
 
-def test_another_plan_at_the_same_place_is_not_taken_for_the_one_before(tmp_path: Path) -> None:
+def test_read_unit_reads_the_new_plan_after_one_was_replaced(tmp_path: Path) -> None:
     files = write_files(tmp_path, MANY)
     before = units_of(plan_of(tmp_path, **files))
     changed = Collection(MANY.queries, {docid: Passage("changed") for docid in MANY.passages}, MANY.run[::-1])
@@ -96,7 +94,7 @@ def test_another_plan_at_the_same_place_is_not_taken_for_the_one_before(tmp_path
     assert after[0].query_ids == list(MANY.queries)[::-1]
 
 
-def test_nothing_is_left_of_a_plan_that_fails(tmp_path: Path) -> None:
+def test_failed_plan_leaves_no_directory(tmp_path: Path) -> None:
     files = write_files(tmp_path, MANY)
     files["run"].write_text("")
     with pytest.raises(InvalidFile, match=r"run\.trec: is empty"):
@@ -104,18 +102,18 @@ def test_nothing_is_left_of_a_plan_that_fails(tmp_path: Path) -> None:
     assert not (tmp_path / "plan").exists()
 
 
-def test_what_is_read_is_said(tmp_path: Path) -> None:
+def test_make_plan_reports_progress(tmp_path: Path) -> None:
     run = [(f"q{n}", "d1", 0) for n in range(50_001)]
     files = write_files(tmp_path, Collection({"q7": "query"}, {"d1": Passage("text")}, run))
-    told: list[str] = []
-    make_plan(settings_of(tmp_path, **files, max_bad_rows=50_000), tmp_path / "plan", told.append)
-    assert told == ["reading run: 50,000"]
+    messages: list[str] = []
+    make_plan(settings_of(tmp_path, **files, max_bad_rows=50_000), tmp_path / "plan", messages.append)
+    assert messages == ["reading run: 50,000"]
 
 
-def test_a_full_disk_is_said_in_one_line_and_nothing_is_left(small_disk: Path, tmp_path: Path) -> None:
+def test_make_plan_on_a_full_disk_raises_one_line_and_leaves_no_files(small_disk: Path, tmp_path: Path) -> None:
     corpus = {f"d{n}": Passage("text " * 1_000) for n in range(500)}
     files = write_files(tmp_path, Collection({"q": "query"}, corpus, [("q", docid, 0) for docid in corpus]))
     with pytest.raises(CannotWrite, match=r"plan cannot be written: .*No space left on device") as caught:
-        make_plan(settings_of(tmp_path, **files), small_disk / "plan", lambda told: None)
+        make_plan(settings_of(tmp_path, **files), small_disk / "plan", lambda message: None)
     assert "\n" not in str(caught.value)
     assert list(small_disk.iterdir()) == []

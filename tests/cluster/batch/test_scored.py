@@ -1,4 +1,4 @@
-"""A unit's result travels as one row, and comes out as it went in."""
+"""A scored unit is one Arrow row, and is read back as it was written."""
 
 from dataclasses import fields, replace
 
@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from cluster.batch.inputs.bad_rows import BadRow
 from cluster.batch.scored import RANKED_ROWS, Counts, ScoredUnit, Seconds
-from tests.cluster.batch.units import SCALE, scored_unit
+from tests.cluster.batch.outputs import SCALE, scored_unit
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
 TIMES = st.floats(0, 1e9)
@@ -37,14 +37,14 @@ UNITS = st.builds(
 
 
 @given(units=st.lists(UNITS, min_size=1, max_size=3))
-def test_units_come_out_of_their_rows_as_they_went_in(units: list[ScoredUnit]) -> None:
+def test_scored_units_survive_the_trip_through_rows(units: list[ScoredUnit]) -> None:
     rows = [unit.to_row() for unit in units]
     assert all(row.num_rows == 1 for row in rows)
-    table = pa.concat_tables(rows).combine_chunks()  # Ray Data puts blocks together as it likes
+    table = pa.concat_tables(rows).combine_chunks()  # Ray Data may merge blocks
     assert [ScoredUnit.from_row(table.slice(number, 1)) for number in range(len(units))] == units
 
 
-def test_an_empty_ranking_keeps_its_columns() -> None:
+def test_empty_ranking_keeps_its_schema() -> None:
     unit = scored_unit(3, candidates=0, bad=["d1", "d2"])
     read = ScoredUnit.from_row(unit.to_row())
     assert read == unit
@@ -52,7 +52,7 @@ def test_an_empty_ranking_keeps_its_columns() -> None:
     assert [row.docid for row in read.bad] == ["d1", "d2"]
 
 
-def test_counts_add_up() -> None:
+def test_counts_add_field_by_field() -> None:
     first, second = Counts(1, 2, 3, 4, 5, 6, 7), Counts(10, 20, 30, 40, 50, 60, 70)
     assert first + second == Counts(11, 22, 33, 44, 55, 66, 77)
     assert first + Counts() == first

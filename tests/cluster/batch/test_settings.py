@@ -1,4 +1,4 @@
-"""Settings of a job: one form of input, equal however paths are given, and the same once they were JSON."""
+"""Settings of a job: exactly one form of input, paths or strings alike, and a round trip through JSON."""
 
 import json
 from itertools import chain, combinations
@@ -19,7 +19,7 @@ def settings_of(*roles: str, **options: object) -> BatchSettings:
 
 
 @pytest.mark.parametrize("form", FORMS, ids="+".join)
-def test_each_form_of_input_is_taken(form: tuple[str, ...]) -> None:
+def test_settings_accept_each_form_of_input(form: tuple[str, ...]) -> None:
     assert settings_of(*form).inputs == {role: f"{role}.jsonl" for role in form}
 
 
@@ -28,7 +28,7 @@ def test_each_form_of_input_is_taken(form: tuple[str, ...]) -> None:
     [roles for roles in chain.from_iterable(combinations(ROLES, n) for n in range(6)) if roles not in FORMS],
     ids=lambda roles: "+".join(roles) or "nothing",
 )
-def test_every_other_mixture_is_refused_and_named(roles: tuple[str, ...]) -> None:
+def test_settings_refuse_every_other_mixture_of_inputs(roles: tuple[str, ...]) -> None:
     with pytest.raises(InvalidField) as caught:
         settings_of(*roles)
     given = " and ".join(f"--{role}" for role in roles) or "none of them"
@@ -36,12 +36,12 @@ def test_every_other_mixture_is_refused_and_named(roles: tuple[str, ...]) -> Non
     assert str(caught.value) == expected
 
 
-def test_an_empty_path_is_not_taken_for_none() -> None:
+def test_empty_path_counts_as_given() -> None:
     with pytest.raises(InvalidField, match="got --run and --pairs"):
         settings_of("pairs", run="")
 
 
-def test_paths_and_text_give_equal_settings(tmp_path: Path) -> None:
+def test_settings_from_paths_and_strings_are_equal(tmp_path: Path) -> None:
     for form in FORMS:
         by_path = BatchSettings.model_validate({"output": tmp_path, **{role: tmp_path / role for role in form}})
         by_text = BatchSettings.model_validate(
@@ -50,11 +50,11 @@ def test_paths_and_text_give_equal_settings(tmp_path: Path) -> None:
         assert by_path == by_text
         assert by_path.inputs == {role: f"{tmp_path}/{role}" for role in form}
     url = "s3://bucket//a.jsonl?region=x"
-    assert settings_of("pairs", pairs=url).pairs == url, "a URL is no path, and is left as it is"
+    assert settings_of("pairs", pairs=url).pairs == url, "URLs are not normalized as paths"
 
 
 @pytest.mark.parametrize("form", FORMS, ids="+".join)
-def test_settings_come_back_from_json(form: tuple[str, ...]) -> None:
+def test_settings_survive_json(form: tuple[str, ...]) -> None:
     settings = settings_of(
         *form,
         depth=100,
@@ -77,13 +77,13 @@ def test_settings_come_back_from_json(form: tuple[str, ...]) -> None:
         ("shuffle", True),
     ],
 )
-def test_what_is_out_of_bounds_or_unknown_is_refused(name: str, value: object) -> None:
+def test_settings_refuse_values_out_of_bounds_and_unknown_fields(name: str, value: object) -> None:
     with pytest.raises(ValidationError, match=name):
         settings_of("pairs", **{name: value})
 
 
-def test_the_manifest_says_what_a_result_came_from_and_no_password() -> None:
-    told = settings_of(
+def test_manifest_has_result_settings_and_no_password() -> None:
+    manifest = settings_of(
         "pairs",
         pairs="s3://key:secret@bucket/pairs.jsonl",
         address="head:6379",
@@ -93,9 +93,9 @@ def test_the_manifest_says_what_a_result_came_from_and_no_password() -> None:
         encoders=2,
         max_bad_rows=5,
     ).for_manifest()
-    assert told["pairs"] == "s3://bucket/pairs.jsonl"
-    assert told["top_k"] == 10
-    assert told.keys() == BatchSettings.model_fields.keys() - {
+    assert manifest["pairs"] == "s3://bucket/pairs.jsonl"
+    assert manifest["top_k"] == 10
+    assert manifest.keys() == BatchSettings.model_fields.keys() - {
         "output",
         "resume",
         "address",
@@ -103,6 +103,6 @@ def test_the_manifest_says_what_a_result_came_from_and_no_password() -> None:
         "encoders",
         "max_bad_rows",
     }
-    assert BatchSettings.model_validate(told | {"output": "out"}).top_k == 10
+    assert BatchSettings.model_validate(manifest | {"output": "out"}).top_k == 10
     local = settings_of("queries", "corpus", "run")
     assert BatchSettings.model_validate(local.for_manifest() | {"output": "out"}) == local

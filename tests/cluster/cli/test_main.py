@@ -1,4 +1,4 @@
-"""The command line: what it prints, how it ends, and that wrong input is one line and exit code 2."""
+"""The command line: output, exit codes, and one line on stderr for wrong input."""
 
 import json
 import os
@@ -20,7 +20,7 @@ from reranker import Reranker
 from tests.cluster.conftest import PASSAGES, Shell
 
 QUERY = "when is high tide"
-# An interrupt is ignored by what a shell runs in the background, and pytest may be that.
+# A shell makes its background processes ignore SIGINT, and pytest may run as one.
 INTERRUPTIBLE = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); import cluster.__main__"
 
 
@@ -47,20 +47,20 @@ INTERRUPTIBLE = "import signal; signal.signal(signal.SIGINT, signal.default_int_
     ],
 )
 @pytest.mark.parametrize("flag", ["--help", "-h"])
-def test_help_names_what_there_is(shell: Shell, command: str, named: list[str], flag: str) -> None:
+def test_help_lists_commands_and_options(shell: Shell, command: str, named: list[str], flag: str) -> None:
     code, out, err = shell(*command.split(), flag)
     assert (code, err) == (0, "")
     assert [name for name in named if name not in out] == []
 
 
-def test_without_a_command_there_is_help(shell: Shell) -> None:
+def test_no_command_prints_help(shell: Shell) -> None:
     code, out, err = shell()
     assert code == 2
     assert "Usage: " in out + err
     assert "Traceback" not in out + err
 
 
-def test_the_version_is_one_line(shell: Shell) -> None:
+def test_version_is_one_line(shell: Shell) -> None:
     code, out, _ = shell("--version")
     assert code == 0
     assert re.fullmatch(r"\d+\.\d+\.\d+\n", out)
@@ -76,7 +76,7 @@ def test_rerank_prints_a_table_best_first(shell: Shell) -> None:
     assert any("[bold]Low[/bold] tide" in row for row in rows), "markup is text"
 
 
-def test_rerank_json_is_what_the_library_says(shell: Shell) -> None:
+def test_rerank_json_equals_the_library_s_ranking(shell: Shell) -> None:
     (shell.directory / "more.jsonl").write_text('{"_id": 7, "title": "Tides", "text": "A caf\\u00e9 \\ud83d"}\n')
     pq.write_table(pa.table({"id": ["p"], "text": ["The sea."]}), shell.directory / "more.parquet")
     files = ["passages.txt", "more.jsonl", "more.parquet"]
@@ -94,7 +94,7 @@ def test_rerank_json_is_what_the_library_says(shell: Shell) -> None:
     assert {hit["id"]: hit["title"] for hit in answer["results"]}["7"] == "Tides"
 
 
-def test_rerank_reads_a_pipe_and_shows_the_best_n(tmp_path: Path) -> None:
+def test_rerank_reads_a_pipe_and_prints_top_n(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "cluster", "rerank", "-q", QUERY, "-n", "2", "--json", "-"],
         input=b"\xef\xbb\xbf" + "\r\n".join(reversed(PASSAGES)).encode(),
@@ -110,7 +110,7 @@ def test_rerank_reads_a_pipe_and_shows_the_best_n(tmp_path: Path) -> None:
     assert [hit["text"] for hit in results] == PASSAGES[1:]
 
 
-def test_what_a_terminal_cannot_show_is_no_reason_to_fail(shell: Shell) -> None:
+def test_output_replaces_characters_the_terminal_cannot_encode(shell: Shell) -> None:
     (shell.directory / "läufe.trec").write_bytes((SAMPLE / "run.trec").read_bytes())
     done = subprocess.run(
         [sys.executable, "-m", "cluster", "evaluate", "--qrels", SAMPLE / "qrels.tsv", "läufe.trec"],
@@ -143,9 +143,9 @@ WRONG = [
     ("evaluate --qrels SAMPLE/run.trec SAMPLE/run.trec", "SAMPLE/run.trec:1: expected `query-id corpus-id score`"),
     ("evaluate --qrels SAMPLE/qrels.tsv other.trec", "other.trec: has none of the 21 queries that SAMPLE/qrels.tsv"),
     ("batch INPUT --run nothing.trec --output out", "nothing.trec: no such file"),
-    ("batch INPUT --run SAMPLE/run.trec --output .", ". is not empty, and no job began there"),
+    ("batch INPUT --run SAMPLE/run.trec --output .", ". is not empty and holds no job"),
     ("batch INPUT --run SAMPLE/run.trec --output blank.txt", "blank.txt: is not a directory"),
-    ("batch INPUT --run SAMPLE/run.trec --output blank.txt/out", "blank.txt/out: cannot be made: Not a directory"),
+    ("batch INPUT --run SAMPLE/run.trec --output blank.txt/out", "blank.txt/out: cannot be created: Not a directory"),
     ("batch INPUT --run SAMPLE/run.trec --output out --top-k 0", "--top-k: Input should be greater than 0, got 0"),
     ("batch INPUT --run SAMPLE/run.trec --output out -m ./nowhere", "./nowhere is not a directory"),
     ("batch INPUT --run other.trec --output out", "other.trec: names 1 queries and 1 passages that are in no file"),
@@ -153,7 +153,7 @@ WRONG = [
 
 
 @pytest.mark.parametrize(("command", "complaint"), WRONG)
-def test_wrong_input_is_one_line_and_exit_code_2(shell: Shell, command: str, complaint: str) -> None:
+def test_wrong_input_prints_one_line_and_exits_2(shell: Shell, command: str, complaint: str) -> None:
     (shell.directory / "bad.jsonl").write_text('{"text": "a"}\n{"text": }\n')
     (shell.directory / "latin.txt").write_bytes("café".encode("latin-1"))
     (shell.directory / "blank.txt").write_text(" \n\n")
@@ -186,16 +186,16 @@ def test_wrong_input_is_one_line_and_exit_code_2(shell: Shell, command: str, com
         "model import",
     ],
 )
-def test_wrong_usage_is_explained_with_exit_code_2(shell: Shell, command: str) -> None:
+def test_wrong_usage_prints_usage_and_exits_2(shell: Shell, command: str) -> None:
     code, out, err = shell(*command.split())
     assert (code, out) == (2, "")
     assert "Usage: " in err
     assert "Traceback" not in err
 
 
-def test_a_cluster_that_does_not_answer_is_said_at_once(shell: Shell) -> None:
+def test_batch_reports_an_unreachable_cluster_at_once(shell: Shell) -> None:
     with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))  # bound and not listening: nobody else gets the port, and nobody answers
+        taken.bind(("127.0.0.1", 0))  # bound but not listening, so that connections are refused
         address = f"127.0.0.1:{taken.getsockname()[1]}"
         inputs = ["--queries", SAMPLE / "queries.jsonl", "--corpus", SAMPLE / "corpus.jsonl"]
         code, out, err = shell(
@@ -204,12 +204,12 @@ def test_a_cluster_that_does_not_answer_is_said_at_once(shell: Shell) -> None:
     assert (code, out) == (1, "")
     assert err.startswith(f"reranker: no Ray cluster answers at --address {address}: ")
     assert err.count("\n") == 1
-    assert not (shell.directory / "out").exists(), "the same --output can be used again"
+    assert not (shell.directory / "out").exists(), "no output directory is left"
 
 
 @pytest.mark.parametrize("unbuffered", ["", "1"])
 @pytest.mark.parametrize("command", ["--version", "evaluate --qrels qrels.tsv run.trec", "rerank --help"])
-def test_a_reader_that_leaves_is_no_error(command: str, unbuffered: str) -> None:
+def test_closed_stdout_is_not_an_error(command: str, unbuffered: str) -> None:
     process = subprocess.Popen(
         [sys.executable, "-m", "cluster", *command.split()],
         stdout=subprocess.PIPE,
@@ -222,7 +222,7 @@ def test_a_reader_that_leaves_is_no_error(command: str, unbuffered: str) -> None
     assert (process.returncode, err) == (0, b"")
 
 
-def test_an_interrupt_ends_quietly_with_130() -> None:
+def test_interrupt_exits_130_without_output() -> None:
     terminal, theirs = pty.openpty()
     process = subprocess.Popen(
         [sys.executable, "-c", INTERRUPTIBLE, "rerank", "-q", "x"], stdin=theirs, stderr=subprocess.PIPE

@@ -1,4 +1,4 @@
-"""Poison of every kind ends in the dead letters, with file, line and reason; or the job ends, and leaves nothing."""
+"""Bad rows of every kind are written to the dead letters with file, line and reason, or fail the job."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -8,7 +8,7 @@ import pytest
 from reranker.errors import TooManyBadRows
 from tests.cluster.batch.collections import (
     Row,
-    letters_of,
+    dead_letters_of,
     pair_rows,
     plan_of,
     query_rows,
@@ -18,11 +18,11 @@ from tests.cluster.batch.collections import (
 )
 
 Options = dict[str, Path]
-PAIRS, QUERIES = pair_rows(), query_rows()  # of q2, q1, q2, q1, q1; and of q2, q1
+PAIRS, QUERIES = pair_rows(), query_rows()  # query ids: q2, q1, q2, q1, q1; and q2, q1
 
 
 def into(role: str, *lines: Row | bytes, suffix: str = "jsonl") -> Callable[[Path], Options]:
-    """Lines of one of the three files, behind those that are there."""
+    """Appends these lines to one of the three files."""
 
     def spoil(directory: Path) -> Options:
         files = write_files(directory, suffix=suffix)
@@ -37,8 +37,8 @@ def table(role: str, rows: list[Row], *more: Row | bytes) -> Callable[[Path], Op
     return lambda directory: {role: write_rows(directory / f"{role}.jsonl", [*rows, *more])}
 
 
-# Name -> what is spoiled, and of each bad row the file, the line and how its reason begins.
-POISON: dict[str, tuple[Callable[[Path], Options], list[tuple[str, int | None, str]]]] = {
+# Name -> a function that writes inputs with bad rows, and for each bad row its file, line and start of the reason.
+BAD: dict[str, tuple[Callable[[Path], Options], list[tuple[str, int | None, str]]]] = {
     "corpus: not JSON": (into("corpus", b'{"_id": "d6", '), [("corpus.jsonl", 6, "is not JSON: ")]),
     "corpus: not UTF-8": (into("corpus", b'{"_id": "d6", "text": "\xe9"}'), [("corpus.jsonl", 6, "is not UTF-8")]),
     "corpus: no object": (
@@ -76,15 +76,15 @@ POISON: dict[str, tuple[Callable[[Path], Options], list[tuple[str, int | None, s
     ),
     "run: unknown query": (
         into("run", b"q9 Q0 d1 1 8.5 t", b"q9 Q0 d2 1 8.5 t"),
-        [("run.trec", None, "the run names this query, and no file holds it")],
+        [("run.trec", None, "this query of the run is not in the queries file")],
     ),
     "run: one unknown passage": (
         into("run", b"q1 Q0 d9 1 8.5 t", b"q2 Q0 d9 1 8.5 t"),
-        [("run.trec", None, "the run names this passage, and no file holds it")],
+        [("run.trec", None, "this passage of the run is not in the corpus")],
     ),
     "run: unknown passages": (
         into("run", b"q1 Q0 d9 1 8.5 t", b"q2 Q0 d8 1 8.5 t"),
-        [("run.trec", None, "the run names this passage, and no file holds it")] * 2,
+        [("run.trec", None, "this passage of the run is not in the corpus")] * 2,
     ),
     "pairs: not JSON": (table("pairs", PAIRS, b"when is high tide"), [("pairs.jsonl", 6, "is not JSON: ")]),
     "pairs: no query": (
@@ -93,7 +93,7 @@ POISON: dict[str, tuple[Callable[[Path], Options], list[tuple[str, int | None, s
     ),
     "pairs: two texts of a query": (
         table("pairs", PAIRS, PAIRS[0] | {"query": "why does bread not rise", "docid": "d9"}),
-        [("pairs.jsonl", 6, "query 'q2' has another text than in an earlier row")],
+        [("pairs.jsonl", 6, "query 'q2' has a different text in an earlier row")],
     ),
     "pairs: twice": (
         table("pairs", PAIRS, PAIRS[1] | {"text": "Another text.", "first_stage_score": 99}),
@@ -124,16 +124,16 @@ POISON: dict[str, tuple[Callable[[Path], Options], list[tuple[str, int | None, s
         [("candidates.jsonl", 3, f"passage '{docid}' occurs twice for query 'q2'") for docid in ("d2", "d4")],
     ),
 }
-POISONED = pytest.mark.parametrize(("spoil", "expected"), POISON.values(), ids=POISON.keys())
+EVERY_BAD_ROW = pytest.mark.parametrize(("spoil", "expected"), BAD.values(), ids=BAD.keys())
 
 
-@POISONED
-def test_poison_ends_in_the_dead_letters_and_costs_nothing_else(
+@EVERY_BAD_ROW
+def test_bad_row_goes_to_the_dead_letters_and_changes_no_unit(
     spoil: Callable[[Path], Options], expected: list[tuple[str, int | None, str]], tmp_path: Path
 ) -> None:
     files = spoil(tmp_path)
     plan = plan_of(tmp_path, **files, max_bad_rows=len(expected))
-    letters = letters_of(plan)
+    letters = dead_letters_of(plan)
     assert plan.bad_rows == len(letters) == len(expected)
     for letter, (name, line, reason) in zip(letters, expected, strict=True):
         assert letter["file"] == str(tmp_path / name)
@@ -145,8 +145,8 @@ def test_poison_ends_in_the_dead_letters_and_costs_nothing_else(
     assert not clean.dead_letters.exists()
 
 
-@POISONED
-def test_one_bad_row_too_many_ends_the_job_and_nothing_is_left(
+@EVERY_BAD_ROW
+def test_bad_row_over_the_limit_raises_and_leaves_no_files(
     spoil: Callable[[Path], Options], expected: list[tuple[str, int | None, str]], tmp_path: Path
 ) -> None:
     files = spoil(tmp_path)
@@ -155,33 +155,34 @@ def test_one_bad_row_too_many_ends_the_job_and_nothing_is_left(
     with pytest.raises(TooManyBadRows) as caught:
         plan_of(tmp_path, **files, max_bad_rows=limit)
     name, line, reason = expected[-1]
-    told = str(caught.value)
+    message = str(caught.value)
     if line is None:
-        assert told.startswith(f"{tmp_path / name}: names ")
+        assert message.startswith(f"{tmp_path / name}: names ")
     else:
-        assert told.startswith(f"{tmp_path / name}:{line}: {reason}")
-    assert told.endswith(f"({len(expected)} bad so far, --max-bad-rows allows {limit})")
-    assert "\n" not in told
+        assert message.startswith(f"{tmp_path / name}:{line}: {reason}")
+    assert message.endswith(f"({len(expected)} bad so far, --max-bad-rows allows {limit})")
+    assert "\n" not in message
     assert {path.name for path in tmp_path.iterdir()} == before
 
 
-def test_bad_rows_of_all_files_count_together(tmp_path: Path) -> None:
+def test_bad_rows_of_all_files_are_counted_together(tmp_path: Path) -> None:
     files = write_files(tmp_path)
     for role, line in (("run", "half a line"), ("queries", "{}"), ("corpus", "{}"), ("run", "q9 Q0 d1 1 1 t")):
         with files[role].open("a") as file:
             file.write(f"{line}\n")
-    letters = letters_of(plan_of(tmp_path, **files, max_bad_rows=4))
+    letters = dead_letters_of(plan_of(tmp_path, **files, max_bad_rows=4))
     names = ["run.trec", "queries.jsonl", "corpus.jsonl", "run.trec"]
     assert [letter["file"] for letter in letters] == [str(tmp_path / name) for name in names]
     with pytest.raises(TooManyBadRows, match=r"names 1 queries and 0 passages.*such as 'q9'.*\(4 bad so far"):
         plan_of(tmp_path, **files, max_bad_rows=3)
 
 
-def test_a_bad_row_is_told_as_far_as_it_could_be_read(tmp_path: Path) -> None:
+def test_dead_letters_hold_the_readable_part_of_a_row(tmp_path: Path) -> None:
     long = {"_id": "d6", "text": ["x"] * 10_000}
     lines: list[Row | bytes] = [{"_id": "d7", "text": None, "title": "é \ud83d"}, b"caf\xe9", b'["d8"]', long]
     files = into("corpus", *lines)(tmp_path)
-    first, second, third, last = (letter["row"] for letter in letters_of(plan_of(tmp_path, **files, max_bad_rows=4)))
+    plan = plan_of(tmp_path, **files, max_bad_rows=4)
+    first, second, third, last = (letter["row"] for letter in dead_letters_of(plan))
     assert first == '{"_id": "d7", "text": null, "title": "é \ud83d"}'
     assert second == "caf\ufffd\n"
     assert third == '["d8"]'

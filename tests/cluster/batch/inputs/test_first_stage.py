@@ -1,4 +1,4 @@
-"""A first stage's candidates are ranked as a few lines of Python would, whatever order they come in."""
+"""Candidates of a first stage are ranked, cut at depth and deduplicated as in a few lines of plain Python."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +14,7 @@ from cluster.batch.inputs.first_stage import FirstStage, Ranked
 from reranker.errors import InvalidFile
 from reranker.ir.records import refuse
 
-# Few names and scores, so that candidates come twice, tie and interleave; and scores as near as they can be.
+# Few names and scores, so that candidates repeat, tie and interleave; some scores differ in the last bit only.
 ROWS = st.lists(
     st.tuples(
         st.sampled_from(["q1", "q2", "q3", "ö", "q 4"]),
@@ -28,7 +28,7 @@ Row = tuple[str, str, float]
 
 
 def expected(rows: list[Row], depth: int | None) -> tuple[list[tuple[str, str, int]], list[int]]:
-    """(query_id, docid, place in rows), queries in order of first appearance, and the places of what came twice."""
+    """(query_id, docid, index into rows), queries in order of first appearance, and the indices of repetitions."""
     seen: dict[tuple[str, str], int] = {}
     twice = [at for at, (query_id, docid, _) in enumerate(rows) if seen.setdefault((query_id, docid), at) != at]
     ranked: list[tuple[str, str, int]] = []
@@ -56,7 +56,7 @@ def listed(ranked: Ranked, stage: FirstStage) -> list[tuple[str, str, int]]:
 
 @pytest.fixture(scope="module", params=[32_768, 5, 1])
 def chunk_rows(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Docids are put away in chunks of this many; small ones make hypothesis' lists cross their bounds."""
+    """Number of docids per chunk; with small chunks, hypothesis' lists span several."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(first_stage, "_CHUNK_ROWS", request.param)
         yield
@@ -64,31 +64,31 @@ def chunk_rows(request: pytest.FixtureRequest) -> Iterator[None]:
 
 @pytest.mark.usefixtures("chunk_rows")
 @given(rows=ROWS, depth=st.none() | st.integers(1, 6))
-def test_candidates_are_ranked_as_plain_python_ranks_them(rows: list[Row], depth: int | None) -> None:
+def test_ranked_equals_a_plain_python_ranking(rows: list[Row], depth: int | None) -> None:
     stage = collected(rows)
-    told: list[tuple[InvalidFile, object]] = []
-    ranked = stage.ranked(Path("run.trec"), depth, lambda error, row: told.append((error, row)))
+    bad: list[tuple[InvalidFile, object]] = []
+    ranked = stage.ranked(Path("run.trec"), depth, lambda error, row: bad.append((error, row)))
     candidates, twice = expected(rows, depth)
     assert listed(ranked, stage) == candidates
-    assert [(error.path, error.line) for error, _ in told] == [("run.trec", 100 + at) for at in twice]
-    for (error, _), at in zip(told, twice, strict=True):
+    assert [(error.path, error.line) for error, _ in bad] == [("run.trec", 100 + at) for at in twice]
+    for (error, _), at in zip(bad, twice, strict=True):
         assert error.problem == f"passage {rows[at][1]!r} occurs twice for query {rows[at][0]!r}"
 
     docids = ranked.docids.to_pylist()
-    assert len(set(docids)) == len(docids), "each one once"
-    assert set(docids) == {docid for _, docid, _ in candidates}, "and none that the depth has cut off"
+    assert len(set(docids)) == len(docids), "docids are unique"
+    assert set(docids) == {docid for _, docid, _ in candidates}, "docids below depth are dropped"
     assert (ranked.query.dtype, ranked.added.dtype, ranked.docid.dtype) == (np.int32, np.int64, np.int32)
     assert ranked.docids.type == pa.large_string()
 
 
 @given(rows=ROWS)
-def test_a_candidate_that_comes_twice_is_refused_where_no_bad_row_may_be(rows: list[Row]) -> None:
+def test_repeated_candidate_raises_if_bad_rows_are_refused(rows: list[Row]) -> None:
     rows = [*rows, (rows[0][0], rows[0][1], 3.0)]
     with pytest.raises(InvalidFile, match="occurs twice for query"):
         collected(rows).ranked("run.trec", None, refuse)
 
 
-def test_of_a_hundred_thousand_candidates_the_best_are_kept() -> None:
+def test_ranked_keeps_the_best_of_many_candidates() -> None:
     rng = np.random.default_rng(0)
     scores = rng.permutation(100_000).astype(float)
     stage = FirstStage()

@@ -1,4 +1,4 @@
-"""Tables of candidates: both forms in every format, what is optional, and what is wrong with a row."""
+"""Tables of candidates: both forms in every format, optional fields, and errors of bad rows."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -32,7 +32,7 @@ def without(row: Row, *names: str) -> Row:
     return {name: value for name, value in row.items() if name not in names}
 
 
-def complaint(read: Read, path: Path) -> InvalidFile:
+def refusal(read: Read, path: Path) -> InvalidFile:
     with pytest.raises(InvalidFile) as caught:
         list(read(path, refuse))
     assert "\n" not in str(caught.value)
@@ -40,7 +40,7 @@ def complaint(read: Read, path: Path) -> InvalidFile:
 
 
 @pytest.mark.parametrize("suffix", ["jsonl", "jsonl.gz", "parquet"])
-def test_both_forms_give_the_same_candidates_in_every_format(suffix: str, tmp_path: Path) -> None:
+def test_candidates_are_equal_for_pairs_and_query_rows_in_every_format(suffix: str, tmp_path: Path) -> None:
     pairs = write_rows(tmp_path / f"pairs.{suffix}", pair_rows())
     queries = write_rows(tmp_path / f"queries.{suffix}", query_rows())
     by_pair = [row._replace(line=0) for row in iter_pair_rows(pairs, refuse)]
@@ -54,7 +54,7 @@ def test_both_forms_give_the_same_candidates_in_every_format(suffix: str, tmp_pa
 
 
 @pytest.mark.parametrize("suffix", ["tsv", "tsv.gz"])
-def test_pairs_may_be_a_tsv_file_with_a_header(suffix: str, tmp_path: Path) -> None:
+def test_pairs_are_read_from_tsv_with_a_header(suffix: str, tmp_path: Path) -> None:
     header = {name: name for name in PAIR}
     path = write_rows(tmp_path / f"pairs.{suffix}", [header, PAIR, PAIR | {"docid": "e", "text": ""}])
     assert list(iter_pair_rows(path, refuse)) == [
@@ -62,11 +62,11 @@ def test_pairs_may_be_a_tsv_file_with_a_header(suffix: str, tmp_path: Path) -> N
         EXPECTED[0]._replace(line=3, docid="e", passage=Passage("", "Tides")),
     ]
     path = write_rows(tmp_path / f"bare.{suffix}", [PAIR])
-    assert "has 6 columns, expected a header line with some of query_id, " in str(complaint(iter_pair_rows, path))
+    assert "has 6 columns, expected a header line with some of query_id, " in str(refusal(iter_pair_rows, path))
 
 
 @pytest.mark.parametrize("absent", [{}, {"title": None, "titles": None}], ids=["left out", "null"])
-def test_titles_and_scores_are_optional(absent: Row, tmp_path: Path) -> None:
+def test_rows_may_lack_titles_and_scores(absent: Row, tmp_path: Path) -> None:
     pair = without(PAIR, "title", "first_stage_score") | absent
     query = without(QUERY, "titles", "first_stage_scores") | absent
     bare = [row._replace(passage=Passage(row.passage.text), score=None) for row in EXPECTED]
@@ -74,7 +74,7 @@ def test_titles_and_scores_are_optional(absent: Row, tmp_path: Path) -> None:
     assert list(iter_query_rows(write_rows(tmp_path / "queries.jsonl", [query]), refuse)) == bare
 
 
-def test_numbers_count_as_ids_and_text_as_scores(tmp_path: Path) -> None:
+def test_rows_may_have_numeric_ids_and_textual_scores(tmp_path: Path) -> None:
     pair = PAIR | {"query_id": 7, "docid": 8, "first_stage_score": "2.5"}
     path = write_rows(tmp_path / "pairs.jsonl", [pair])
     assert list(iter_pair_rows(path, refuse)) == [EXPECTED[0]._replace(query_id="7", docid="8")]
@@ -117,25 +117,23 @@ BAD_QUERIES: list[tuple[Row, str]] = [
 
 
 @pytest.mark.parametrize(("change", "problem"), BAD_PAIRS)
-def test_what_is_wrong_with_a_pair_is_said(change: Row, problem: str, tmp_path: Path) -> None:
+def test_bad_pair_is_reported_with_its_line_and_problem(change: Row, problem: str, tmp_path: Path) -> None:
     refused(iter_pair_rows, tmp_path / "rows.jsonl", PAIR, change, problem, EXPECTED[:1])
 
 
 @pytest.mark.parametrize(("change", "problem"), BAD_QUERIES)
-def test_what_is_wrong_with_a_query_is_said_and_the_row_is_bad_as_a_whole(
-    change: Row, problem: str, tmp_path: Path
-) -> None:
+def test_bad_query_row_is_reported_and_skipped_as_a_whole(change: Row, problem: str, tmp_path: Path) -> None:
     refused(iter_query_rows, tmp_path / "rows.jsonl", QUERY, change, problem, EXPECTED)
 
 
 def refused(read: Read, path: Path, good: Row, change: Row, problem: str, expected: list[CandidateRow]) -> None:
-    """A bad row between good ones: told with its line where bad rows are collected, raised where they are not."""
+    """A bad row between good ones is passed to `on_bad` with its line, or raised by `refuse`."""
     write_rows(path, [good, good | change, good])
-    told: list[tuple[InvalidFile, Any]] = []
-    rows = list(read(path, lambda error, row: told.append((error, row))))
+    bad: list[tuple[InvalidFile, Any]] = []
+    rows = list(read(path, lambda error, row: bad.append((error, row))))
     assert rows == expected + [row._replace(line=3) for row in expected]
-    ((error, row),) = told
+    ((error, row),) = bad
     assert (error.path, error.line) == (str(path), 2)
     assert error.problem.startswith(problem)
     assert row.keys() == good.keys()
-    assert str(complaint(read, path)).startswith(f"{path}:2: {problem}")
+    assert str(refusal(read, path)).startswith(f"{path}:2: {problem}")

@@ -1,4 +1,4 @@
-"""Three forms of input in every format: the same data gives the same units, and only what is named is stored."""
+"""All forms and formats of the same data give the same units, and only passages that are named are stored."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -38,30 +38,30 @@ TIDES_UNIT = Unit(
 
 
 def stored(directory: Path, **options: object) -> tuple[int, int]:
-    """(passages in the store, candidates) of these inputs."""
+    """Read the inputs. Returns (stored passages, candidates)."""
     with PassageWriter(directory / "store.arrow") as store:
         candidates = read_candidates(
-            settings_of(directory, **options), store, BadRows(0), directory / "letters.jsonl", lambda told: None
+            settings_of(directory, **options), store, BadRows(0), directory / "bad.jsonl", lambda message: None
         )
-        return len(store), len(candidates.places)
+        return len(store), len(candidates.positions)
 
 
 @pytest.mark.parametrize("suffix", ["jsonl", "jsonl.gz", "tsv", "tsv.gz", "parquet"])
-def test_every_format_of_queries_and_corpus_gives_the_same_plan(suffix: str, tmp_path: Path) -> None:
+def test_plan_is_equal_for_every_format_of_queries_and_corpus(suffix: str, tmp_path: Path) -> None:
     plan = plan_of(tmp_path, **write_files(tmp_path, suffix=suffix))
     assert units_of(plan) == [TIDES_UNIT]
     assert plan.bad_rows == 0
 
 
 @pytest.mark.parametrize("suffix", ["jsonl", "jsonl.gz", "parquet"])
-def test_tables_of_the_same_data_give_the_same_plan(suffix: str, tmp_path: Path) -> None:
+def test_plan_is_equal_for_tables_of_pairs_and_of_candidates(suffix: str, tmp_path: Path) -> None:
     pairs = write_rows(tmp_path / f"pairs.{suffix}", pair_rows())
     candidates = write_rows(tmp_path / f"candidates.{suffix}", query_rows())
     assert units_of(plan_of(tmp_path / "pairs", pairs=pairs)) == [TIDES_UNIT]
     assert units_of(plan_of(tmp_path / "candidates", candidates=candidates)) == [TIDES_UNIT]
 
 
-def test_ms_marco_files_are_read_as_they_are(tmp_path: Path) -> None:
+def test_ms_marco_tsv_files_are_read_unchanged(tmp_path: Path) -> None:
     files = write_files(tmp_path, suffix="tsv", titles=False)
     collection = files["corpus"].rename(tmp_path / "collection.tsv")
     assert collection.read_text().startswith("d1\tHigh tide is at noon.\nd2\tBecause of yeast. \nd3\t\n")
@@ -85,7 +85,7 @@ def collections(draw: st.DrawFn) -> Collection:
 
 
 @given(collection=collections(), depth=st.none() | st.integers(1, 3), unit_pairs=st.integers(1, 12))
-def test_the_three_forms_of_any_data_give_the_same_units(
+def test_units_are_equal_for_all_three_forms_of_input(
     collection: Collection, depth: int | None, unit_pairs: int, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     directory = tmp_path_factory.getbasetemp() / "forms"
@@ -109,7 +109,7 @@ def test_the_three_forms_of_any_data_give_the_same_units(
     )
 
 
-def test_without_scores_a_table_is_in_its_own_order(tmp_path: Path) -> None:
+def test_table_without_scores_keeps_row_order(tmp_path: Path) -> None:
     rows = [{name: row[name] for name in ("query_id", "query", "docid", "text")} for row in pair_rows()]
     (unit,) = units_of(plan_of(tmp_path, pairs=write_rows(tmp_path / "pairs.jsonl", rows), depth=2))
     assert (unit.query_ids, unit.counts) == (["q2", "q1"], [2, 2])
@@ -117,7 +117,7 @@ def test_without_scores_a_table_is_in_its_own_order(tmp_path: Path) -> None:
     assert unit.titles == [""] * 4
 
 
-def test_a_query_may_go_on_in_a_later_row(tmp_path: Path) -> None:
+def test_query_may_span_several_rows(tmp_path: Path) -> None:
     rows = query_rows()
     more = {"query_id": "q2", "query": TIDES.queries["q2"], "docids": ["d1"], "texts": ["x"], "titles": [""]}
     path = write_rows(tmp_path / "candidates.jsonl", [*rows, more | {"first_stage_scores": [99]}])
@@ -127,10 +127,10 @@ def test_a_query_may_go_on_in_a_later_row(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("chunk_rows", [32_768, 4_096])
-def test_of_a_large_corpus_only_what_the_run_names_is_stored_and_once(
+def test_passages_named_by_the_run_are_stored_once_and_no_others(
     chunk_rows: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sources, "_CHUNK_ROWS", chunk_rows)  # in one chunk, and in several
+    monkeypatch.setattr(sources, "_CHUNK_ROWS", chunk_rows)  # the corpus in one chunk, and in several
     unwanted = {f"x{n}": Passage(f"nobody asks for {n}") for n in range(20_000)}
     passages = {"x-first": Passage("first")} | unwanted | TIDES.passages
     run = [*TIDES.run, ("q1", "x-first", 0.0), ("q1", "x777", 0.5), ("q2", "x777", 0.5)]
@@ -143,7 +143,7 @@ def test_of_a_large_corpus_only_what_the_run_names_is_stored_and_once(
     assert [unit.texts[at] for at in (2, 6, 7)] == ["nobody asks for 777", "nobody asks for 777", "first"]
 
 
-def test_what_depth_cuts_off_is_not_stored(tmp_path: Path) -> None:
+def test_passages_below_depth_are_not_stored(tmp_path: Path) -> None:
     files = write_files(tmp_path)
     assert stored(tmp_path, **files) == (4, 5)
     assert stored(tmp_path, **files, depth=1) == (2, 2)
@@ -152,7 +152,7 @@ def test_what_depth_cuts_off_is_not_stored(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("form", ["pairs", "candidates"])
-def test_a_table_of_nothing_but_bad_rows_holds_no_candidate(form: str, tmp_path: Path) -> None:
+def test_table_of_only_bad_rows_is_refused(form: str, tmp_path: Path) -> None:
     path = write_rows(tmp_path / "rows.jsonl", [{}, {}])
-    with pytest.raises(InvalidFile, match=r"rows\.jsonl: holds no candidate"):
+    with pytest.raises(InvalidFile, match=r"rows\.jsonl: has no candidates"):
         plan_of(tmp_path, **{form: path}, max_bad_rows=2)

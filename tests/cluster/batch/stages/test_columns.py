@@ -1,4 +1,4 @@
-"""Encoded pairs survive the trip through Arrow columns, whatever the chunks and slices."""
+"""Encoded pairs survive the trip through Arrow columns, in any chunks and slices."""
 
 from dataclasses import fields
 from itertools import chain
@@ -34,7 +34,7 @@ def encoded_pairs(draw: st.DrawFn) -> EncodedPairs:
 
 
 @given(blocks=st.lists(st.lists(encoded_pairs(), max_size=3), min_size=1, max_size=3), skipped=st.integers(0, 3))
-def test_columns_give_every_field_back(blocks: list[list[EncodedPairs]], skipped: int) -> None:
+def test_columns_keep_values_and_dtypes_of_every_field(blocks: list[list[EncodedPairs]], skipped: int) -> None:
     table = pa.concat_tables(pa.table(to_columns(rows)) for rows in blocks)
     rows = [pairs for block in blocks for pairs in block][skipped:]
     read = from_columns(table.slice(skipped))

@@ -1,4 +1,4 @@
-"""Scored units, made up, and the directory they are written to."""
+"""Made-up scored units, and helpers for the output directory they are written to."""
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -18,7 +18,7 @@ JOB: dict[str, Any] = {"version": "1", "inputs": {"run": "sha"}}
 def scored_unit(
     number: int, *, queries: int = 2, candidates: int = 3, bad: Sequence[str] = (), scale: Scale = SCALE
 ) -> ScoredUnit:
-    """bad: docids of its first query's candidates that got no score."""
+    """bad: docids of candidates of the first query that have no finite score."""
     rng = np.random.default_rng(number)
     rows = queries * candidates
     ranked = {
@@ -30,7 +30,7 @@ def scored_unit(
     return ScoredUnit(
         number,
         pa.table(ranked, schema=RANKED_ROWS),
-        [BadRow("the model gave nan for it", query_id=f"q{number}-0", docid=docid) for docid in bad],
+        [BadRow("its logit is nan", query_id=f"q{number}-0", docid=docid) for docid in bad],
         scale,
         Counts(queries, rows + len(bad), rows, 7 * rows, number, 1, 2),
         Seconds(*rng.random(3).tolist()),
@@ -42,8 +42,8 @@ def rankings_of(units: Iterable[ScoredUnit]) -> list[dict[str, Any]]:
     return [row for unit in units for row in unit.ranked.to_pylist()]
 
 
-def begun(output: BatchOutput) -> BatchOutput:
-    """As a job begins: its identity is written, and there is a place for its plan."""
+def begin(output: BatchOutput) -> BatchOutput:
+    """Begin a job: write its identity and create the plan's directory."""
     output.begin(JOB)
     output.plan.mkdir(exist_ok=True)
     return output
