@@ -44,7 +44,7 @@ class Fleet:
 
 
 class Capacity:
-    """What one gateway knows of the fleet."""
+    """One gateway's view of the fleet."""
 
     def __init__(
         self,
@@ -76,7 +76,7 @@ class Capacity:
         self._tokens_per_s += (tokens_per_s - self._tokens_per_s) * (_EMA_WEIGHT if self._tokens_per_s else 1.0)
 
     async def refresh(self) -> None:
-        """Read the fleet anew if it is old. Only the very first caller waits for it."""
+        """Read the fleet again if it is stale. Only the very first caller waits for it."""
         if self._clock() - self._refreshed_at < _REFRESH_EVERY_S:
             return
         self._refreshed_at = self._clock()

@@ -1,4 +1,4 @@
-"""What an error of a call between replicas means: the request's own error, a lost replica, or a bug."""
+"""Classifies errors of calls between replicas: the request's own error, a lost replica, or a bug."""
 
 import logging
 
@@ -39,7 +39,7 @@ class ReplicaLost(Exception):
 
 
 def translate(error: Exception) -> RerankerError | ReplicaLost:
-    """The error of a call as one of ours. An exception nobody expected is logged, and becomes Unavailable."""
+    """Turn the error of a call into one of ours. An unexpected exception is logged and becomes Unavailable."""
     if isinstance(error, BackPressureError):
         return Overloaded(error.retry_after_s or _RETRY_AFTER_S)
     cause = _unwrap(error)

@@ -1,4 +1,4 @@
-"""What a gateway knows of the fleet, on a fake controller and a fake scorer."""
+"""A gateway's view of the fleet, on a fake controller and a fake scorer."""
 
 import asyncio
 import math

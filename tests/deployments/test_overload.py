@@ -84,8 +84,8 @@ async def test_flooding_client_leaves_room_for_another_client(graph: str) -> Non
 
 async def test_partial_answer_ranks_scored_documents_above_unscored_ones(graph: str) -> None:
     async with client(graph) as caller:
-        ask = body(60, timeout_ms=1_500, on_deadline="partial", verbose=True)
-        answer = await caller.post("/v2/rerank", json=ask)
+        partial = body(60, timeout_ms=1_500, on_deadline="partial", verbose=True)
+        answer = await caller.post("/v2/rerank", json=partial)
     assert answer.status_code == 200
     results = answer.json()["results"]
     unscored = int(answer.headers["x-rerank-unscored"])
@@ -108,10 +108,10 @@ async def test_work_of_disconnected_clients_is_dropped(graph: str) -> None:
 
 async def test_late_request_is_dropped_and_busy_graph_stays_ready(graph: str) -> None:
     async with client(graph, "late") as late, client(graph, "probe") as probe:
-        asked = asyncio.create_task(late.post("/v2/rerank", json=body(200, timeout_ms=1_000)))
+        pending = asyncio.create_task(late.post("/v2/rerank", json=body(200, timeout_ms=1_000)))
         await asyncio.sleep(0.5)
         ready = await probe.get("/ready")
-        answer = await asked
+        answer = await pending
         assert (answer.status_code, ready.status_code) == (504, 200)
         assert "no answer within 1000 ms" in answer.json()["message"]
         assert await answered_soon(probe)

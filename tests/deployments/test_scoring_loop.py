@@ -35,13 +35,13 @@ def last_token(pairs: EncodedPairs) -> FloatArray:
 
 async def test_every_caller_gets_its_own_logits_in_order() -> None:
     loop = ScoringLoop(last_token, max_batch_tokens=6)
-    asked = {f"request {n}": list(range(n, n + 10)) for n in (0, 100, 200)}
+    values_of = {f"request {n}": list(range(n, n + 10)) for n in (0, 100, 200)}
 
     answers = await asyncio.gather(
-        *(loop.score(RequestContext(owner), pairs_of(*values)) for owner, values in asked.items())
+        *(loop.score(RequestContext(owner), pairs_of(*values)) for owner, values in values_of.items())
     )
 
-    assert [answer.tolist() for answer in answers] == list(asked.values())
+    assert [answer.tolist() for answer in answers] == list(values_of.values())
 
 
 async def test_job_without_pairs_is_answered_at_once() -> None:

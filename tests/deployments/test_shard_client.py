@@ -113,12 +113,12 @@ async def test_non_finite_logit_is_retried_only_once(max_retries: int, attempts:
     assert shard.attempts == attempts
 
 
-@pytest.mark.parametrize(("sent", "told"), [(7.5, 7.5), (None, 1.0)])
-async def test_back_pressure_becomes_overloaded_with_its_retry_after(sent: float | None, told: float) -> None:
+@pytest.mark.parametrize(("sent", "expected"), [(7.5, 7.5), (None, 1.0)])
+async def test_back_pressure_becomes_overloaded_with_its_retry_after(sent: float | None, expected: float) -> None:
     shard = Shard(BackPressureError(9, 8, retry_after_s=sent))
     with pytest.raises(Overloaded) as caught:
         await shard.score()
-    assert caught.value.retry_after_s == told
+    assert caught.value.retry_after_s == expected
     assert shard.attempts == 1
 
 

@@ -1,4 +1,4 @@
-"""What all dialects share: parsing a body into a RerankRequest, and rendering answers and errors.
+"""Code shared by all dialects: parsing a body into a RerankRequest, and rendering answers and errors.
 
 A dialect knows JSON shapes and nothing else: no HTTP server, no Ray, no models. Limits that hold for every dialect
 (an empty query, no documents, too many) are checked once, on the RerankRequest, by the gateway.
