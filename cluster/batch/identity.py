@@ -21,7 +21,7 @@ def identity_of(settings: BatchSettings, files: CheckpointFiles) -> Identity:
     """
     return {
         "version": __version__,
-        "inputs": {role: content_sha256(where) for role, where in settings.inputs.items()},
+        "inputs": {role: content_sha256(location) for role, location in settings.inputs.items()},
         "model": files.name,
         "revision": settings.checkpoint.revision,
         "checkpoint": checkpoint_sha256(files),

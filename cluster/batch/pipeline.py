@@ -45,7 +45,7 @@ def scored_units(plan: Plan, units: Sequence[int], settings: BatchSettings) -> I
     context.print_on_execution_start = False
     logging.getLogger("ray.data").setLevel(logging.CRITICAL)  # we have our own progress bars, and errors are raised
     with warnings.catch_warnings():
-        # ray_remote_args_fn is deprecated, but before Ray 2.64 there is no other way to bound restarts and retries.
+        # ray_remote_args_fn will be removed in Ray 2.64, but map_batches has no named argument for max_restarts yet.
         warnings.simplefilter("ignore", RayDeprecationWarning)
         scored = _graph(plan, units, settings)
     blocks = scored.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0)

@@ -53,8 +53,8 @@ def options_of(settings: type[Settings], panels: Mapping[str, Sequence[str]]) ->
 
 def _parameter(settings: type[Settings], path: str, panel: str) -> inspect.Parameter:
     owner, _, name = path.rpartition(".")
-    fields = (settings.model_fields[owner].annotation if owner else settings).model_fields  # type: ignore[union-attr]
-    field = fields[name]
+    kind: Any = settings.model_fields[owner].annotation if owner else settings
+    field = kind.model_fields[name]
     flags = [f"--{name.replace('_', '-')}", *_SHORT_FLAGS.get(name, [])]
     option = typer.Option(*flags, help=field.description, rich_help_panel=panel)
     return inspect.Parameter(
