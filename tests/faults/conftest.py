@@ -1,7 +1,6 @@
-"""One Ray for all of these tests: a head with two GPUs, a node with a third, and the graph on it."""
+"""One Ray cluster for all of these tests: a head with two GPUs, a node with a third, and the graph on them."""
 
 import logging
-import os
 import shutil
 import sys
 from collections.abc import Iterator
@@ -18,7 +17,6 @@ from tests.faults.load import Load
 from tests.faults.nodes import Nodes
 from tests.faults.results import Results
 
-PER_S = float(os.environ.get("RERANKER_FAULTS_PER_S", "5"))
 RESULTS = Results()
 
 
@@ -27,7 +25,7 @@ def nodes() -> Iterator[Nodes]:
     if sys.platform != "linux":
         pytest.skip("several nodes on one machine need Linux")
     if ray.is_initialized():
-        pytest.skip("another test's Ray is in use in this process: run `pytest -m slow tests/faults` by itself")
+        pytest.skip("this process already uses another Ray cluster: run `pytest -m slow tests/faults` by itself")
     with ray_directory() as directory:
         nodes = Nodes(directory)
         try:
@@ -49,18 +47,18 @@ def deployed(nodes: Nodes, tmp_path_factory: pytest.TempPathFactory) -> Iterator
 
 
 @pytest.fixture(scope="session")
-def usual(deployed: Graph) -> Graph:
+def default_graph(deployed: Graph) -> Graph:
     deployed.deploy()
     return deployed
 
 
 @pytest.fixture
-def graph(usual: Graph) -> Iterator[Graph]:
-    """Whole at the start; what a test has made faulty is well again at its end."""
-    usual.until_whole()
-    yield usual
-    shutil.rmtree(usual.faults)
-    usual.faults.mkdir()
+def graph(default_graph: Graph) -> Iterator[Graph]:
+    """All replicas run at the start of a test; the faults it injects end with it."""
+    default_graph.wait_until_running()
+    yield default_graph
+    shutil.rmtree(default_graph.faults)
+    default_graph.faults.mkdir()
 
 
 @pytest.fixture
@@ -75,12 +73,12 @@ def results() -> Results:
 
 @pytest.fixture
 def load(graph: Graph) -> Load:
-    """Not started yet."""
-    return Load(graph.url, PER_S)
+    """At half the capacity of one scorer. Not started yet."""
+    return Load.at_half_capacity(graph.url)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     if RESULTS:
-        terminalreporter.section(f"faults under {PER_S:g} requests a second")
+        terminalreporter.section("faults under a steady load")
         for result in RESULTS:
             terminalreporter.write_line(str(result))

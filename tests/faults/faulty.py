@@ -1,4 +1,4 @@
-"""A scorer that can be made faulty while it serves: it looks for a file that names a fault and its own pid."""
+"""A scorer that can be made faulty while it serves: it looks for a file named after a fault and its own pid."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from reranker.pairs import EncodedPairs, FloatArray
 from reranker.settings import CheckpointSettings, EngineSettings
 from reranker.types import Passage
 
-SLOW, ENDLESS, ILL = "slow", "endless", "ill"
-SLOW_TIMES = 10
+SLOW, STALLED, CORRUPT = "slow", "stalled", "corrupt"
+SLOWDOWN = 10
 POISON = "yeast"
 
 
 class FaultyScorer(Scorer):
-    """faults: the directory of such files. stall_timeout_s: as for ScoringLoop.
+    """faults: the directory of these files. stall_timeout_s: as for ScoringLoop.
 
-    Whatever its health, passages with the word POISON have no finite score.
+    Passages with the word POISON never have a finite score.
     """
 
     def __init__(
@@ -37,13 +37,13 @@ class FaultyScorer(Scorer):
         self._loop.throughput.observe(*self._device.submit(_time_full_batch, self._loaded).result())
 
     def _score(self, pairs: EncodedPairs) -> FloatArray:
-        if self._has(ILL):
-            self._spoil_weights()
+        if self._has(CORRUPT):
+            self._corrupt_weights()
         started = time.monotonic()
         logits = self._loaded.engine.score(pairs)
         if self._has(SLOW):
-            time.sleep((SLOW_TIMES - 1) * (time.monotonic() - started))
-        while self._has(ENDLESS):
+            time.sleep((SLOWDOWN - 1) * (time.monotonic() - started))
+        while self._has(STALLED):
             time.sleep(0.1)
         poisoned = [pair for pair in range(len(pairs)) if self._poison in pairs.pair_ids(pair)]
         logits[poisoned] = np.nan
@@ -56,14 +56,14 @@ class FaultyScorer(Scorer):
         ids: list[int] = self._loaded.encoder.encode("q", [Passage(text)]).pair_ids(0).tolist()
         return ids
 
-    def _spoil_weights(self) -> None:
-        """As a GPU with broken memory would: the model, and so its golden scores, gives no number any more."""
+    def _corrupt_weights(self) -> None:
+        """Like a GPU with broken memory: the model gives only NaN from now on, for its golden pairs too."""
         with torch.inference_mode():
             for weight in vars(self._loaded.engine._model).values():
                 if isinstance(weight, torch.Tensor):
                     weight.fill_(torch.nan)
 
 
-def make(fault: str, pid: int, faults: Path) -> None:
-    """From its next forward pass on, the replica with this pid has the fault."""
+def inject(fault: str, pid: int, faults: Path) -> None:
+    """Give the replica with this pid the fault, from its next forward pass on."""
     (faults / f"{fault}-{pid}").touch()

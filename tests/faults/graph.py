@@ -1,4 +1,4 @@
-"""The graph under test: two of everything, deployed anew by whoever changes it, and looked at as Serve sees it."""
+"""The graph under test, with two replicas of each deployment, and its state as Serve reports it."""
 
 from __future__ import annotations
 
@@ -18,59 +18,59 @@ from deployments.settings import AppSettings
 from tests.faults.faulty import FaultyScorer
 from tests.faults.nodes import GPU_RESOURCE
 
-# A simulated device: the 1,400 tokens of a request take it a seventh of a second.
+# A simulated device: the 1,400 tokens of a request take 0.14 s.
 SIMULATED = {"simulated_tokens_per_s": 10_000.0, "max_batch_tokens": 2_000}
-WHOLE = {"Gateway": 2, "Tokenizer": 2, "Scorer": 2}
-STALLED_S = 4.0
-_DEFAULTS: dict[str, Any] = {"device": "cpu", "engine": SIMULATED, "shards": {"direct_chars": 0}}
+ALL_REPLICAS = {"Gateway": 2, "Tokenizer": 2, "Scorer": 2}
+STALL_TIMEOUT_S = 4.0
+_DEFAULT_SETTINGS: dict[str, Any] = {"device": "cpu", "engine": SIMULATED, "shards": {"direct_chars": 0}}
 
 
 class Graph:
-    """url: of the head's proxy. faults: the directory that its scorers look into."""
+    """url: the head's proxy. faults: the directory in which scorers look for their faults."""
 
     def __init__(self, url: str, faults: Path) -> None:
         self.url, self.faults = url, faults
-        self._replicas = dict(WHOLE)
+        self._replicas = dict(ALL_REPLICAS)
 
     def deploy(
         self,
-        replicas: Mapping[str, int] = WHOLE,
+        replicas: Mapping[str, int] = ALL_REPLICAS,
         scorer_options: Mapping[str, Any] | None = None,
         **settings: Any,
     ) -> None:
-        """Returns when all of it runs. settings: what differs from the usual ones."""
+        """Returns when all replicas run. settings: changes to the default ones."""
         self._replicas = dict(replicas)
-        app = AppSettings.model_validate(_DEFAULTS | settings)
-        soon: dict[str, Any] = {"health_check_period_s": 1, "health_check_timeout_s": 2}
-        options = {"ray_actor_options": {"num_cpus": 0.5, "resources": {GPU_RESOURCE: 1}}} | soon
+        app = AppSettings.model_validate(_DEFAULT_SETTINGS | settings)
+        health_checks: dict[str, Any] = {"health_check_period_s": 1, "health_check_timeout_s": 2}
+        options = {"ray_actor_options": {"num_cpus": 0.5, "resources": {GPU_RESOURCE: 1}}} | health_checks
         options |= dict(scorer_options or {})
         scorers = scorer.options(func_or_class=FaultyScorer, num_replicas=replicas["Scorer"], **options)
-        bound = gateway.options(num_replicas=replicas["Gateway"], **soon).bind(
+        bound = gateway.options(num_replicas=replicas["Gateway"], **health_checks).bind(
             app,
-            tokenizer.options(num_replicas=replicas["Tokenizer"], **soon).bind(app.checkpoint),
-            scorers.bind(app.checkpoint, app.engine, str(self.faults), STALLED_S),
+            tokenizer.options(num_replicas=replicas["Tokenizer"], **health_checks).bind(app.checkpoint),
+            scorers.bind(app.checkpoint, app.engine, str(self.faults), STALL_TIMEOUT_S),
         )
         serve.run(bound, name=APPLICATION, route_prefix="/")
-        self.until_whole()
+        self.wait_until_running()
 
     def replicas(self, name: str) -> tuple[Replica, ...]:
-        """Those of a deployment that Serve says are running."""
+        """Replicas of a deployment that run according to Serve."""
         return take_snapshot()[name].running
 
     def pids(self, name: str) -> list[int]:
         return sorted(replica.pid for replica in self.replicas(name) if replica.pid)
 
-    def until_whole(self, without: Collection[int] = (), timeout_s: float = 180) -> float:
-        """Seconds until every replica runs, none of them with those pids. Raises TimeoutError."""
+    def wait_until_running(self, without: Collection[int] = (), timeout_s: float = 180) -> float:
+        """Seconds until every replica runs and none of them has these pids. Raises TimeoutError."""
         started = time.monotonic()
         found: dict[str, list[int]] = {}
         while time.monotonic() - started < timeout_s:
-            with contextlib.suppress(RayError):  # the controller may be what was lost
+            with contextlib.suppress(RayError):  # the controller may be down
                 seen = take_snapshot()
                 found = {name: [one.pid or 0 for one in seen[name].running] for name in self._replicas}
-                whole = all(len(pids) == self._replicas[name] for name, pids in found.items())
+                complete = all(len(pids) == self._replicas[name] for name, pids in found.items())
                 healthy = all(seen[name].status == "HEALTHY" for name in self._replicas)
-                if whole and healthy and not {pid for pids in found.values() for pid in pids} & set(without):
+                if complete and healthy and not {pid for pids in found.values() for pid in pids} & set(without):
                     return time.monotonic() - started
             time.sleep(0.2)
-        raise TimeoutError(f"after {timeout_s} s these run: {found}, without {list(without)} wanted {self._replicas}")
+        raise TimeoutError(f"after {timeout_s} s running pids are {found}, wanted {self._replicas} without {without}")

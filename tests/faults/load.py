@@ -1,10 +1,12 @@
-"""A steady load on one endpoint, and what became of each of its requests."""
+"""A steady load on one endpoint, within what its scorers can read, and the outcome of each request."""
 
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 import time
+from statistics import median
 from types import TracebackType
 from typing import Any, NamedTuple, Self
 
@@ -15,9 +17,12 @@ DOCUMENTS = [
 ]
 BODY: dict[str, Any] = {"query": "when is high tide", "documents": DOCUMENTS}
 
+MAX_PER_S = float(os.environ.get("RERANKER_FAULTS_PER_S", "5"))
+_MEASURED_REQUESTS = 5
+
 
 class Answer(NamedTuple):
-    """sent_s: on the monotonic clock. outcome: a status code, or the class of httpx's error. order: the ranking."""
+    """sent_s: monotonic clock. outcome: a status code, or the class name of httpx's error. order: the ranking."""
 
     sent_s: float
     took_s: float
@@ -27,16 +32,32 @@ class Answer(NamedTuple):
 
 
 class Load:
-    """So many requests a second, each in time whether or not those before it have their answers.
+    """Sends per_s requests a second, on schedule whether or not earlier ones were answered (an open loop).
 
-    A context: it sends from entering to leaving, then waits for what is under way.
+    A context manager: it sends inside the block, and waits for outstanding answers at its end.
     """
 
     def __init__(self, url: str, per_s: float, body: dict[str, Any] = BODY, timeout_s: float = 120) -> None:
-        self._url, self._per_s, self._body, self._timeout_s = url, per_s, body, timeout_s
+        self.per_s = per_s
+        self._url, self._body, self._timeout_s = url, body, timeout_s
         self._stop = threading.Event()
         self._thread = threading.Thread(target=lambda: asyncio.run(self._send_all()))
         self.answers: list[Answer] = []
+
+    @classmethod
+    def at_half_capacity(cls, url: str, scorers: int = 1, body: dict[str, Any] = BODY) -> Self:
+        """Half of the requests that the scorers can answer, at most MAX_PER_S. scorers: how many the fault leaves.
+
+        Requests sent one after another use one scorer at a time: their median time gives the capacity of one.
+        """
+        took_s = []
+        with httpx.Client(base_url=url, timeout=60) as client:
+            client.post("/v2/rerank", json=body).raise_for_status()  # warm up
+            for _ in range(_MEASURED_REQUESTS):
+                started = time.monotonic()
+                client.post("/v2/rerank", json=body).raise_for_status()
+                took_s.append(time.monotonic() - started)
+        return cls(url, min(MAX_PER_S, 0.5 * scorers / median(took_s)), body)
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -58,11 +79,11 @@ class Load:
 
     @property
     def orders(self) -> set[tuple[int, ...]]:
-        """The different rankings that were given; one, where all is well."""
+        """The distinct rankings among the answers; there should be only one."""
         return {answer.order for answer in self.answers if answer.outcome == 200}
 
     def wait_for(self, more: int, timeout_s: float = 120) -> None:
-        """Returns when so many more answers are there. Raises TimeoutError."""
+        """Returns after this many more answers. Raises TimeoutError."""
         wanted, deadline = len(self.answers) + more, time.monotonic() + timeout_s
         while len(self.answers) < wanted:
             if time.monotonic() > deadline:
@@ -75,7 +96,7 @@ class Load:
             due_s = time.monotonic()
             while not self._stop.is_set():
                 group.create_task(self._send(client))
-                due_s += 1 / self._per_s
+                due_s += 1 / self.per_s
                 await asyncio.sleep(max(0.0, due_s - time.monotonic()))
 
     async def _send(self, client: httpx.AsyncClient) -> None:

@@ -1,4 +1,4 @@
-"""A Ray of these tests' own: a head and nodes, each in a session and on a loopback address of its own."""
+"""A Ray cluster for these tests: a head and nodes, each in its own session and on its own loopback address."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from cluster.local.host import free_port
 from cluster.local.processes import Session
 from tests.cluster.batch.jobs import wait_until
 
-STORE_BYTES = 80 * 2**20  # Ray takes no less than 75 MB
+STORE_BYTES = 80 * 2**20  # Ray's minimum is 75 MB
 HEAD, GPU_RESOURCE = "127.0.0.20", "gpu_test"
 ENVIRONMENT = serve_environment() | {
-    # A head takes the token of its user, if there is one; this process has read its own mode when Ray was loaded.
+    # Otherwise a head would require its user's token, if there is one; this process read its own mode at import.
     "RAY_AUTH_MODE": "disabled",
 }
 
 
 class Nodes:
-    """directory: a short path for Ray's files. environment: of every process, beside ENVIRONMENT."""
+    """directory: a short path for Ray's files. environment: added to ENVIRONMENT for every process."""
 
     def __init__(self, directory: Path, environment: Mapping[str, str] | None = None) -> None:
         self._directory = directory
-        lead_elsewhere = ("RAY_ADDRESS", "RAY_AUTH_TOKEN")
-        kept = {name: value for name, value in os.environ.items() if name not in lead_elsewhere}
+        other_cluster = ("RAY_ADDRESS", "RAY_AUTH_TOKEN")
+        kept = {name: value for name, value in os.environ.items() if name not in other_cluster}
         self._environment = kept | ENVIRONMENT | dict(environment or {})
         self.sessions: list[Session] = []
         self._processes: list[subprocess.Popen[bytes]] = []
@@ -38,7 +38,7 @@ class Nodes:
         self.gcs = f"{HEAD}:{self.port}"
 
     def start_head(self, gpus: int, cpus: int = 16) -> Session:
-        """Returns when it can be joined."""
+        """Returns when nodes can join it."""
         return self._start(
             HEAD,
             *("--head", f"--port={self.port}", f"--num-cpus={cpus}", f'--resources={{"{GPU_RESOURCE}": {gpus}}}'),
@@ -46,7 +46,7 @@ class Nodes:
         )
 
     def start_gpu_node(self, gpus: int = 1, cpus: int = 1) -> Session:
-        """A node with, by default, one GPU and room for its scorer alone."""
+        """By default a node with one GPU, and CPUs for its scorer only."""
         address = f"127.0.0.{111 + self._started}"
         resources = f"--resources={json.dumps({GPU_RESOURCE: gpus})}"
         return self._start(
@@ -78,6 +78,6 @@ class Nodes:
         return session
 
 
-def lose(session: Session) -> None:
-    """All that runs on a node, at once, as a power cut does."""
+def kill_node(session: Session) -> None:
+    """Kill all processes of a node at once, as a power cut does."""
     processes.kill([session])

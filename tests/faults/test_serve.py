@@ -12,27 +12,31 @@ from tests.faults.results import Results
 
 pytestmark = pytest.mark.slow
 
-# What a client sees of a proxy that is gone: it must connect again, and send again.
-OF_THE_CONNECTION = {"ConnectError", "ReadError", "RemoteProtocolError", "WriteError"}
+# What a client sees when its proxy dies: it has to reconnect and send again.
+CONNECTION_ERRORS = {"ConnectError", "ReadError", "RemoteProtocolError", "WriteError"}
 
 
-def test_the_controller_is_killed(graph: Graph, head: Session, load: Load, results: Results) -> None:
+def test_no_request_fails_when_the_controller_is_killed(
+    graph: Graph, head: Session, load: Load, results: Results
+) -> None:
     pids = {name: graph.pids(name) for name in ("Gateway", "Tokenizer", "Scorer")}
     (controller,) = victims.named([head], victims.CONTROLLER)
     with load:
         load.wait_for(10)
         victims.kill(controller)
-        whole_s = graph.until_whole(without=[controller])
+        recovered_s = graph.wait_until_running(without=[controller])
         load.wait_for(50)
-    results.add("controller killed", load, whole_s, "until it answers again")
+    results.add("controller killed", load, recovered_s, "until it answers again")
     assert load.failed == []
     assert len(load.orders) == 1
-    assert {name: graph.pids(name) for name in pids} == pids, "the new one takes over what runs"
+    assert {name: graph.pids(name) for name in pids} == pids, "the new controller adopts the running replicas"
     assert victims.named([head], victims.CONTROLLER) not in ([], [controller])
 
 
-def test_the_proxy_is_killed(graph: Graph, head: Session, load: Load, results: Results) -> None:
-    """Only the connection fails, and a client that asks again is served once a new proxy listens."""
+def test_requests_fail_to_connect_only_while_the_proxy_is_down(
+    graph: Graph, head: Session, load: Load, results: Results
+) -> None:
+    """Only connections fail, and a client that sends again is served once a new proxy listens."""
     (proxy,) = victims.named([head], victims.PROXY)
     with load:
         load.wait_for(10)
@@ -42,9 +46,9 @@ def test_the_proxy_is_killed(graph: Graph, head: Session, load: Load, results: R
         while time.monotonic() < deadline and not _served_since(load, killed_s + 1):
             time.sleep(0.1)
         load.wait_for(20)
-    back_s = max(answer.sent_s for answer in load.failed) - killed_s
-    results.add("proxy killed", load, None, f"connections refused for {back_s:.1f} s")
-    assert {answer.outcome for answer in load.failed} <= OF_THE_CONNECTION
+    down_s = max(answer.sent_s for answer in load.failed) - killed_s
+    results.add("proxy killed", load, None, f"connections refused for {down_s:.1f} s")
+    assert {answer.outcome for answer in load.failed} <= CONNECTION_ERRORS
     assert load.answers[-1].outcome == 200
     assert len(load.orders) == 1
 

@@ -1,4 +1,4 @@
-"""Who is to die: processes of this test's own Ray, known by the session of the node that started them."""
+"""Finds processes of this test's Ray cluster by the session of their node, and kills or freezes them."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ PROXY = "ray::ProxyActor"
 
 
 def named(sessions: Sequence[Session], title: str) -> list[int]:
-    """Pids of the processes whose title starts so; Ray adds the method that runs."""
+    """Pids of the processes whose title starts with this; Ray appends the running method."""
     return [pid for session in sessions for pid in processes.members(session) if _title(pid).startswith(title)]
 
 
 def kill(pid: int) -> None:
-    """As the kernel does when memory runs out."""
+    """As the kernel does when it runs out of memory."""
     os.kill(pid, signal.SIGKILL)
 
 
 def freeze(pid: int) -> None:
-    """It keeps its memory and its connections, and does nothing any more."""
+    """The process keeps its memory and connections, and does nothing more."""
     os.kill(pid, signal.SIGSTOP)
 
 
