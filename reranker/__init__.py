@@ -17,6 +17,7 @@ from reranker.errors import (
     RerankerError,
 )
 from reranker.types import ScoredCandidate
+from reranker.version import __version__
 
 if TYPE_CHECKING:
     from reranker.rerank import Reranker
@@ -31,6 +32,7 @@ __all__ = [
     "Reranker",
     "RerankerError",
     "ScoredCandidate",
+    "__version__",
 ]
 
 

@@ -27,7 +27,7 @@ FLOORS: tuple[set[str], ...] = (
     {"request", "scheduling", "ir"},  # encoding, prompt, ranking: the path of a request, without weights
     {"values"},  # what all others speak of: see VALUES
 )
-VALUES = {"types", "pairs", "text", "settings", "errors", "files"}
+VALUES = {"version", "extras", "types", "pairs", "text", "settings", "errors", "files"}
 FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 
 

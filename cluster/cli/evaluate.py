@@ -12,6 +12,7 @@ from cluster.batch.settings import BatchSettings
 from cluster.cli.options import MODEL_FIELDS, MODEL_PANEL, options_of
 from cluster.evaluation.group import DEFAULT, CommandOrGroup
 from reranker.errors import InvalidFile
+from reranker.extras import require
 
 evaluate = typer.Typer(cls=CommandOrGroup, help="Measure runs, or a model over whole collections.")
 
@@ -97,6 +98,7 @@ def evaluate_suite(
     """
     from cluster.evaluation.collection import find_collections
 
+    require("scipy")
     collections = find_collections(directory, output)
 
     from rich.console import Console
@@ -123,6 +125,7 @@ def evaluate_suite(
 
 
 def _check_writable(path: Path) -> None:
+    require("matplotlib")
     from cluster.evaluation.page import check_writable
 
     check_writable(path)

@@ -8,7 +8,6 @@ from __future__ import annotations
 import io
 import os
 import sys
-from importlib.metadata import version
 from typing import Annotated
 
 import typer
@@ -16,10 +15,15 @@ import typer
 from cluster.cli.batch import batch
 from cluster.cli.bench import bench
 from cluster.cli.cluster import cluster
+from cluster.cli.config import config
+from cluster.cli.demo import demo
 from cluster.cli.evaluate import evaluate
 from cluster.cli.model import model
 from cluster.cli.rerank import rerank
+from cluster.cli.serve import serve
 from reranker.errors import RerankerError, ServiceError
+from reranker.extras import how_to_install
+from reranker.version import __version__
 
 app = typer.Typer(
     name="reranker",
@@ -30,10 +34,13 @@ app = typer.Typer(
     add_completion=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+app.command()(demo)
+app.command()(serve)
 app.command()(rerank)
 app.command()(batch)
 app.add_typer(evaluate, name="evaluate")
 app.add_typer(model, name="model")
+app.add_typer(config, name="config")
 app.add_typer(bench, name="bench")
 app.add_typer(cluster, name="cluster")
 
@@ -45,7 +52,7 @@ def root(
     ] = False,
 ) -> None:
     if show_version:
-        print(version("dear-reranker"))
+        print(__version__)
         raise typer.Exit
 
 
@@ -70,6 +77,11 @@ def main(args: list[str] | None = None) -> None:
         first = error.errors()[0]
         field = str(first["loc"][-1] if first["loc"] else "settings").replace("_", "-")
         print(f"reranker: --{field}: {first['msg']}, got {first['input']!r}", file=sys.stderr)
+        code = 2
+    except ModuleNotFoundError as error:
+        if (line := how_to_install(error)) is None:
+            raise
+        print(f"reranker: {line}", file=sys.stderr)
         code = 2
     try:
         sys.stdout.flush()

@@ -1,42 +1,25 @@
-"""`make demo`: start the graph on this machine, rerank a small collection over HTTP, and show the gain in nDCG.
+"""Start the graph on this machine, rerank a small collection over HTTP, and show the gain in nDCG.
 
-It runs `serve run serve_config.laptop.yaml`, and stops it at the end.
+`reranker demo` runs this.
 """
 
 from __future__ import annotations
 
-import argparse
-import sys
 import time
 
 import httpx
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from cluster.local.graph import serving
 from cluster.sample import CORPUS, QRELS, QUERIES, RUN
-from reranker.errors import RerankerError
 from reranker.ir.measures import evaluate
 from reranker.ir.trec import iter_corpus, read_qrels, read_queries, read_run
 
 SHOWN_RANKS = 5
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(prog="make demo", description=__doc__)
-    parser.add_argument("--port", type=int, default=8000, help="port on 127.0.0.1 (default: %(default)s)")
-    console = Console()
-    try:
-        demo(console, parser.parse_args().port)
-    except RerankerError as error:
-        console.print(f"[red]demo:[/red] {escape(str(error))}")
-        sys.exit(1)
-    except KeyboardInterrupt:
-        sys.exit(130)
-
-
-def demo(console: Console, port: int) -> None:
+def run_demo(console: Console, port: int) -> None:
     """Raises RerankerError when the graph does not start."""
     queries, run, qrels = read_queries(QUERIES), read_run(RUN), read_qrels(QRELS)
     passages = dict(iter_corpus(CORPUS))
@@ -63,8 +46,4 @@ def demo(console: Console, port: int) -> None:
     console.print(table)
     before, after = (evaluate(qrels, ranking).aggregate["nDCG@10"] for ranking in (run, reranked))
     console.print(f"nDCG@10  BM25 {before:.4f}  →  reranked {after:.4f}")
-    console.print("The graph was stopped; [bold]make serve[/bold] starts it and keeps it running.")
-
-
-if __name__ == "__main__":
-    main()
+    console.print("The graph was stopped; [bold]reranker serve[/bold] starts it and keeps it running.")

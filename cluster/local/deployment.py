@@ -18,7 +18,6 @@ from cluster.local import nodes, processes
 from cluster.local.state import StateDirectory
 from reranker.errors import Unavailable
 
-PRODUCTION = Path(__file__).parents[2] / "serve_config.yaml"
 APPLICATION, SCORER = "reranker", "Scorer"
 _DEPLOY_TIMEOUT_S = 120
 Config = dict[str, Any]
@@ -58,7 +57,7 @@ def deploy(config: Config, directory: StateDirectory, gcs: str) -> None:
     path.write_text(yaml.safe_dump(config, sort_keys=False))
     command: list[str | Path] = [
         *(Path(sys.executable).with_name("serve"), "run", "--non-blocking"),
-        *("--address", gcs, "--app-dir", PRODUCTION.parent, path),
+        *("--address", gcs, path),
     ]
     process = processes.start(command, log, nodes.environment(directory))
     session = processes.session_of(process)

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
-_FILE = Path(__file__).parents[2] / "serve.env"
+from cluster.configs import ENVIRONMENT
 
 
 def serve_environment() -> dict[str, str]:
-    lines = (line.strip() for line in _FILE.read_text("utf-8").splitlines())
+    lines = (line.strip() for line in ENVIRONMENT.read_text("utf-8").splitlines())
     return dict(line.split("=", 1) for line in lines if line and not line.startswith("#"))

@@ -22,12 +22,14 @@ import httpx
 import yaml
 from rich.console import Console
 
+from cluster.configs import LAPTOP
 from cluster.local import processes
+from cluster.local.environment import serve_environment
 from reranker.errors import Unavailable
 
-LAPTOP_CONFIG = Path(__file__).parents[2] / "serve_config.laptop.yaml"
 START_TIMEOUT_S = 180
 STOP_TIMEOUT_S = 60
+_SERVE_RUN = (Path(sys.executable).with_name("serve"), "run")
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,17 +65,12 @@ def local_graph(
     with contextlib.suppress(httpx.HTTPError):
         httpx.get(url, timeout=1)
         raise Unavailable(f"port {port} is in use: stop the server there, or choose another port")
-    config = yaml.safe_load(LAPTOP_CONFIG.read_text())
-    config["http_options"]["port"] = port
-    config["applications"][0]["args"] |= dict(args)
     with tempfile.TemporaryDirectory(prefix="reranker-graph-") as scratch:
-        config_path, log = Path(scratch, "serve.yaml"), Path(scratch, "serve.log")
-        config_path.write_text(yaml.safe_dump(config))
+        config, log = _write_config(Path(scratch), args, port), Path(scratch, "serve.log")
         process = processes.start(
-            [Path(sys.executable).with_name("serve"), "run", config_path],
+            [*_SERVE_RUN, config],
             log,
             os.environ | {"RAY_USAGE_STATS_ENABLED": "0"} | dict(environment),
-            cwd=LAPTOP_CONFIG.parent,
         )
         session = processes.session_of(process)
         try:
@@ -83,6 +80,31 @@ def local_graph(
         finally:
             with console.status("stopping the graph …"):
                 _stop(process, session)
+
+
+def serve_in_foreground(args: Mapping[str, Any], port: int) -> int:
+    """Run the graph with its log on this terminal until it is interrupted; returns the exit code of `serve run`.
+
+    args and port: as for `local_graph`.
+    """
+    with tempfile.TemporaryDirectory(prefix="reranker-graph-") as scratch:
+        command = [*_SERVE_RUN, _write_config(Path(scratch), args, port)]
+        process = subprocess.Popen(command, env=os.environ | serve_environment())  # noqa: S603  (our own config)
+        signal.signal(signal.SIGTERM, lambda *_: process.terminate())
+        while True:
+            try:
+                return process.wait()
+            except KeyboardInterrupt:  # the terminal sends it to `serve run` as well, which stops the graph in order
+                continue
+
+
+def _write_config(directory: Path, args: Mapping[str, Any], port: int) -> Path:
+    config = yaml.safe_load(LAPTOP.read_text("utf-8"))
+    config["http_options"]["port"] = port
+    config["applications"][0]["args"] |= dict(args)
+    path = directory / "serve.yaml"
+    path.write_text(yaml.safe_dump(config))
+    return path
 
 
 def _await_ready(process: subprocess.Popen[bytes], url: str, log: Path) -> None:

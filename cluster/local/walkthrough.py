@@ -14,9 +14,10 @@ import httpx
 import yaml
 from rich.console import Console
 
+from cluster.configs import PRODUCTION
 from cluster.local import nodes, processes
 from cluster.local.client import background_requests
-from cluster.local.deployment import PRODUCTION, SCORER, Config, deploy, differences, local_config
+from cluster.local.deployment import SCORER, Config, deploy, differences, local_config
 from cluster.local.host import free_port
 from cluster.local.model import write_small_llama
 from cluster.local.replicas import Snapshot, take_snapshot

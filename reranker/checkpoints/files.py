@@ -21,6 +21,7 @@ from transformers import AutoConfig, AutoTokenizer, PretrainedConfig, PreTrained
 from reranker.checkpoints.manifest import Manifest, read_manifest
 from reranker.encoding import PairEncoder
 from reranker.errors import CheckpointError
+from reranker.extras import how_to_install
 from reranker.prompt import template_named
 from reranker.settings import CheckpointSettings
 
@@ -212,5 +213,6 @@ def _explained(name: str) -> Iterator[None]:
     except CheckpointError:
         raise
     except (OSError, ValueError, KeyError, ImportError, RuntimeError) as error:
-        reason = " ".join(str(error).split())[:400]
+        missing = how_to_install(error) if isinstance(error, ImportError) else None
+        reason = missing or " ".join(str(error).split())[:400]
         raise CheckpointError(f"{name} cannot be loaded: {reason}") from error

@@ -12,7 +12,6 @@ from typing import Any
 
 import ir_measures
 import numpy as np
-from scipy import stats
 
 from reranker.ir.trec import Qrels, Run
 
@@ -101,4 +100,6 @@ def _difference(base: Mapping[str, float], other: Mapping[str, float]) -> Differ
     deltas = np.array([other[query_id] - base[query_id] for query_id in base])
     if len(deltas) < 2 or np.ptp(deltas) < EQUAL:  # the t statistic is 0/0, or infinite but for rounding
         return Difference(float(deltas.mean()), 1.0 if not deltas.any() else float("nan"))
+    from scipy import stats  # takes a second to import, and comes with an extra
+
     return Difference(float(deltas.mean()), float(stats.ttest_1samp(deltas, 0.0).pvalue))

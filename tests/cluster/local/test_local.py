@@ -16,8 +16,9 @@ import pytest
 import yaml
 from rich.console import Console
 
+from cluster.configs import PRODUCTION
 from cluster.local import lifecycle, processes
-from cluster.local.deployment import PRODUCTION, differences, local_config
+from cluster.local.deployment import differences, local_config
 from cluster.local.host import free_port
 from cluster.local.processes import Session
 from cluster.local.replicas import parse_snapshot

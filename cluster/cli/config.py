@@ -1,0 +1,40 @@
+"""`reranker config`: print the configuration files that the package brings."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from cluster.configs import ENVIRONMENT, LAPTOP, PRODUCTION
+from reranker.errors import InvalidField
+
+config = typer.Typer(help="Print configuration files for `serve run` and `ray start`.", no_args_is_help=True)
+
+_FILES = {"laptop": LAPTOP, "production": PRODUCTION, "env": ENVIRONMENT}
+
+
+@config.callback()
+def root() -> None:
+    """Print configuration files for `serve run` and `ray start`."""
+
+
+@config.command("print")
+def print_config(
+    name: Annotated[
+        str,
+        typer.Argument(
+            metavar="laptop|production|env",
+            help="laptop: the embedded model on a CPU. production: the 8B, one replica per 24 GB GPU. env: variables "
+            "for the environment of `ray start` and `serve run`.",
+        ),
+    ],
+) -> None:
+    """Print a configuration file to standard output.
+
+    Example: `reranker config print laptop > serve_config.yaml && serve run serve_config.yaml`
+    """
+    if name not in _FILES:
+        raise InvalidField("NAME", f"{name!r} is not a configuration: use one of {', '.join(_FILES)}")
+    sys.stdout.write(_FILES[name].read_text("utf-8"))
