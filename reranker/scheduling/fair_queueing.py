@@ -1,12 +1,14 @@
 """Fair queueing: which member is served next.
 
-A member's virtual time is the virtual time at which it joined plus the cost charged to it since. The member with the
-lowest one is served next, so over time all members are charged the same. Knows nothing of what is served: the caller
+A member's virtual time is the virtual time at which it joined plus the cost charged to it since, times its price. The member with the
+lowest one is served next, so over time members are served in proportion to 1 / price. Knows nothing of what is served: the caller
 says what it cost.
 
-Source: self-clocked fair queueing (Golestani, 1994). A new member joins at the highest virtual time reached so far:
-it gets no credit for the time before, and a stream of new members cannot starve those that wait. The head start is
-ours: a new member's first work is charged at a quarter, so that a small request waits less behind large ones.
+Source: self-clocked fair queueing (Golestani, 1994). A new member joins at the queue's own clock, which advances with
+what is served: it gets no credit for the time before, and a stream of new members cannot starve those that wait. The
+clock advances by the cost without the price: a member with a high price delays itself, not those that join after it.
+The head start is ours: a new member's first work is charged at a quarter, so that a small request waits less behind
+large ones.
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ HEAD_START_PRICE = 0.25
 
 
 class FairQueue(Generic[Member]):
-    """Members that always have work; all are charged the same over time, to within the cost of one piece of work.
+    """Members that always have work; over time all get shares of 1 / price, to within one piece of work.
 
     head_start: cost since joining up to which a member is charged at HEAD_START_PRICE.
     """
@@ -31,25 +33,25 @@ class FairQueue(Generic[Member]):
         # (virtual time, number for ties, member, cost since it joined); heap[0] is served next.
         self._heap: list[tuple[float, int, Member, float]] = []
         self._numbers = itertools.count()
-        self._max_virtual_time = 0.0
+        self._clock = 0.0
 
     def __bool__(self) -> bool:
         return bool(self._heap)
 
     def join(self, member: Member) -> None:
-        heapq.heappush(self._heap, (self._max_virtual_time, next(self._numbers), member, 0.0))
+        heapq.heappush(self._heap, (self._clock, next(self._numbers), member, 0.0))
 
     def first(self) -> Member:
         """The member to serve next. Raises IndexError when there is none."""
         return self._heap[0][2]
 
-    def charge(self, cost: float) -> None:
+    def charge(self, cost: float, price: float = 1.0) -> None:
         """Charge the first member for the work it was served."""
         virtual_time, number, member, charged = self._heap[0]
         charged += cost
-        virtual_time += cost * HEAD_START_PRICE if charged <= self._head_start else cost
-        self._max_virtual_time = max(self._max_virtual_time, virtual_time)
-        heapq.heapreplace(self._heap, (virtual_time, number, member, charged))
+        discounted = cost * HEAD_START_PRICE if charged <= self._head_start else cost
+        self._clock = max(self._clock, virtual_time + discounted)
+        heapq.heapreplace(self._heap, (virtual_time + discounted * price, number, member, charged))
 
     def leave(self) -> None:
         """Remove the first member."""

@@ -135,7 +135,7 @@ class TokenBudgetQueue:
             taken.setdefault(job, []).append(job.unbatched.popleft())
             room -= length
             self._backlog_tokens -= length
-            client.fair_queue.charge(length * request.price)
+            client.fair_queue.charge(length, request.price)
             self._fair_queue.charge(length)
         if not taken:
             return None

@@ -205,6 +205,39 @@ def test_low_priority_request_gets_a_smaller_share_and_is_not_starved(priority: 
     assert abs(served - 100 / (1 + priority)) <= 2
 
 
+@given(priority=st.integers(1, 999), served=st.integers(1, 8), same_client=st.booleans())
+def test_low_priority_request_delays_no_newcomer(priority: int, served: int, same_client: bool) -> None:
+    """A newcomer that fits one batch finishes as early as without the low-priority request, or one batch later."""
+
+    def batches_until_done(*, with_low_priority: bool) -> int:
+        queue = TokenBudgetQueue(BUDGET)
+        queue.put(of("large", "client"), pairs_of([20] * 1000))
+        if with_low_priority:
+            queue.put(of("low", "client", priority), pairs_of([20] * 200))
+        for _ in range(served):
+            queue.next_batch()
+        small = queue.put(of("small", "client" if same_client else "other"), pairs_of([10] * 5))
+        batches = 0
+        while small.unscored:
+            queue.complete(batch := queue.next_batch(), marks(batch.pairs))
+            batches += 1
+        return batches
+
+    assert batches_until_done(with_low_priority=True) <= batches_until_done(with_low_priority=False) + 1
+
+
+@given(priorities=st.lists(st.integers(0, 9), min_size=2, max_size=4))
+def test_requests_of_one_client_are_served_in_proportion_to_their_priorities(priorities: list[int]) -> None:
+    queue = TokenBudgetQueue(50)
+    jobs = [queue.put(of(f"request {n}", priority=p), pairs_of([10] * 2000)) for n, p in enumerate(priorities)]
+    while min(job.unscored for job in jobs) > 1000:
+        queue.complete(batch := queue.next_batch(), marks(batch.pairs))
+    served = [2000 - job.unscored for job in jobs]
+    shares = [1 / (1 + priority) for priority in priorities]
+    for count, share in zip(served, shares, strict=True):
+        assert abs(count - max(served) * share / max(shares)) <= 12 + 10 * max(priorities)
+
+
 def test_job_without_pairs_is_complete_at_once() -> None:
     queue = TokenBudgetQueue(BUDGET)
     assert queue.put(of("empty"), pairs_of([])).unscored == 0
