@@ -1,1 +1,1 @@
-"""What a model is on disk: files, manifest, weights, fingerprint, and how one is imported."""
+"""Checkpoints on disk: files, manifest, weights, fingerprint, import."""

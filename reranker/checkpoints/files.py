@@ -1,7 +1,7 @@
-"""A directory or hub id becomes a tokenizer, an encoder and a torch module.
+"""Locates a checkpoint by directory or hub id, and loads its tokenizer, encoder, config and torch module.
 
-Knows nothing of batches or scores. Everything is loaded from a local directory: a hub id is first brought into
-the hub's cache, and nothing else ever asks the network.
+Knows nothing of batches or scores. Everything is loaded from a local directory: `locate` downloads a hub id into the
+hub's cache, and nothing else uses the network.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ DEAR_PAIR_TOKENS = 228
 MAX_BARE_PAIR_TOKENS = 512
 _TEXT_FILES = ["*.json", "*.txt", "*.model", "*.jinja"]
 _ADAPTER = "adapter_config.json"
-# These count positions from behind their pad token's id, and so have fewer than their table.
+# These number positions from pad_token_id + 1 on, so they have fewer positions than rows in the table.
 _POSITIONS_AFTER_PAD = frozenset({"roberta", "xlm-roberta", "xlm-roberta-xl", "camembert"})
 
 
@@ -54,25 +54,25 @@ class CheckpointFiles:
 
 
 def locate(settings: CheckpointSettings, *, weights: bool) -> CheckpointFiles:
-    """Find a checkpoint, downloading a hub id into the hub's cache (without weights where not `weights`).
+    """Find a checkpoint; download a hub id into the hub's cache, with its weights only if `weights`.
 
-    Raises CheckpointError when it is not there.
+    Raises CheckpointError when it is not found.
     """
     directory = _local_directory(settings.model, settings.revision, weights=weights)
     if not (directory / "config.json").is_file() and not (directory / _ADAPTER).is_file():
-        raise CheckpointError(f"{directory} holds neither config.json nor {_ADAPTER}: it is no checkpoint")
+        raise CheckpointError(f"{directory} has neither config.json nor {_ADAPTER}: it is not a checkpoint")
     base = None
     if (directory / _ADAPTER).is_file():
         with _explained(settings.model):
             base_name = json.loads((directory / _ADAPTER).read_bytes()).get("base_model_name_or_path")
         if not base_name:
-            raise CheckpointError(f"{directory / _ADAPTER} names no base_model_name_or_path")
+            raise CheckpointError(f"{directory / _ADAPTER} has no base_model_name_or_path")
         base = _local_directory(str(base_name), None, weights=weights)
     return CheckpointFiles(settings.model_name, directory, base, read_manifest(directory))
 
 
 def load_tokenizer(files: CheckpointFiles, *, trust_remote_code: bool = False) -> PreTrainedTokenizerBase:
-    """Raises CheckpointError when neither the checkpoint nor its base brings a tokenizer."""
+    """Raises CheckpointError when neither the checkpoint nor its base model has a tokenizer."""
     for directory in filter(None, (files.directory, files.base)):
         if not any((directory / name).is_file() for name in ("tokenizer.json", "tokenizer_config.json")):
             continue
@@ -85,10 +85,10 @@ def load_tokenizer(files: CheckpointFiles, *, trust_remote_code: bool = False) -
 
 
 def load_encoder(settings: CheckpointSettings, files: CheckpointFiles | None = None) -> PairEncoder:
-    """The encoder this checkpoint wants, without its weights. Raises CheckpointError.
+    """The pair encoder of a checkpoint; needs no weights. Raises CheckpointError.
 
-    A setting takes precedence over the checkpoint's manifest, the manifest over the rule for checkpoints without one:
-    the DeAR template at 228 tokens for a DeAR checkpoint, else bare pairs at the model's own maximum, at most 512.
+    Settings override the checkpoint's manifest. Without a manifest the defaults are the DeAR template at 228 tokens
+    for a DeAR checkpoint, else the bare template at the model's max length, at most 512.
     """
     files = files or locate(settings, weights=False)
     tokenizer = load_tokenizer(files, trust_remote_code=settings.trust_remote_code)
@@ -111,13 +111,13 @@ def load_encoder(settings: CheckpointSettings, files: CheckpointFiles | None = N
         max_pair_tokens = settings.max_pair_tokens
     if max_pair_tokens > longest:
         raise CheckpointError(f"max_pair_tokens {max_pair_tokens} exceeds the {longest} that {files.name} reads")
-    # An adapter may bring rows of its own, which the base's config does not count.
+    # An adapter may add embedding rows that the base model's config does not count.
     embeddings = getattr(config.get_text_config(), "vocab_size", None) if files.base is None else None
     return PairEncoder(tokenizer, template_named(template), max_pair_tokens, embeddings)
 
 
 def load_config(files: CheckpointFiles, *, trust_remote_code: bool = False) -> PretrainedConfig:
-    """Raises CheckpointError unless the checkpoint promises exactly one logit."""
+    """Raises CheckpointError unless the config has exactly one logit."""
     with _explained(files.name), offline():
         config: PretrainedConfig = AutoConfig.from_pretrained(
             files.base or files.directory,
@@ -133,14 +133,14 @@ def load_config(files: CheckpointFiles, *, trust_remote_code: bool = False) -> P
 def load_module(
     files: CheckpointFiles, *, dtype: torch.dtype, device: str, trust_remote_code: bool = False
 ) -> PreTrainedModel:
-    """The one-logit model in eval mode, a LoRA adapter merged into it. Raises CheckpointError.
+    """The one-logit model in eval mode, with a LoRA adapter merged. Raises CheckpointError.
 
-    A head that the files do not hold would be random: that is refused too.
+    That includes a head missing from the files, which transformers would initialize at random.
     """
     from transformers import AutoModelForSequenceClassification
     from transformers.utils.logging import disable_progress_bar
 
-    disable_progress_bar()  # a bar for each replica would bury the log
+    disable_progress_bar()  # one per replica would clutter the log
     config = load_config(files, trust_remote_code=trust_remote_code)
     with _explained(files.name), offline():
         module, loaded = AutoModelForSequenceClassification.from_pretrained(
@@ -157,7 +157,7 @@ def load_module(
             module, missing = _merge_adapter(module, files.directory, missing)
     if missing:
         raise CheckpointError(
-            f"{files.name} lacks weights its config asks for ({', '.join(sorted(missing)[:3])}): "
+            f"{files.name} lacks weights its config requires ({', '.join(sorted(missing)[:3])}): "
             "is it a one-logit sequence classifier?"
         )
     if loaded["mismatched_keys"]:
@@ -166,17 +166,17 @@ def load_module(
 
 
 def _merge_adapter(module: Any, directory: Path, missing: set[str]) -> tuple[Any, set[str]]:
-    """Merge a LoRA adapter; what it brought itself (the head) is no longer missing."""
+    """The module with a LoRA adapter merged, and the tensors that are missing even with the adapter's (its head)."""
     from peft import PeftModel, load_peft_weights
 
-    brought = load_peft_weights(str(directory), device="cpu")
+    adapter = load_peft_weights(str(directory), device="cpu")
     merged = PeftModel.from_pretrained(module, str(directory)).merge_and_unload()
-    return merged, {key for key in missing if not any(name.endswith(key) for name in brought)}
+    return merged, {key for key in missing if not any(name.endswith(key) for name in adapter)}
 
 
 @contextlib.contextmanager
 def offline() -> Iterator[None]:
-    """Forbid the hub: loaders that find everything on disk still like to ask it."""
+    """Forbid network requests to the hub: loaders make some even with all files on disk."""
     before = hub_constants.HF_HUB_OFFLINE
     hub_constants.HF_HUB_OFFLINE = True
     try:
@@ -207,7 +207,7 @@ def _is_dear(model: str) -> bool:
 
 @contextlib.contextmanager
 def _explained(name: str) -> Iterator[None]:
-    """Whatever a loading library raises becomes one line about the checkpoint."""
+    """Turns errors of the loading libraries into a CheckpointError of one line."""
     try:
         yield
     except CheckpointError:

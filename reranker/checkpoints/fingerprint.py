@@ -1,4 +1,4 @@
-"""Is this the same file, or the same checkpoint? SHA-256 of what decides it."""
+"""A checkpoint's fingerprint: SHA-256 over everything that its scores depend on. The sampling of weights is ours."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from reranker.checkpoints.files import CheckpointFiles
 from reranker.errors import CheckpointError
 
 _CHUNK_BYTES = 2**20
-# Of each MiB of weights this much is read: a matrix that was trained on differs everywhere, and 15 GB are known in a
-# second. Smaller tensors are read whole: a head may be all that was trained.
+# Read per MiB of weights: training changes a matrix everywhere, and so 15 GB take only a second. Tensors below a MiB
+# are read whole, because a head may be all that was trained.
 _SAMPLE_BYTES = 2**16
 _TEXT_FILES = (
     "config.json",
     "adapter_config.json",
     "reranker.json",
-    # Whatever a tokenizer may be made of.
+    # All files that a tokenizer may consist of.
     "tokenizer.json",
     "tokenizer_config.json",
     "special_tokens_map.json",
@@ -35,8 +35,8 @@ _TEXT_FILES = (
 def checkpoint_sha256(files: CheckpointFiles) -> str | None:
     """SHA-256 over a checkpoint's config, tokenizer, manifest and weights, base model included; None without weights.
 
-    Of weight files it takes name, size, the first 64 KiB of every MiB, and tensors of less than a MiB. Raises
-    CheckpointError for what is no safetensors file.
+    Of a weight file it covers the name, the size, the first 64 KiB of every MiB, and all tensors below a MiB. Raises
+    CheckpointError for a file that is not in safetensors format.
     """
     digest = hashlib.sha256()
     weights = 0
@@ -44,7 +44,7 @@ def checkpoint_sha256(files: CheckpointFiles) -> str | None:
         for name in _TEXT_FILES:
             path = directory / name
             if path.is_file():
-                digest.update(f"{name}:".encode() + hashlib.sha256(_without_places(path)).digest())
+                digest.update(f"{name}:".encode() + hashlib.sha256(_content(path)).digest())
         for path in sorted(directory.glob("*.safetensors")):
             weights += 1
             digest.update(f"{path.name}:{path.stat().st_size}:".encode())
@@ -52,8 +52,8 @@ def checkpoint_sha256(files: CheckpointFiles) -> str | None:
     return digest.hexdigest() if weights else None
 
 
-def _without_places(path: Path) -> bytes:
-    """A file's bytes; of an adapter's config without where its base lies, which may differ from node to node."""
+def _content(path: Path) -> bytes:
+    """A file's bytes; an adapter's config without the path of its base model, which may differ between nodes."""
     if path.name != "adapter_config.json":
         return path.read_bytes()
     config = json.loads(path.read_bytes())
@@ -69,12 +69,12 @@ def _add_samples(digest: hashlib._Hash, path: Path) -> None:
 
 
 def _small_tensors(path: Path, file: IO[bytes]) -> list[tuple[int, int]]:
-    """Where each one lies in a safetensors file, and its bytes: see its header, JSON behind eight bytes of length."""
+    """(offset, bytes) of each tensor below a MiB, from the safetensors header: 8 bytes of length, then JSON."""
     header_bytes = int.from_bytes(file.read(8), "little")
     try:
         header = json.loads(file.read(header_bytes))
         offsets = [tensor["data_offsets"] for name, tensor in header.items() if name != "__metadata__"]
         spans = [(8 + header_bytes + start, end - start) for start, end in offsets]
     except (ValueError, KeyError, TypeError, AttributeError, MemoryError, OverflowError):
-        raise CheckpointError(f"{path} is not a safetensors file: it may be damaged, or half downloaded") from None
+        raise CheckpointError(f"{path} is not a safetensors file: it may be damaged or incomplete") from None
     return [(start, count) for start, count in spans if count < _CHUNK_BYTES]

@@ -1,7 +1,7 @@
-"""Copy a checkpoint and write its `reranker.json`: template, length, and golden scores from Hugging Face.
+"""Copy a checkpoint and write its `reranker.json`: template, max length, and golden scores from Hugging Face.
 
-The golden scores come from the model card's own loop, not from our engine, so that a replica that replays them is
-held against the reference and not against itself.
+The golden scores come from the model card's own loop, not from our engine, so that replaying them compares a replica
+with the reference and not with itself.
 """
 
 import shutil
@@ -23,7 +23,7 @@ _LONG = (
     "chart datum. Heights vary with wind and air pressure, and a strong onshore gale can hold the water back. "
 )
 
-# Each pair is there for a case that a broken template, cut, tokenizer or head gets wrong.
+# Each pair covers a case that a wrong template, truncation, tokenizer or head would change.
 GOLDEN_TEXTS: tuple[tuple[str, Passage], ...] = (
     ("when is high tide", Passage(_LONG, "Reading a tide table")),
     ("when is high tide", Passage(_LONG)),
@@ -48,9 +48,9 @@ GOLDEN_TEXTS: tuple[tuple[str, Passage], ...] = (
 
 
 def import_checkpoint(settings: CheckpointSettings, output: Path) -> Manifest:
-    """Copy the checkpoint (downloaded first where it is a hub id) to `output` with a fresh `reranker.json`.
+    """Copy the checkpoint (a hub id is downloaded first) to `output` with a new `reranker.json`.
 
-    Needs memory for the weights in float32. Raises CheckpointError; `output` must not hold anything yet.
+    Needs memory for the weights in float32. Raises CheckpointError, also when `output` is not empty.
     """
     if output.exists() and (not output.is_dir() or any(output.iterdir())):
         raise CheckpointError(f"{output} is not an empty directory: choose another --output")
@@ -63,7 +63,7 @@ def import_checkpoint(settings: CheckpointSettings, output: Path) -> Manifest:
         logits[dtype] = reference_logits(module, tokenizer, encoder.template, encoder.max_pair_tokens, GOLDEN_TEXTS)
         del module
     if not np.isfinite(logits[torch.float32]).all():
-        raise CheckpointError(f"{files.name} gives logits that are not finite: its weights are damaged")
+        raise CheckpointError(f"{files.name} gives logits that are not finite: its weights may be damaged")
     manifest = Manifest(
         template=encoder.template.name,
         max_pair_tokens=encoder.max_pair_tokens,

@@ -1,7 +1,7 @@
-"""`reranker.json`: what a checkpoint says of itself beside its config.
+"""The manifest `reranker.json` beside a checkpoint's config: pair template, max pair length and golden scores.
 
-How pairs are written belongs to the checkpoint, and so do its golden scores: texts, token ids and logits that
-Hugging Face computed, replayed before a replica serves.
+Golden scores are texts with the token ids and logits that Hugging Face computed; they are replayed before a replica
+serves.
 """
 
 from pathlib import Path
@@ -15,12 +15,12 @@ MANIFEST_NAME = "reranker.json"
 
 
 def _current_template_name(name: object) -> object:
-    """Manifests written by version 0.1 call the bare template "plain"."""
+    """Manifests of version 0.1 call the bare template "plain"."""
     return "bare" if name == "plain" else name
 
 
 class GoldenPair(BaseModel):
-    """One pair with what Hugging Face made of it."""
+    """One pair with Hugging Face's token ids and logits."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -29,23 +29,23 @@ class GoldenPair(BaseModel):
     text: str
     input_ids: tuple[int, ...]
     logit: float = Field(description="In float32.")
-    logit_bfloat16: float = Field(description="In bfloat16: how far off half precision honestly is.")
+    logit_bfloat16: float = Field(description="In bfloat16: its error shows what half precision costs.")
 
 
 class Manifest(BaseModel):
-    """The file's content."""
+    """Content of `reranker.json`."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     version: Literal[1] = 1
     template: Annotated[Literal["dear", "bare"], BeforeValidator(_current_template_name)]
     max_pair_tokens: PositiveInt
-    made_with: str = Field("", description="Versions of torch and transformers that made the golden scores.")
+    made_with: str = Field("", description="Versions of torch and transformers that computed the golden scores.")
     golden: tuple[GoldenPair, ...] = ()
 
 
 def read_manifest(directory: Path) -> Manifest | None:
-    """The manifest in a checkpoint directory, None where there is no such file. Raises CheckpointError."""
+    """The manifest in a checkpoint directory; None without the file. Raises CheckpointError for an invalid one."""
     path = directory / MANIFEST_NAME
     if not path.is_file():
         return None

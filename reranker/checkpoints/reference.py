@@ -1,6 +1,6 @@
-"""The model card's own loop with Hugging Face: what "the same score" is measured against.
+"""The model card's own loop with Hugging Face: the reference for our scores.
 
-Deliberately naive and slow, one pair at a time, so that no batching or padding can be at fault.
+Deliberately simple and slow: one pair at a time, so that neither batching nor padding can cause errors.
 """
 
 from collections.abc import Iterable
@@ -36,8 +36,8 @@ def reference_inputs(
 ) -> BatchEncoding:
     """One pair as Hugging Face tokenizes it, tensors of shape (1, tokens).
 
-    Asked with lists of one, because asked with two strings Hugging Face takes an empty passage for no passage at all
-    and leaves out the special tokens between the two; with lists, as CrossEncoder asks, a pair is always a pair.
+    Passes lists of one, as CrossEncoder does: given two strings, Hugging Face takes an empty passage for no passage
+    and leaves out the special tokens between the two.
     """
     inputs: BatchEncoding = tokenizer(
         [template.query(query)],

@@ -1,7 +1,7 @@
-"""Write a checkpoint of random weights in the shape of a real one: for benchmarks, where weights may be anything.
+"""Write a checkpoint with random weights in the shape of a real one, for benchmarks.
 
-Knows nothing of where texts come from: the caller passes those the tokenizer learns from. Weights are generated
-tensor by tensor and written shard by shard, so a 15 GB checkpoint needs the disk, and memory for one shard.
+The caller passes the texts that the tokenizer is trained on. Weights are generated tensor by tensor and written shard
+by shard, so a 15 GB checkpoint needs memory for one shard only.
 """
 
 from __future__ import annotations
@@ -29,21 +29,21 @@ TRAINED_TOKENS = 16_384
 BOS, EOS = "<|begin_of_text|>", "<|end_of_text|>"
 MANIFEST = Manifest(template="dear", max_pair_tokens=228)
 
-# How Llama 3's tokenizer cuts text into words before it merges bytes.
+# Llama 3's regular expression for splitting text before byte-pair merges.
 _WORDS = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+"
     r"|\s+(?!\S)|\s+"
 )
-# Queries and keys a little larger than the rest: attention then picks some tokens rather than averaging all, so that
-# a logit depends on the whole pair, and not on its last token alone.
+# Larger queries and keys make attention prefer some tokens instead of averaging all, so that a logit depends on the
+# whole pair and not only on its last token. The gains are ours.
 _ATTENTION_GAIN = 1.5
 _HEAD_GAIN = 3.0
-_BLOCK = 2**24  # weights generated at once
+_BLOCK_WEIGHTS = 2**24  # weights generated at once
 
 
 @dataclass(frozen=True, slots=True)
 class SynthShape:
-    """Sizes of a Llama. rope_factor: the `llama3` rope scaling, None for plain rotary embeddings."""
+    """Sizes of a Llama. rope_factor: factor of the `llama3` rope scaling, None for unscaled rotary embeddings."""
 
     layers: int
     hidden: int
@@ -59,7 +59,7 @@ class SynthShape:
 
     @property
     def weights(self) -> int:
-        """How many numbers a checkpoint of this shape holds."""
+        """Number of weights in a checkpoint of this shape."""
         return sum(math.prod(size) for _, size, _ in _tensors(self))
 
 
@@ -90,11 +90,11 @@ def synthesize(
     max_shard_bytes: int = MAX_SHARD_BYTES,
     progress: Callable[[int], None] = lambda _: None,
 ) -> int:
-    """Write a one-logit Llama with a tokenizer to `output`, and return the bytes of its weights.
+    """Write a one-logit Llama with a tokenizer to `output`; returns the bytes of its weights.
 
-    texts: what the tokenizer learns its merges from. progress: called with the bytes of each tensor once it is
-    generated. The same arguments give the same files. `output` appears whole or not at all. Raises CheckpointError
-    where it is not empty or its disk is too small.
+    texts: training texts of the tokenizer. progress: called with the bytes of each generated tensor. The same
+    arguments give the same files. `output` is renamed into place once it is complete. Raises CheckpointError when it
+    is not empty or its disk is too small.
     """
     if output.exists() and (not output.is_dir() or any(output.iterdir())):
         raise CheckpointError(f"{output} is not an empty directory: choose another --output")
@@ -157,8 +157,9 @@ def _config(shape: SynthShape, dtype: torch.dtype) -> LlamaConfig:
 def _tensors(shape: SynthShape) -> Iterator[tuple[str, tuple[int, ...], float | None]]:
     """(name, shape, standard deviation) of every weight; None means ones.
 
-    A linear's deviation is 1/sqrt(its inputs), and the two that write to the residual stream are scaled down by
-    sqrt(2 layers), as in GPT-2: activations then stay about one however many layers there are.
+    The deviation of a linear layer is 1/sqrt(inputs); that of the two that write to the residual stream is divided by
+    sqrt(2 layers), so that activations stay near 1 with any number of layers.
+    Source: initialization of GPT-2 (Radford et al., 2019).
     """
     hidden, query, key = shape.hidden, shape.heads * shape.head_dim, shape.kv_heads * shape.head_dim
     residual = 1 / math.sqrt(2 * shape.layers)
@@ -206,14 +207,14 @@ def _write_weights(
             tensors[name] = _tensor(name, size_of, deviation, seed, dtype)
             progress(tensors[name].nbytes)
         save_file(tensors, directory / file, metadata={"format": "pt"})
-        (directory / file).chmod(0o644)  # safetensors writes for its owner alone
+        (directory / file).chmod(0o644)  # safetensors makes files that only their owner can read
         weight_map |= dict.fromkeys(tensors, file)
     index = {"metadata": {"total_size": shape.weights * dtype.itemsize}, "weight_map": weight_map}
     (directory / "model.safetensors.index.json").write_text(json.dumps(index, indent=1) + "\n", encoding="utf-8")
 
 
 def _tensor(name: str, size: tuple[int, ...], deviation: float | None, seed: int, dtype: torch.dtype) -> torch.Tensor:
-    """Seeded by its name, so that neither shards nor other tensors change it; made in blocks, to save memory."""
+    """Random values seeded by the tensor's name, so that they do not depend on shards; in blocks, to save memory."""
     if deviation is None:
         return torch.ones(size, dtype=dtype)
     generator = torch.Generator().manual_seed(
@@ -221,14 +222,14 @@ def _tensor(name: str, size: tuple[int, ...], deviation: float | None, seed: int
     )
     tensor = torch.empty(size, dtype=dtype)
     flat = tensor.view(-1)
-    for start in range(0, len(flat), _BLOCK):
-        block = flat[start : start + _BLOCK]
+    for start in range(0, len(flat), _BLOCK_WEIGHTS):
+        block = flat[start : start + _BLOCK_WEIGHTS]
         block.copy_(torch.randn(len(block), generator=generator).mul_(deviation))
     return tensor
 
 
 def _write_tokenizer(shape: SynthShape, directory: Path, texts: Iterable[str]) -> None:
-    """A byte-level BPE as Llama 3 has: two BOS in a pair, and no pad token."""
+    """A byte-level BPE like Llama 3's: two BOS in a pair, and no pad token."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [pre_tokenizers.Split(Regex(_WORDS), "isolated"), pre_tokenizers.ByteLevel(False, use_regex=False)]

@@ -1,7 +1,7 @@
-"""Tensors of a checkpoint by name, each read straight into the dtype and device it is used in.
+"""Reads a checkpoint's tensors by name, each directly into its final dtype and device.
 
-The file is mapped, not read whole, and one tensor is copied at a time: loading needs the weights once, plus the pages
-in flight. Knows nothing of architectures.
+Files are memory-mapped and tensors copied one at a time, so loading needs memory for the weights only once. Knows
+nothing of architectures.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ _INDEX, _SINGLE = "model.safetensors.index.json", "model.safetensors"
 
 
 class Weights(Protocol):
-    """Where the tensors of one checkpoint are."""
+    """The tensors of one checkpoint by name."""
 
     def __contains__(self, name: str) -> bool: ...
 
     def read(self, *names: str, shape: Sequence[int], dtype: torch.dtype, device: str) -> Tensor:
-        """The named tensors one under the other, a new tensor of this shape. Raises CheckpointError."""
+        """The named tensors concatenated along dimension 0, as a new tensor of this shape. Raises CheckpointError."""
         ...
 
 
 class SafetensorsWeights:
-    """A directory with model.safetensors, or with shards and their index. Raises CheckpointError for neither."""
+    """A directory with model.safetensors, or with shards and their index. Raises CheckpointError without both."""
 
     def __init__(self, directory: Path) -> None:
         self._name = directory.name
@@ -54,19 +54,19 @@ class SafetensorsWeights:
 
     def read(self, *names: str, shape: Sequence[int], dtype: torch.dtype, device: str) -> Tensor:
         _check_presence(self, self._name, names)
-        return _stacked(self._name, {name: self._mapped(name) for name in names}, shape, dtype, device)
+        return _concatenated(self._name, {name: self._mapped(name) for name in names}, shape, dtype, device)
 
     def _mapped(self, name: str) -> Tensor:
         with _opened(self._file_of[name]) as file:
             try:
                 tensor: Tensor = file.get_tensor(name)
             except SafetensorError:
-                raise MissingWeights(f"{self._file_of[name]} lacks {name}, which the index puts there") from None
+                raise MissingWeights(f"{self._file_of[name]} lacks {name}, which the index expects there") from None
             return tensor
 
 
 class ModuleWeights:
-    """Tensors of a module that is in memory already, such as one a LoRA adapter was merged into."""
+    """Tensors of a module in memory, for example one with a merged LoRA adapter."""
 
     def __init__(self, name: str, tensors: Mapping[str, Tensor]) -> None:
         self._name = name
@@ -77,19 +77,19 @@ class ModuleWeights:
 
     def read(self, *names: str, shape: Sequence[int], dtype: torch.dtype, device: str) -> Tensor:
         _check_presence(self, self._name, names)
-        return _stacked(self._name, {name: self._tensors[name] for name in names}, shape, dtype, device)
+        return _concatenated(self._name, {name: self._tensors[name] for name in names}, shape, dtype, device)
 
 
 def _check_presence(weights: Weights, checkpoint: str, names: Sequence[str]) -> None:
     missing = [name for name in names if name not in weights]
     if missing:
         raise MissingWeights(
-            f"{checkpoint} lacks weights its config asks for ({', '.join(missing)}): "
+            f"{checkpoint} lacks weights its config requires ({', '.join(missing)}): "
             "is it a one-logit sequence classifier?"
         )
 
 
-def _stacked(
+def _concatenated(
     checkpoint: str, parts: Mapping[str, Tensor], shape: Sequence[int], dtype: torch.dtype, device: str
 ) -> Tensor:
     rows = sum(len(part) for part in parts.values())
@@ -97,7 +97,7 @@ def _stacked(
         if (rows, *part.shape[1:]) != tuple(shape):
             raise CheckpointError(
                 f"the weights of {checkpoint} do not match its config: {name} is {tuple(part.shape)}, "
-                f"where the config asks for {tuple(shape)}"
+                f"where the config requires {tuple(shape)}"
             )
     out = torch.empty(tuple(shape), dtype=dtype, device=device)
     start = 0

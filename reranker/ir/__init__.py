@@ -1,1 +1,1 @@
-"""The field's files and measures: records, queries, corpora, runs, qrels, nDCG."""
+"""Files and measures of information retrieval: records, queries, corpora, runs, qrels, nDCG."""

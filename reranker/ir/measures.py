@@ -1,7 +1,7 @@
-"""How good is a ranking: nDCG@10, nDCG@20, AP, RR and R@100, computed by ir-measures.
+"""Quality of a ranking: nDCG@10, nDCG@20, AP, RR and R@100, computed by ir-measures.
 
-nDCG takes grades as gains with a log2 discount (Järvelin and Kekäläinen, 2002), as trec_eval does. AP, RR and R count
-grades from 1 as relevant. A judged query that a run lacks counts as 0, as under trec_eval's `-c`.
+nDCG uses grades as gains with a log2 discount (Järvelin and Kekäläinen, 2002), as trec_eval does. For AP, RR and R a
+grade of 1 or more is relevant. A judged query missing from a run counts as 0, as with trec_eval's `-c`.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from reranker.ir.trec import Qrels, Run
 
 MEASURES = tuple(ir_measures.parse_measure(name) for name in ("nDCG@10", "nDCG@20", "AP", "RR", "R@100"))
 DEPTHS = (1, 3, 5, 10, 20, 50, 100)
-EQUAL = 1e-9  # values of one query that differ by less differ by rounding
+EQUAL_WITHIN = 1e-9  # smaller differences between two values of one query are rounding errors
 
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """Values by measure name: per_query by query_id, in the order of the qrels, and their mean."""
+    """Values by measure name: per_query by query_id, in the order of the qrels; aggregate: their mean."""
 
     per_query: Mapping[str, Mapping[str, float]]
     aggregate: Mapping[str, float]
@@ -30,9 +30,11 @@ class Evaluation:
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """A run against another by one measure: difference of means, and the p-value of a paired two-sided t-test.
+    """Difference of two runs' means in one measure, and the p-value of a paired two-sided t-test.
 
-    p_value: NaN where every query differs by the same amount, or there is one query only: there is no t to test.
+    p_value: NaN if every query differs by the same amount or there is only one query: t is then undefined. 1 if the
+    runs are equal.
+    Source of the test for IR runs: Smucker, Allan and Carterette, 2007.
     """
 
     mean: float
@@ -41,7 +43,7 @@ class Difference:
 
 @dataclass(frozen=True, slots=True)
 class Gain:
-    """One query by one measure, in a base run and in another."""
+    """One query's values of one measure in a base run and in another run."""
 
     query_id: str
     base: float
@@ -49,25 +51,25 @@ class Gain:
 
     @property
     def value(self) -> float:
-        """Above 0 where the other run is better; exactly 0 where the two differ by rounding."""
-        return 0.0 if abs(self.other - self.base) < EQUAL else self.other - self.base
+        """Positive if the other run is better; exactly 0 if the values differ only by rounding."""
+        return 0.0 if abs(self.other - self.base) < EQUAL_WITHIN else self.other - self.base
 
 
 def evaluate(qrels: Qrels, run: Run) -> Evaluation:
-    """Measure one run. A run's order decides: its scores are replaced by ranks, so that nothing ties."""
+    """Measure one run. Only its order counts: scores are replaced by ranks, so that there are no ties."""
     per_query = _per_query(MEASURES, qrels, run)
     return Evaluation(per_query, {name: _mean(values) for name, values in per_query.items()})
 
 
 def ndcg_by_depth(qrels: Qrels, run: Run) -> dict[int, float]:
-    """nDCG@k by k in DEPTHS, means over the judged queries."""
+    """nDCG@k for k in DEPTHS, means over the judged queries."""
     measures = [ir_measures.nDCG @ depth for depth in DEPTHS]
     per_query = _per_query(measures, qrels, run)
     return {depth: _mean(per_query[str(measure)]) for depth, measure in zip(DEPTHS, measures, strict=True)}
 
 
 def differences(base: Evaluation, others: Sequence[Evaluation]) -> list[dict[str, Difference]]:
-    """Each of the others against the base, by measure name. Equal runs have a p-value of 1."""
+    """Difference of each other run to the base, by measure name."""
     return [
         {name: _difference(base.per_query[name], other.per_query[name]) for name in base.per_query}
         for other in others
@@ -75,10 +77,10 @@ def differences(base: Evaluation, others: Sequence[Evaluation]) -> list[dict[str
 
 
 def gains(base: Evaluation, other: Evaluation, measure: str) -> list[Gain]:
-    """Every judged query, the largest gain first and the largest loss last; ties keep the order of the qrels."""
+    """Every judged query, from the largest gain to the largest loss; ties keep the order of the qrels."""
     after = other.per_query[measure]
-    of_queries = [Gain(query_id, value, after[query_id]) for query_id, value in base.per_query[measure].items()]
-    return sorted(of_queries, key=lambda gain: -gain.value)
+    by_query = [Gain(query_id, value, after[query_id]) for query_id, value in base.per_query[measure].items()]
+    return sorted(by_query, key=lambda gain: -gain.value)
 
 
 def _per_query(measures: Sequence[Any], qrels: Qrels, run: Run) -> dict[str, dict[str, float]]:
@@ -98,7 +100,7 @@ def _mean(values: Mapping[str, float]) -> float:
 
 def _difference(base: Mapping[str, float], other: Mapping[str, float]) -> Difference:
     deltas = np.array([other[query_id] - base[query_id] for query_id in base])
-    if len(deltas) < 2 or np.ptp(deltas) < EQUAL:  # the t statistic is 0/0, or infinite but for rounding
+    if len(deltas) < 2 or np.ptp(deltas) < EQUAL_WITHIN:  # t would be 0/0, or infinite
         return Difference(float(deltas.mean()), 1.0 if not deltas.any() else float("nan"))
     from scipy import stats  # takes a second to import, and comes with an extra
 

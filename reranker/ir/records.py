@@ -1,7 +1,7 @@
-"""Rows of a file, wherever it lies: jsonl, tsv or parquet, gzipped or not, on this machine or in an object store.
+"""Reads rows of a jsonl, tsv or parquet file, gzipped or not, on this machine or in an object store.
 
-What is wrong with one row goes to `on_bad`, which raises it unless the caller collects such rows; what is wrong with
-the file as a whole is always raised. Knows nothing of what the rows mean.
+The error of a single row goes to `on_bad`, which raises it unless the caller collects bad rows; an error of the whole
+file is always raised. Knows nothing of what the rows mean.
 """
 
 from __future__ import annotations
@@ -24,26 +24,26 @@ import pyarrow.parquet as pq
 from reranker.errors import InvalidFile
 
 Location = str | Path
-"""A path on this machine, or a URL that pyarrow's filesystems know: s3://…, gs://…, hdfs://…"""
+"""A path on this machine, or a URL that pyarrow's filesystems support: s3://…, gs://…, hdfs://…"""
 
 Record = dict[str, Any]
 OnBad = Callable[[InvalidFile, object], None]
-"""Told of a bad row: what is wrong with it, and the row as far as it could be read."""
+"""Called for a bad row with its error, and with the row as far as it could be read."""
 
 _PARQUET_BATCH_ROWS = 4_096
 _HASH_CHUNK_BYTES = 2**20
-# A secret may have slashes in it, as AWS makes them, and then stands in no well-formed URL; a port is no secret.
+# AWS secrets may contain slashes, which make the URL malformed. A port is not a secret.
 _USER = re.compile(r"://[^/@:]*(:(?!\d+/)[^@]*)?@")
 _SIGNATURE = re.compile(r"([?&]sig=)[^&\s]*")
 
 
 def refuse(error: InvalidFile, row: object) -> None:
-    """The `on_bad` of a caller who wants no bad rows."""
+    """An `on_bad` that raises the error."""
     raise error
 
 
 def redacted(location: Location) -> str:
-    """The location without the user, password or signature that a URL may carry."""
+    """The location without the user, password and signature of a URL."""
     return _SIGNATURE.sub(r"\1…", _USER.sub("://", str(location)))
 
 
@@ -53,9 +53,9 @@ def suffixes(location: Location) -> list[str]:
 
 
 def iter_lines(location: Location, on_bad: OnBad = refuse) -> Iterator[tuple[int, str]]:
-    """(line number from 1, text) of every line that is not blank, its spaces and tabs kept.
+    """(line number from 1, text) of every line that is not blank. Spaces and tabs are kept.
 
-    Raises InvalidFile also for an empty file.
+    Raises InvalidFile, also for an empty file.
     """
     empty = True
     with _explained(location), _opened(location) as file:
@@ -82,8 +82,8 @@ def iter_records(
 ) -> Iterator[tuple[int, Record]]:
     """(line or row number from 1, record) of a jsonl, tsv or parquet file.
 
-    fields: the columns read of a parquet file, and the names by which a tsv file's first line is known as its header.
-    tsv: names of the columns of a tsv file without a header, by their number.
+    fields: the columns to read of a parquet file. A tsv file whose first line has two or more of them has a header.
+    tsv: column names of a tsv file without a header, by the number of columns.
     """
     if ".parquet" in suffixes(location):
         yield from _parquet_records(location, fields)
@@ -157,7 +157,7 @@ def _parquet_records(location: Location, fields: Sequence[str]) -> Iterator[tupl
 
 @contextlib.contextmanager
 def opened_raw(location: Location) -> Iterator[IO[bytes]]:
-    """The bytes of a file as they are stored. Raises InvalidFile."""
+    """The stored bytes of a file, not decompressed. Raises InvalidFile."""
     with _explained(location):
         if _is_url(location):
             filesystem, path = pa.fs.FileSystem.from_uri(str(location))
@@ -189,7 +189,7 @@ def _opened(location: Location) -> Iterator[IO[bytes]]:
 
 @contextlib.contextmanager
 def _explained(location: Location) -> Iterator[None]:
-    """Whatever goes wrong with a file as a whole becomes an InvalidFile."""
+    """Turns errors of the whole file into InvalidFile."""
     try:
         yield
     except InvalidFile:

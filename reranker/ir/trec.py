@@ -1,7 +1,7 @@
-"""Files of the field: queries, corpora, runs and qrels. Reading is strict, and every complaint names file and line.
+"""Queries, corpora, runs and qrels. Reading is strict, and every error names file and line.
 
-Ids are `str`; a column of integers is read as their decimal text. Rows may be jsonl, tsv (MS MARCO's collection and
-queries as they are) or parquet: see records.py.
+Ids are `str`; integers are converted. Rows may be jsonl, tsv (MS MARCO's collection and queries as published) or
+parquet: see records.py.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _LOWEST_SCORE = np.float32(-1e38)
 
 
 class RunLine(NamedTuple):
-    """A candidate as a first stage names it, and the line it stands on."""
+    """One candidate of a first-stage run, with its line number."""
 
     line: int
     query_id: str
@@ -52,7 +52,7 @@ def iter_queries(location: Location, on_bad: OnBad = refuse) -> Iterator[tuple[i
 def iter_passages(location: Location, on_bad: OnBad = refuse) -> Iterator[tuple[int, str, Passage]]:
     """(line, docid, passage) in file order, from rows with `_id`, `text` and optionally `title`. Raises InvalidFile.
 
-    Memory does not grow with the file: whether a docid comes twice is for the caller to see.
+    Memory does not grow with the file: the caller checks for duplicate docids.
     """
     for line, row in iter_records(location, ("_id", "title", "text"), on_bad, tsv=_PASSAGE_TSV):
         try:
@@ -88,7 +88,7 @@ def read_queries(path: Location) -> dict[str, str]:
 
 
 def iter_corpus(path: Location) -> Iterator[tuple[str, Passage]]:
-    """(docid, passage) in file order; no docid comes twice. Raises InvalidFile."""
+    """(docid, passage) in file order. Raises InvalidFile, also for a duplicate docid."""
     seen: set[str] = set()
     for line, docid, passage in iter_passages(path):
         if docid in seen:
@@ -98,24 +98,23 @@ def iter_corpus(path: Location) -> Iterator[tuple[str, Passage]]:
 
 
 def read_run(path: Location) -> Run:
-    """A TREC run, queries in file order.
+    """A TREC run, queries in file order. Raises InvalidFile.
 
-    Candidates are ordered by score, as TREC tools order them; the rank column is ignored, and ties keep file order.
-    Raises InvalidFile.
+    Candidates are sorted by score, as trec_eval does; the rank column is ignored, and ties keep file order.
     """
     scores: dict[str, dict[str, float]] = {}
     for line, query_id, docid, score in iter_run(path):
-        of_query = scores.setdefault(query_id, {})
-        if docid in of_query:
+        candidates = scores.setdefault(query_id, {})
+        if docid in candidates:
             raise InvalidFile(redacted(path), f"passage {docid!r} occurs twice for query {query_id!r}", line)
-        of_query[docid] = score
-    return {query_id: sorted(of_query, key=lambda docid: -of_query[docid]) for query_id, of_query in scores.items()}
+        candidates[docid] = score
+    return {query_id: sorted(docids, key=lambda docid: -docids[docid]) for query_id, docids in scores.items()}
 
 
 def write_run(path: Path, rankings: Iterable[tuple[str, Iterable[str], FloatArray]], *, tag: str) -> None:
-    """Write (query_id, docids, logits), best first, as a TREC run; the file appears whole or not at all.
+    """Write (query_id, docids, logits), best first, as a TREC run, atomically.
 
-    Scores are the logits, nudged apart where they tie, so that every tool ranks as we do.
+    Scores are the logits, with ties moved apart so that every tool ranks as we do.
     """
 
     def lines() -> Iterator[str]:
@@ -128,9 +127,9 @@ def write_run(path: Path, rankings: Iterable[tuple[str, Iterable[str], FloatArra
 
 
 def strictly_decreasing(logits: FloatArray) -> FloatArray:
-    """Scores that fall strictly, even in float32 (trec_eval keeps no more), as near to the logits as can be.
+    """Scores that strictly decrease in float32 (trec_eval's precision), as close to the logits as possible. Ours.
 
-    logits: float32 (n,), finite and not increasing. What lies below -1e38 is raised to it, so that ties have room.
+    logits: float32 (n,), finite and not increasing. Those below -1e38 are raised to it, to leave room below for ties.
     """
     scores = np.maximum(logits.astype(np.float32), _LOWEST_SCORE)
     for rank in range(1, len(scores)):
@@ -155,12 +154,12 @@ def read_qrels(path: Location) -> Qrels:
             raise InvalidFile(redacted(path), f"grade {columns[-1]} is not a whole number", line)
         qrels[query_id][docid] = int(grade)
     if not qrels:
-        raise InvalidFile(redacted(path), "holds no judgements")
+        raise InvalidFile(redacted(path), "has no judgements")
     return qrels
 
 
 def id_of(path: Location, line: int, row: Record, field: str = "_id") -> str:
-    """A row's id as text; whole numbers count. Raises InvalidFile."""
+    """A row's id as text; integers are converted. Raises InvalidFile."""
     value = row.get(field)
     if isinstance(value, bool) or not isinstance(value, str | int) or value == "":
         raise InvalidFile(redacted(path), f"`{field}` must be a string that is not empty, got {value!r}"[:200], line)
@@ -173,7 +172,7 @@ def id_of(path: Location, line: int, row: Record, field: str = "_id") -> str:
 
 
 def query_of(path: Location, line: int, row: Record, field: str = "text") -> str:
-    """A row's query, which holds more than spaces. Raises InvalidFile."""
+    """A row's query, which must not be blank. Raises InvalidFile."""
     query = text_of(path, line, row, field)
     if not query.strip():
         query_id = row.get("query_id", row.get("_id"))
@@ -182,12 +181,12 @@ def query_of(path: Location, line: int, row: Record, field: str = "text") -> str
 
 
 def passage_of(path: Location, line: int, row: Record) -> Passage:
-    """A row's `text`, which may be empty, and its `title` where it has one. Raises InvalidFile."""
+    """A row's `text`, which may be empty, and its `title` if it has one. Raises InvalidFile."""
     return Passage(text_of(path, line, row, "text"), text_of(path, line, row, "title", default=""))
 
 
 def text_of(path: Location, line: int, row: Record, field: str, default: str | None = None) -> str:
-    """A row's text, whole characters only. Raises InvalidFile."""
+    """A row's text, with lone surrogates replaced. Raises InvalidFile."""
     value = row.get(field, default)
     if value is None:
         value = default

@@ -1,4 +1,4 @@
-"""Loading: what is refused and why, whose template counts, and that the default path needs no network."""
+"""Loading checkpoints: what is refused, which template applies, and no network by default."""
 
 import json
 import shutil
@@ -21,7 +21,7 @@ from tests.checkpoints import rewrite_json, write_bert
 
 @pytest.fixture
 def copy(family: Path, tmp_path: Path) -> Path:
-    """A checkpoint to spoil."""
+    """A checkpoint that the test may damage."""
     return Path(shutil.copytree(family, tmp_path / "copy"))
 
 
@@ -29,19 +29,19 @@ def load(directory: Path | str, **settings: object) -> None:
     load_verified(CheckpointSettings.model_validate({"model": str(directory), **settings}), EngineSettings())
 
 
-def test_two_logits_are_refused(tmp_path: Path) -> None:
+def test_checkpoint_with_two_logits_is_refused(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="has 2 logits: a reranker has exactly one"):
         load(write_bert(tmp_path / "two", labels=2))
 
 
-def test_a_missing_tokenizer_is_refused(copy: Path) -> None:
+def test_checkpoint_without_a_tokenizer_is_refused(copy: Path) -> None:
     for file in copy.glob("tokenizer*"):
         file.unlink()
     with pytest.raises(CheckpointError, match="has no tokenizer"):
         load(copy)
 
 
-def test_a_missing_head_is_refused_rather_than_made_up(copy: Path) -> None:
+def test_checkpoint_without_a_head_is_refused(copy: Path) -> None:
     weights = load_file(copy / "model.safetensors")
     head = {name for name in weights if name.startswith(("score.", "classifier."))}
     save_file({k: v for k, v in weights.items() if k not in head}, copy / "model.safetensors", {"format": "pt"})
@@ -49,24 +49,24 @@ def test_a_missing_head_is_refused_rather_than_made_up(copy: Path) -> None:
         load(copy)
 
 
-def test_weights_of_another_shape_are_refused(copy: Path) -> None:
+def test_weights_that_do_not_match_the_config_are_refused(copy: Path) -> None:
     rewrite_json(copy / "config.json", intermediate_size=96)
     with pytest.raises(CheckpointError, match="copy"):
         load(copy)
 
 
 @pytest.mark.parametrize("model", ["/no/such/place", "./nothing", "a/b/c"])
-def test_a_path_that_is_no_directory_is_refused(model: str) -> None:
+def test_model_path_that_is_not_a_directory_is_refused(model: str) -> None:
     with pytest.raises(CheckpointError, match="is not a directory"):
         load(model)
 
 
-def test_a_directory_without_a_config_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match="it is no checkpoint"):
+def test_directory_without_a_config_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="it is not a checkpoint"):
         load(tmp_path)
 
 
-def test_more_tokens_than_the_model_has_positions_are_refused(family: Path) -> None:
+def test_max_pair_tokens_beyond_the_models_positions_are_refused(family: Path) -> None:
     with pytest.raises(CheckpointError, match="max_pair_tokens 5000 exceeds"):
         load(family, max_pair_tokens=5000)
 
@@ -74,13 +74,13 @@ def test_more_tokens_than_the_model_has_positions_are_refused(family: Path) -> N
 @pytest.mark.parametrize(
     "content", ["{", '{"template": "dear"}', '{"template": "other", "max_pair_tokens": 9}', '{"golden_scores": []}']
 )
-def test_a_broken_manifest_is_refused(copy: Path, content: str) -> None:
+def test_invalid_manifest_is_refused(copy: Path, content: str) -> None:
     (copy / "reranker.json").write_text(content)
     with pytest.raises(CheckpointError, match=r"reranker\.json"):
         load(copy)
 
 
-def test_manifest_overrides_the_rule_and_a_setting_overrides_the_manifest(family: Path, tmp_path: Path) -> None:
+def test_settings_override_the_manifest_which_overrides_the_defaults(family: Path, tmp_path: Path) -> None:
     def encoder_of(directory: Path, **settings: object) -> tuple[str, int]:
         encoder = load_encoder(CheckpointSettings.model_validate({"model": str(directory), **settings}))
         return encoder.template.name, encoder.max_pair_tokens
@@ -93,7 +93,7 @@ def test_manifest_overrides_the_rule_and_a_setting_overrides_the_manifest(family
     assert encoder_of(dear, template="dear", max_pair_tokens=50) == ("dear", 50)
 
 
-def test_an_adapter_is_merged(lora: Path, llama: Path) -> None:
+def test_lora_adapter_is_merged_into_the_loaded_module(lora: Path, llama: Path) -> None:
     adapted, base = (
         load_module(locate(CheckpointSettings(model=str(path)), weights=True), dtype=torch.float32, device="cpu")
         for path in (lora, llama)
@@ -105,20 +105,20 @@ def test_an_adapter_is_merged(lora: Path, llama: Path) -> None:
     assert torch.equal(layer.self_attn.k_proj.weight, base_layer.self_attn.k_proj.weight)
 
 
-def test_an_adapter_takes_its_base_models_tokenizer(lora: Path) -> None:
+def test_adapter_without_a_tokenizer_uses_its_base_models(lora: Path) -> None:
     files = locate(CheckpointSettings(model=str(lora)), weights=False)
     assert not (files.directory / "tokenizer.json").exists()
     assert load_tokenizer(files).is_fast
 
 
-def test_a_device_this_machine_lacks_is_refused() -> None:
+def test_device_missing_on_this_machine_is_refused() -> None:
     if not torch.cuda.is_available():
         with pytest.raises(CheckpointError, match="sees no CUDA device"):
             choose_device("cuda")
     assert choose_device("cpu") == "cpu"
 
 
-def test_dtype_auto_keeps_what_was_saved_where_the_device_is_fast_in_it() -> None:
+def test_dtype_auto_is_the_saved_dtype_if_the_device_is_fast_in_it() -> None:
     fast = torch.ops.mkldnn._is_mkldnn_bf16_supported()
     assert choose_dtype("auto", torch.bfloat16, "cpu") == (torch.bfloat16 if fast else torch.float32)
     assert choose_dtype("auto", torch.float32, "cpu") == torch.float32
@@ -126,7 +126,7 @@ def test_dtype_auto_keeps_what_was_saved_where_the_device_is_fast_in_it() -> Non
     assert choose_dtype("bfloat16", torch.float32, "cpu") == torch.bfloat16
 
 
-def test_the_default_path_never_touches_the_network() -> None:
+def test_embedded_model_ranks_without_network_access() -> None:
     program = """
 import json, socket
 def refuse(*args):

@@ -1,4 +1,4 @@
-"""Is it the same file, is it the same checkpoint: whatever decides the scores counts, and where it lies does not."""
+"""Fingerprints: everything that scores depend on counts, and the location of the files does not."""
 
 import hashlib
 import shutil
@@ -27,12 +27,12 @@ def files_of(directory: Path) -> CheckpointFiles:
 
 @pytest.fixture
 def copy(family: Path, tmp_path: Path) -> Path:
-    """A checkpoint to change."""
+    """A checkpoint that the test may change."""
     return Path(shutil.copytree(family, tmp_path / "copy"))
 
 
 @given(content=st.binary(max_size=200), change=st.integers(1, 255), data=st.data())
-def test_a_file_is_known_by_its_bytes(
+def test_file_fingerprint_is_the_sha256_of_its_bytes(
     content: bytes, change: int, data: st.DataObject, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     first, second = (tmp_path_factory.getbasetemp() / name for name in ("first.jsonl", "second.tsv.gz"))
@@ -51,7 +51,7 @@ def test_a_file_is_known_by_its_bytes(
         assert content_sha256(second) != content_sha256(first)
 
 
-def test_every_byte_of_a_file_of_many_mib_counts(tmp_path: Path) -> None:
+def test_file_fingerprint_covers_every_byte_of_a_large_file(tmp_path: Path) -> None:
     content = bytearray(2 * MIB + 3)
     path = tmp_path / "large"
     seen = set()
@@ -61,14 +61,14 @@ def test_every_byte_of_a_file_of_many_mib_counts(tmp_path: Path) -> None:
     assert len(seen) == 5
 
 
-def test_a_file_that_is_not_there_has_no_fingerprint(tmp_path: Path) -> None:
+def test_fingerprint_of_a_missing_file_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(InvalidFile, match="no such file"):
         content_sha256(tmp_path / "none")
 
 
-def test_a_checkpoint_is_the_same_wherever_it_lies(copy: Path, family: Path) -> None:
+def test_checkpoint_fingerprint_does_not_depend_on_its_path_or_readme(copy: Path, family: Path) -> None:
     assert checkpoint_sha256(files_of(copy)) == checkpoint_sha256(files_of(family))
-    (copy / "README.md").write_text("Nothing that decides a score.")
+    (copy / "README.md").write_text("No score depends on this file.")
     moved = copy.rename(copy.with_name("moved"))
     assert checkpoint_sha256(files_of(moved)) == checkpoint_sha256(files_of(family))
 
@@ -118,27 +118,29 @@ def write_manifest(directory: Path) -> None:
         write_manifest,
     ],
 )
-def test_whatever_decides_a_score_changes_the_fingerprint(change: Callable[[Path], None], copy: Path) -> None:
+def test_change_to_any_file_that_scores_depend_on_changes_the_fingerprint(
+    change: Callable[[Path], None], copy: Path
+) -> None:
     before = checkpoint_sha256(files_of(copy))
     change(copy)
     assert checkpoint_sha256(CheckpointFiles("copy", copy, None, None)) not in (before, None)
 
 
-def test_without_weights_a_checkpoint_has_no_fingerprint(copy: Path) -> None:
+def test_checkpoint_without_weights_has_no_fingerprint(copy: Path) -> None:
     (copy / "model.safetensors").unlink()
     assert checkpoint_sha256(files_of(copy)) is None
 
 
 @pytest.fixture
 def adapter(lora: Path, llama: Path, tmp_path: Path) -> Path:
-    """An adapter to change, over a base to change."""
+    """An adapter and its base model, both of which the test may change."""
     base = shutil.copytree(llama, tmp_path / "base")
     copy = Path(shutil.copytree(lora, tmp_path / "adapter"))
     rewrite_json(copy / "adapter_config.json", base_model_name_or_path=str(base))
     return copy
 
 
-def test_an_adapter_is_itself_and_its_base(adapter: Path) -> None:
+def test_adapter_fingerprint_covers_adapter_and_base(adapter: Path) -> None:
     files = files_of(adapter)
     seen = [checkpoint_sha256(files), checkpoint_sha256(files_of(adapter.parent / "base"))]
     change_weights(adapter.parent / "base")
@@ -152,7 +154,7 @@ def test_an_adapter_is_itself_and_its_base(adapter: Path) -> None:
     assert len(set(seen)) == len(seen)
 
 
-def test_large_matrices_are_sampled_in_every_mib_and_small_tensors_are_read_whole(copy: Path) -> None:
+def test_fingerprint_samples_every_mib_and_reads_small_tensors_whole(copy: Path) -> None:
     path = copy / "large.safetensors"
     save_file({"large": torch.zeros(3 * MIB, dtype=torch.uint8), "small": torch.zeros(999)}, path)
     content = bytearray(path.read_bytes())
@@ -169,7 +171,7 @@ def test_large_matrices_are_sampled_in_every_mib_and_small_tensors_are_read_whol
 @pytest.mark.parametrize(
     "content", [b"", b"\xff" * 64, b"\2\0\0\0\0\0\0\0[]", b'\5\0\0\0\0\0\0\0{"a"', b"version https"]
 )
-def test_weights_that_are_no_safetensors_file_are_refused_in_one_line(content: bytes, copy: Path) -> None:
+def test_weights_file_not_in_safetensors_format_is_refused(content: bytes, copy: Path) -> None:
     (copy / "more.safetensors").write_bytes(content)
     with pytest.raises(CheckpointError, match=r"more\.safetensors is not a safetensors file"):
         checkpoint_sha256(files_of(copy))

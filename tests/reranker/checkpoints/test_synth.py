@@ -1,4 +1,4 @@
-"""Random checkpoints: real to Hugging Face, the same every time, in shards, and never half written."""
+"""Synthetic checkpoints: loadable by Hugging Face, reproducible, sharded, and written atomically."""
 
 import json
 from pathlib import Path
@@ -38,7 +38,7 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return output
 
 
-def test_hugging_face_loads_it_whole(tiny: Path) -> None:
+def test_hugging_face_loads_a_synthetic_checkpoint_without_missing_weights(tiny: Path) -> None:
     config = AutoConfig.from_pretrained(tiny)
     assert (config.num_labels, config.rope_parameters["rope_type"]) == (1, "llama3")
     model, loaded = AutoModelForSequenceClassification.from_pretrained(tiny, output_loading_info=True)
@@ -47,7 +47,7 @@ def test_hugging_face_loads_it_whole(tiny: Path) -> None:
     assert TINY.weights == sum(parameter.numel() for parameter in model.parameters())
 
 
-def test_its_tokenizer_is_like_llama_3s(tiny: Path) -> None:
+def test_synthetic_tokenizer_has_llama_3s_pair_template_and_no_pad_token(tiny: Path) -> None:
     tokenizer = AutoTokenizer.from_pretrained(tiny)
     assert tokenizer.pad_token is None
     ids = tokenizer("tide", "table")["input_ids"]
@@ -55,24 +55,24 @@ def test_its_tokenizer_is_like_llama_3s(tiny: Path) -> None:
     assert tokenizer.decode(tokenizer("¿dónde? 潮汐 🌊", add_special_tokens=False)["input_ids"]) == "¿dónde? 潮汐 🌊"
 
 
-def test_the_index_names_the_shard_of_every_tensor(tiny: Path) -> None:
+def test_shard_index_names_the_shard_of_every_tensor(tiny: Path) -> None:
     index = json.loads((tiny / "model.safetensors.index.json").read_bytes())
     shards = sorted(path.name for path in tiny.glob("*.safetensors"))
     count = len(shards)
     assert count > 2
     assert shards == [f"model-{number:05}-of-{count:05}.safetensors" for number in range(1, count + 1)]
-    where, bytes_in_all = {}, 0
+    shard_of, total_bytes = {}, 0
     for shard in shards:
         with safe_open(tiny / shard, "pt") as file:
             sizes = [file.get_tensor(name).nbytes for name in file.keys()]  # noqa: SIM118  (no mapping)
-            where |= dict.fromkeys(file.keys(), shard)
+            shard_of |= dict.fromkeys(file.keys(), shard)
         assert sum(sizes) <= 100_000 or len(sizes) == 1
-        bytes_in_all += sum(sizes)
-    assert index["weight_map"] == where
-    assert index["metadata"]["total_size"] == bytes_in_all == TINY.weights * 2
+        total_bytes += sum(sizes)
+    assert index["weight_map"] == shard_of
+    assert index["metadata"]["total_size"] == total_bytes == TINY.weights * 2
 
 
-def test_the_same_seed_gives_the_same_files_however_they_are_cut(tiny: Path, tmp_path: Path) -> None:
+def test_same_seed_gives_the_same_files_and_weights_with_any_shard_size(tiny: Path, tmp_path: Path) -> None:
     synthesize(TINY, tmp_path / "again", SAMPLE_TEXTS, max_shard_bytes=100_000)
     files = sorted(path.name for path in tiny.iterdir())
     assert files == sorted(path.name for path in (tmp_path / "again").iterdir())
@@ -88,35 +88,35 @@ def test_the_same_seed_gives_the_same_files_however_they_are_cut(tiny: Path, tmp
     assert not torch.equal(first, other)
 
 
-def test_our_engine_reads_it_and_logits_differ_by_query_and_by_passage(tiny: Path) -> None:
+def test_logits_of_a_synthetic_checkpoint_depend_on_query_and_passage(tiny: Path) -> None:
     loaded = load_verified(CheckpointSettings(model=str(tiny), dtype="float32"), EngineSettings())
     assert (loaded.description.template, loaded.description.max_pair_tokens) == ("dear", 228)
-    passages = [Passage(f"{text} And here it ends.") for text in SAMPLE_TEXTS]
+    passages = [Passage(f"{text} This is the end.") for text in SAMPLE_TEXTS]
     one, other = (loaded.engine.score(loaded.encoder.encode(query, passages)) for query in ("tides", "bread"))
     assert np.ptp(one) > 0.3
     assert np.abs(one - other).max() > 0.05
 
 
-def test_progress_adds_up_to_the_weights(tmp_path: Path) -> None:
+def test_progress_sums_to_the_bytes_of_the_weights(tmp_path: Path) -> None:
     steps: list[int] = []
     assert synthesize(TINY, tmp_path / "out", SAMPLE_TEXTS, dtype=torch.float32, progress=steps.append) == sum(steps)
     assert sum(steps) == TINY.weights * 4
 
 
-def test_an_output_that_holds_something_is_refused(tmp_path: Path) -> None:
+def test_non_empty_output_directory_is_refused(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").touch()
     with pytest.raises(CheckpointError, match="not an empty directory"):
         synthesize(TINY, tmp_path, SAMPLE_TEXTS)
 
 
-def test_a_disk_that_is_too_small_is_refused_before_anything_is_written(tmp_path: Path) -> None:
+def test_disk_too_small_is_refused_before_writing(tmp_path: Path) -> None:
     huge = SynthShape(1000, 65_536, 64, 64, 1024, 262_144, 1_000_000, 8192, 10_000.0)
     with pytest.raises(CheckpointError, match="GB free"):
         synthesize(huge, tmp_path / "huge", SAMPLE_TEXTS)
     assert not list(tmp_path.iterdir())
 
 
-def test_nothing_is_left_of_a_checkpoint_that_was_interrupted(tmp_path: Path) -> None:
+def test_interrupted_synthesis_leaves_no_files(tmp_path: Path) -> None:
     def interrupt(_: int) -> None:
         raise KeyboardInterrupt
 
@@ -125,13 +125,13 @@ def test_nothing_is_left_of_a_checkpoint_that_was_interrupted(tmp_path: Path) ->
     assert not list(tmp_path.iterdir())
 
 
-def test_an_empty_directory_is_filled(tmp_path: Path) -> None:
+def test_empty_output_directory_is_accepted(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     synthesize(TINY, tmp_path / "empty", SAMPLE_TEXTS)
     assert (tmp_path / "empty" / "config.json").is_file()
 
 
-def test_the_named_shapes_are_as_large_as_the_models_they_stand_for() -> None:
+def test_named_shapes_have_as_many_weights_as_their_models() -> None:
     assert SHAPES["llama-3.1-8b"].weights == pytest.approx(7.505e9, rel=1e-3)
     assert SHAPES["rankllama-13b"].weights == pytest.approx(12.85e9, rel=2e-3)
     with pytest.raises(InvalidField, match=r"'70b' is not known: use one of 12x576, llama-3\.1-8b, rankllama-13b"):

@@ -1,4 +1,4 @@
-"""Measures against values computed by hand, and what counts where a run and the qrels do not meet."""
+"""Measures against values computed by hand, and runs and qrels that do not cover each other."""
 
 import math
 
@@ -10,7 +10,7 @@ QRELS = {"q1": {"a": 2, "b": 1, "c": 0}, "q2": {"d": 1}, "q3": {"e": 1}}
 RUN = {"q1": ["b", "x", "a", "c"], "q2": ["x", "d"], "unjudged": ["a"]}
 LOG3 = math.log2(3)
 
-# q1: gains 1, 0, 2 at ranks 1 to 3, over 2, 1 in the best order. q2: its one passage at rank 2. q3: no answer.
+# q1: gains 1, 0, 2 at ranks 1 to 3; ideal order 2, 1. q2: its only relevant passage at rank 2. q3: not in the run.
 BY_HAND = {
     "nDCG@10": {"q1": (1 + 2 / 2) / (2 + 1 / LOG3), "q2": 1 / LOG3, "q3": 0.0},
     "AP": {"q1": (1 / 1 + 2 / 3) / 2, "q2": 1 / 2, "q3": 0.0},
@@ -20,14 +20,14 @@ BY_HAND = {
 
 
 @pytest.mark.parametrize("measure", BY_HAND)
-def test_values_are_those_computed_by_hand(measure: str) -> None:
+def test_measures_equal_the_values_computed_by_hand(measure: str) -> None:
     evaluation = evaluate(QRELS, RUN)
     assert evaluation.per_query[measure] == pytest.approx(BY_HAND[measure])
     assert list(evaluation.per_query[measure]) == ["q1", "q2", "q3"]
     assert evaluation.aggregate[measure] == pytest.approx(sum(BY_HAND[measure].values()) / 3)
 
 
-def test_only_the_first_ten_or_twenty_count() -> None:
+def test_ndcg_ignores_passages_below_its_cutoff() -> None:
     run = {"q": [f"x{n}" for n in range(15)] + ["a"]}
     evaluation = evaluate({"q": {"a": 1}}, run)
     assert evaluation.aggregate == pytest.approx(
@@ -35,40 +35,40 @@ def test_only_the_first_ten_or_twenty_count() -> None:
     )
 
 
-def test_recall_counts_the_first_hundred_and_grades_from_one() -> None:
-    """Of four relevant passages two are in the first hundred, one at rank 101 and one nowhere."""
+def test_recall_at_100_counts_relevant_passages_in_the_first_hundred() -> None:
+    """Of four relevant passages two are in the first hundred, one is at rank 101, one is not in the run."""
     qrels = {"q": {"a": 1, "b": 3, "late": 1, "lost": 1, "bad": 0}}
     run = {"q": ["bad", "a", *(f"x{n}" for n in range(97)), "b", "late"]}
     assert evaluate(qrels, run).aggregate["R@100"] == pytest.approx(2 / 4)
 
 
-def test_ndcg_by_depth_is_that_computed_by_hand() -> None:
-    """q1: the best order has gains 2, 1; of the run, 1 at rank 1 and 2 at rank 3. q2: its one passage at rank 2."""
-    best = 2 + 1 / LOG3
+def test_ndcg_by_depth_equals_the_values_computed_by_hand() -> None:
+    """q1: ideal gains 2, 1; the run has gain 1 at rank 1 and 2 at rank 3. q2: its only passage at rank 2."""
+    ideal = 2 + 1 / LOG3
     by_depth = ndcg_by_depth(QRELS, RUN)
     assert list(by_depth) == list(DEPTHS) == [1, 3, 5, 10, 20, 50, 100]
     assert by_depth[1] == pytest.approx((1 / 2 + 0 + 0) / 3)
-    assert [by_depth[depth] for depth in DEPTHS[1:]] == pytest.approx([(2 / best + 1 / LOG3 + 0) / 3] * 6)
+    assert [by_depth[depth] for depth in DEPTHS[1:]] == pytest.approx([(2 / ideal + 1 / LOG3 + 0) / 3] * 6)
 
 
-def test_deeper_passages_count_only_for_deeper_measures() -> None:
+def test_ndcg_by_depth_counts_a_passage_only_at_depths_that_reach_it() -> None:
     run = {"q": [f"x{n}" for n in range(30)] + ["a"]}
     by_depth = ndcg_by_depth({"q": {"a": 1}}, run)
     assert by_depth == pytest.approx(dict.fromkeys(DEPTHS, 0.0) | dict.fromkeys((50, 100), 1 / math.log2(32)))
 
 
-def test_gains_run_from_the_largest_to_the_largest_loss() -> None:
+def test_gains_are_sorted_from_largest_gain_to_largest_loss() -> None:
     """RR of q1 to q5 changes by 0, -1/2, +1/2, 0 and +1; equal changes keep the order of the qrels."""
     qrels = {f"q{n}": {"a": 1} for n in (4, 1, 2, 3, 5)}
     base = evaluate(qrels, {"q1": ["a"], "q2": ["a"], "q3": ["x", "a"]})
     other = evaluate(qrels, {"q1": ["a"], "q2": ["x", "a"], "q3": ["a"], "q5": ["a"]})
-    of_queries = gains(base, other, "RR")
-    assert [gain.query_id for gain in of_queries] == ["q5", "q3", "q4", "q1", "q2"]
-    assert [gain.value for gain in of_queries] == [1.0, 0.5, 0.0, 0.0, -0.5]
-    assert [(gain.base, gain.other) for gain in of_queries] == [(0, 1), (0.5, 1), (0, 0), (1, 1), (1, 0.5)]
+    by_query = gains(base, other, "RR")
+    assert [gain.query_id for gain in by_query] == ["q5", "q3", "q4", "q1", "q2"]
+    assert [gain.value for gain in by_query] == [1.0, 0.5, 0.0, 0.0, -0.5]
+    assert [(gain.base, gain.other) for gain in by_query] == [(0, 1), (0.5, 1), (0, 0), (1, 1), (1, 0.5)]
 
 
-def test_a_gain_of_rounding_is_none() -> None:
+def test_gain_within_rounding_error_is_zero() -> None:
     qrels = {"q": {"a": 1}}
     base, other = (evaluate(qrels, {"q": ["a"]}) for _ in range(2))
     other.per_query["RR"]["q"] -= 1e-12
@@ -76,33 +76,33 @@ def test_a_gain_of_rounding_is_none() -> None:
     assert gain.value == 0
 
 
-def test_the_order_decides_whatever_the_docids() -> None:
+def test_measures_depend_on_the_runs_order_and_not_on_docids() -> None:
     """Tools that break ties of equal scores by docid would call these two runs equal."""
     qrels = {"q": {"b": 1}}
     assert evaluate(qrels, {"q": ["b", "a", "c"]}).aggregate["RR"] == 1
     assert evaluate(qrels, {"q": ["c", "a", "b"]}).aggregate["RR"] == pytest.approx(1 / 3)
 
 
-def test_a_run_of_none_of_the_judged_queries_is_worth_nothing() -> None:
+def test_run_without_judged_queries_scores_zero() -> None:
     evaluation = evaluate(QRELS, {"other": ["a"]})
     assert set(evaluation.aggregate.values()) == {0.0}
     assert evaluation.per_query["RR"] == {"q1": 0.0, "q2": 0.0, "q3": 0.0}
 
 
-def test_grades_below_one_are_not_relevant() -> None:
+def test_grades_below_one_do_not_count_as_relevant() -> None:
     evaluation = evaluate({"q": {"spam": -2, "bad": 0, "good": 1}}, {"q": ["spam", "bad", "good"]})
     assert evaluation.aggregate["AP"] == evaluation.aggregate["RR"] == pytest.approx(1 / 3)
     assert evaluation.aggregate["nDCG@10"] == pytest.approx(1 / 2)
 
 
-def test_equal_runs_differ_by_nothing_with_p_1() -> None:
+def test_equal_runs_have_no_difference_and_p_value_one() -> None:
     same = evaluate(QRELS, RUN)
     (against,) = differences(same, [evaluate(QRELS, RUN)])
     assert set(against) == set(same.aggregate)
     assert all((value.mean, value.p_value) == (0.0, 1.0) for value in against.values())
 
 
-def test_the_p_value_is_that_of_a_paired_t_test() -> None:
+def test_p_value_equals_that_of_a_paired_t_test() -> None:
     """Differences in RR of 1/2, 1/2, 0, 0: t = mean / (sd / 2) = sqrt(3), three degrees of freedom."""
     qrels = {f"q{n}": {"a": 1} for n in range(4)}
     base = evaluate(qrels, {query_id: ["x", "a"] for query_id in qrels})
@@ -115,13 +115,13 @@ def test_the_p_value_is_that_of_a_paired_t_test() -> None:
     assert against["RR"].p_value == pytest.approx(p)
 
 
-def test_there_is_no_p_value_where_every_query_differs_alike() -> None:
-    """Also where the differences are alike but for rounding: RR rises by 1/2 - 1/3 or by 1/3 - 1/6."""
+def test_p_value_is_nan_when_every_query_differs_by_the_same_amount() -> None:
+    """Also when the differences are equal up to rounding: RR rises by 1/2 - 1/3 or by 1/3 - 1/6."""
     qrels = {"q1": {"a": 1}, "q2": {"a": 1}}
     base = evaluate(qrels, {"q1": ["x", "y", "a"], "q2": ["x", "y", "z", "v", "w", "a"]})
     other = evaluate(qrels, {"q1": ["x", "a"], "q2": ["x", "y", "a"]})
     (against,) = differences(base, [other])
     assert against["RR"].mean == pytest.approx(1 / 6)
     assert math.isnan(against["RR"].p_value)
-    (of_one_query,) = differences(evaluate({"q1": {"a": 1}}, {"q1": ["x", "a"]}), [evaluate({"q1": {"a": 1}}, RUN)])
-    assert math.isnan(of_one_query["RR"].p_value)
+    (one_query,) = differences(evaluate({"q1": {"a": 1}}, {"q1": ["x", "a"]}), [evaluate({"q1": {"a": 1}}, RUN)])
+    assert math.isnan(one_query["RR"].p_value)

@@ -1,8 +1,8 @@
-"""Files of the field: what is read, what is refused and how it says so, and runs that every tool ranks as we do."""
+"""Queries, corpora, runs and qrels: what is read, what is refused with which error, and how runs are written."""
 
 import gzip
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +13,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reranker.errors import InvalidFile
-from reranker.files import write_atomically
 from reranker.ir.trec import (
     iter_corpus,
     read_qrels,
@@ -57,14 +56,14 @@ def text_file(tmp_path: Path, content: str | bytes, name: str = "file.jsonl") ->
 
 
 @every_format
-def test_every_format_gives_the_same_rows_and_integer_ids_become_text(write: Write, tmp_path: Path) -> None:
+def test_every_file_format_gives_the_same_rows_with_ids_as_text(write: Write, tmp_path: Path) -> None:
     path = write(tmp_path / "rows", ROWS)
     assert list(iter_corpus(path)) == [("7", Passage("A table.", "Tides")), ("8", Passage("Línea", ""))]
     assert read_queries(path) == {"7": "A table.", "8": "Línea"}
 
 
 @every_format
-def test_ids_that_are_there_twice_are_refused_also_as_number_and_text(write: Write, tmp_path: Path) -> None:
+def test_duplicate_ids_are_refused_even_as_number_and_text(write: Write, tmp_path: Path) -> None:
     first, second = ({"_id": 7, "text": "a"}, {"_id": 7 if write is write_parquet else "7", "text": "b"})
     path = write(tmp_path / "rows", [first, second])
     with pytest.raises(InvalidFile, match=r":2: query '7' occurs twice"):
@@ -73,7 +72,7 @@ def test_ids_that_are_there_twice_are_refused_also_as_number_and_text(write: Wri
         list(iter_corpus(path))
 
 
-def test_parquet_streams_through_many_batches_and_reads_no_other_column(tmp_path: Path) -> None:
+def test_parquet_corpus_is_streamed_and_its_other_columns_are_not_read(tmp_path: Path) -> None:
     texts: list[str | None] = [f"text {n}" for n in range(10_000)]
     texts[9_000] = None
     no_datetime = pa.array([10**18] * len(texts), pa.timestamp("us"))
@@ -87,7 +86,7 @@ def test_parquet_streams_through_many_batches_and_reads_no_other_column(tmp_path
 
 
 @pytest.mark.parametrize(
-    ("content", "complaint"),
+    ("content", "problem"),
     [
         ('{"_id": "1", "text": "a"}\n{"_id": \n', ":2: is not JSON"),
         ('{"_id": "1", "text": "a"}\n\n["1", "a"]\n', ":3: must be one JSON object per line"),
@@ -108,25 +107,23 @@ def test_parquet_streams_through_many_batches_and_reads_no_other_column(tmp_path
         ('{"_id": "1", "text": " \\t"}', ":1: query '1' is empty"),
     ],
 )
-def test_what_is_wrong_with_a_file_is_said_with_its_line(
-    content: str | bytes, complaint: str, tmp_path: Path
-) -> None:
+def test_error_in_a_query_file_names_its_line(content: str | bytes, problem: str, tmp_path: Path) -> None:
     path = text_file(tmp_path, content)
     with pytest.raises(InvalidFile) as caught:
         read_queries(path)
-    assert str(caught.value).startswith(f"{path}{complaint}")
+    assert str(caught.value).startswith(f"{path}{problem}")
     assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("name", ["no.jsonl", "no.jsonl.gz", "no.parquet", "no/where.jsonl"])
-def test_a_missing_file_is_said_in_one_line(name: str, tmp_path: Path) -> None:
+def test_missing_file_is_a_one_line_error(name: str, tmp_path: Path) -> None:
     with pytest.raises(InvalidFile) as caught:
         read_queries(tmp_path / name)
     assert str(caught.value) == f"{tmp_path / name}: no such file"
 
 
 @pytest.mark.parametrize("name", ["a.jsonl", "a.jsonl.gz", "a.parquet"])
-def test_a_directory_is_not_read(name: str, tmp_path: Path) -> None:
+def test_directory_is_refused_as_a_query_file(name: str, tmp_path: Path) -> None:
     (tmp_path / name).mkdir()
     with pytest.raises(InvalidFile, match="cannot be read"):
         read_queries(tmp_path / name)
@@ -140,15 +137,15 @@ PACKED = gzip.compress(b"".join(b'{"_id": %d, "text": "a"}\n' % n for n in range
 
 
 @pytest.mark.parametrize("content", [PACKED[:200], damaged(PACKED, 12), b"{}"], ids=["cut", "damaged", "plain"])
-def test_a_damaged_gzip_file_is_refused(content: bytes, tmp_path: Path) -> None:
+def test_damaged_gzip_file_is_refused(content: bytes, tmp_path: Path) -> None:
     with pytest.raises(InvalidFile, match=r"rows\.jsonl\.gz: cannot be read"):
         read_queries(text_file(tmp_path, content, "rows.jsonl.gz"))
 
 
-def test_a_damaged_parquet_file_is_refused(tmp_path: Path) -> None:
+def test_damaged_parquet_file_is_refused(tmp_path: Path) -> None:
     not_utf8 = pa.array([b"caf\xe9"], pa.binary()).view(pa.string())
     pq.write_table(pa.table({"_id": ["1"], "text": not_utf8}), tmp_path / "latin.parquet")
-    text_file(tmp_path, "nothing of the kind", "text.parquet")
+    text_file(tmp_path, "not a parquet file", "text.parquet")
     for name in ("latin.parquet", "text.parquet"):
         with pytest.raises(InvalidFile, match=f"{name}: cannot be read as parquet"):
             read_queries(tmp_path / name)
@@ -158,19 +155,19 @@ def test_a_damaged_parquet_file_is_refused(tmp_path: Path) -> None:
         read_queries(write_parquet(tmp_path / "other", [{"query": "a"}]))
 
 
-def test_a_byte_order_mark_and_crlf_are_no_part_of_the_text(tmp_path: Path) -> None:
+def test_byte_order_mark_and_crlf_are_stripped(tmp_path: Path) -> None:
     bom = b"\xef\xbb\xbf"
     assert read_queries(text_file(tmp_path, bom + b'{"_id": "1", "text": "a"}\r\n')) == {"1": "a"}
     assert read_run(text_file(tmp_path, bom + b"q Q0 d 1 1.5 tag\r\n")) == {"q": ["d"]}
     assert read_qrels(text_file(tmp_path, bom + b"query-id\tcorpus-id\tscore\r\nq\td\t1\r\n")) == {"q": {"d": 1}}
 
 
-def test_half_a_surrogate_pair_becomes_the_replacement_character(tmp_path: Path) -> None:
+def test_lone_surrogate_becomes_the_replacement_character(tmp_path: Path) -> None:
     path = text_file(tmp_path, '{"_id": "1", "title": "\\udc00", "text": "cut \\ud83d"}')
     assert list(iter_corpus(path)) == [("1", Passage("cut \ufffd", "\ufffd"))]
 
 
-def test_a_run_is_ordered_by_score_and_ties_keep_file_order(tmp_path: Path) -> None:
+def test_run_is_sorted_by_score_with_ties_in_file_order(tmp_path: Path) -> None:
     lines = [
         "b Q0 d5 1 0.5 t",
         "a Q0 d9 1 -2 t",
@@ -185,7 +182,7 @@ def test_a_run_is_ordered_by_score_and_ties_keep_file_order(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize(
-    ("line", "complaint"),
+    ("line", "problem"),
     [
         ("q Q0 d2 2 nan t", "score 'nan' is not a finite number"),
         ("q Q0 d2 2 -inf t", "score '-inf' is not a finite number"),
@@ -196,11 +193,11 @@ def test_a_run_is_ordered_by_score_and_ties_keep_file_order(tmp_path: Path) -> N
         ("q Q0 d 2 2 0.5 t", "has 7 columns, expected 6: qid Q0 docid rank score tag"),
     ],
 )
-def test_a_bad_line_of_a_run_is_refused(line: str, complaint: str, tmp_path: Path) -> None:
+def test_bad_line_of_a_run_is_refused(line: str, problem: str, tmp_path: Path) -> None:
     path = text_file(tmp_path, f"q Q0 d1 1 1.0 t\n\n{line}\n", "run.trec")
     with pytest.raises(InvalidFile) as caught:
         read_run(path)
-    assert str(caught.value) == f"{path}:3: {complaint}"
+    assert str(caught.value) == f"{path}:3: {problem}"
 
 
 @pytest.mark.parametrize(
@@ -212,27 +209,27 @@ def test_a_bad_line_of_a_run_is_refused(line: str, complaint: str, tmp_path: Pat
     ],
     ids=["BEIR", "BEIR without header", "TREC"],
 )
-def test_both_forms_of_qrels_are_read(content: str, tmp_path: Path) -> None:
+def test_beir_and_trec_qrels_are_read(content: str, tmp_path: Path) -> None:
     qrels = read_qrels(text_file(tmp_path, content, "qrels"))
     assert qrels == {"q1": {"d1": 2, "d2": 0}, "q2": {"d1": -1}}
 
 
 @pytest.mark.parametrize(
-    ("content", "complaint"),
+    ("content", "problem"),
     [
         ("q d\n", ":1: expected `query-id corpus-id score` or `qid 0 docid grade`"),
         ("q Q0 d 1 0.5 t\n", ":1: expected `query-id corpus-id score` or `qid 0 docid grade`"),
         ("q d 1\nq d 0\n", ":2: passage 'd' occurs twice for query 'q'"),
         ("q d 0.5\n", ":1: grade 0.5 is not a whole number"),
         ("q d relevant\n", ":1: grade 'relevant' is not a finite number"),
-        ("query-id corpus-id score\n", ": holds no judgements"),
+        ("query-id corpus-id score\n", ": has no judgements"),
     ],
 )
-def test_bad_qrels_are_refused(content: str, complaint: str, tmp_path: Path) -> None:
+def test_bad_qrels_are_refused(content: str, problem: str, tmp_path: Path) -> None:
     path = text_file(tmp_path, content, "qrels.tsv")
     with pytest.raises(InvalidFile) as caught:
         read_qrels(path)
-    assert str(caught.value) == f"{path}{complaint}"
+    assert str(caught.value) == f"{path}{problem}"
 
 
 FLOATS = st.floats(width=32, allow_nan=False, allow_infinity=False)
@@ -243,7 +240,7 @@ LOGITS = st.lists(
 
 
 @given(logits=LOGITS)
-def test_written_runs_fall_strictly_and_are_read_back_in_the_same_order(
+def test_scores_of_a_written_run_strictly_decrease_and_keep_its_order(
     logits: np.ndarray, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     path = tmp_path_factory.getbasetemp() / "written.trec"
@@ -261,36 +258,17 @@ def test_written_runs_fall_strictly_and_are_read_back_in_the_same_order(
 
 
 @given(logits=st.lists(st.floats(-100, 100, width=32), min_size=1, max_size=40))
-def test_scores_are_the_logits_and_ties_move_by_no_more_than_they_must(logits: list[float]) -> None:
-    falling = np.array(sorted(logits, reverse=True), dtype=np.float32)
-    scores = strictly_decreasing(falling)
-    distinct = falling[np.append(True, np.diff(falling) < 0)]
-    if len(distinct) == len(falling):
-        assert scores.tolist() == falling.tolist()
-    assert (scores <= falling).all()
-    assert (falling - scores <= len(falling) * np.spacing(np.abs(falling).max())).all()
+def test_strictly_decreasing_scores_change_only_ties_and_those_minimally(logits: list[float]) -> None:
+    decreasing = np.array(sorted(logits, reverse=True), dtype=np.float32)
+    scores = strictly_decreasing(decreasing)
+    unique = decreasing[np.append(True, np.diff(decreasing) < 0)]
+    if len(unique) == len(decreasing):
+        assert scores.tolist() == decreasing.tolist()
+    assert (scores <= decreasing).all()
+    assert (decreasing - scores <= len(decreasing) * np.spacing(np.abs(decreasing).max())).all()
 
 
-def test_a_failing_writer_leaves_nothing_behind_and_the_old_file_as_it_was(tmp_path: Path) -> None:
-    def failing() -> Iterator[str]:
-        yield "half\n" * 100_000
-        raise RuntimeError("in between")
-
-    for name in ("old", "new"):
-        (tmp_path / "old").write_text("as it was")
-        with pytest.raises(RuntimeError, match="in between"):
-            write_atomically(tmp_path / name, failing())
-        assert [path.name for path in tmp_path.iterdir()] == ["old"]
-        assert (tmp_path / "old").read_text() == "as it was"
-
-
-def test_a_run_of_more_docids_than_scores_is_not_written(tmp_path: Path) -> None:
+def test_run_with_more_docids_than_scores_is_not_written(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="zip"):
         write_run(tmp_path / "run", [("q", ["a", "b"], np.array([1.0], dtype=np.float32))], tag="t")
     assert list(tmp_path.iterdir()) == []
-
-
-def test_a_written_file_can_be_read_by_others(tmp_path: Path) -> None:
-    write_atomically(tmp_path / "file", "grüße\n")
-    assert (tmp_path / "file").read_bytes() == "grüße\n".encode()
-    assert (tmp_path / "file").stat().st_mode & 0o777 == 0o644
