@@ -1,7 +1,7 @@
-"""Small random checkpoints of both families, written as a user would have them on disk.
+"""Writes small random checkpoints of both families, with the files that a user would have on disk.
 
 The Llama is shaped like Llama 3: grouped-query attention, `llama3` rope scaling, a byte-level BPE whose pair template
-has two BOS, and no pad token. Heads are scaled so that logits of different passages differ by about one.
+has two BOS, and no pad token. Head weights are scaled so that logits of different passages differ by about 1.
 """
 
 import json
@@ -40,7 +40,7 @@ def write_llama(
     seed: int = 0,
     dtype: torch.dtype = torch.float32,
 ) -> Path:
-    """pad_is_eos: name the end-of-text token as the pad token, as many Llama rerankers on the hub do."""
+    """pad_is_eos: use the end-of-text token as the pad token, as many Llama rerankers on the hub do."""
     tokenizer = _byte_level_bpe(vocabulary)
     torch.manual_seed(seed)
     config = LlamaConfig(
@@ -109,7 +109,7 @@ def write_bert(directory: Path, *, labels: int = 1, seed: int = 0) -> Path:
 
 
 def write_lora(directory: Path, base: Path) -> Path:
-    """An adapter over `base` with weights that matter, and a head of its own."""
+    """A LoRA adapter over `base` with nonzero weights and its own head."""
     from peft import LoraConfig, TaskType, get_peft_model
     from transformers import AutoModelForSequenceClassification
 

@@ -1,9 +1,9 @@
-"""Checkpoints of both families, made once a session, and hypothesis' profiles."""
+"""Session-wide checkpoints of both families, and hypothesis profiles."""
 
 import os
 from pathlib import Path
 
-# Threads that wait must not spin: tests run beside others, and their matrices are tiny. Read when torch is loaded.
+# Waiting threads must not spin: tests run in parallel, and their matrices are tiny. Read when torch is imported.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import pytest
@@ -26,7 +26,7 @@ def llama(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def padded_llama(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A Llama whose pad token is its end-of-text token, which a passage may spell."""
+    """A Llama whose pad token is its end-of-text token, which a passage may contain."""
     return write_llama(tmp_path_factory.mktemp("padded") / "padded-llama", pad_is_eos=True, seed=1)
 
 

@@ -1,1 +1,1 @@
-"""Token ids in, logits out: batches, memory, worker threads; the forwards are in models/."""
+"""Scores token ids: batches, memory and worker threads. The forward passes are in models/."""

@@ -1,13 +1,13 @@
-"""The one thread that loads a model and runs it, for shells that have several threads.
+"""One thread that both loads and runs a model, for processes with several threads.
 
-GNU's OpenMP gives each thread that opens a parallel region workers of its own. Once those are more than the cores,
-all of them sleep between regions rather than spin, and a forward pass has hundreds of regions: a model that was
-loaded in one thread and runs in another loses a sixth of its speed.
+GNU's OpenMP starts a pool of threads for each thread that opens a parallel region. Once there are more of them than
+cores, all of them sleep between regions instead of spinning, and a forward pass has hundreds of regions: a model that
+was loaded in another thread loses a sixth of its speed.
 """
 
 from concurrent.futures import ThreadPoolExecutor
 
 
 def device_thread() -> ThreadPoolExecutor:
-    """An executor with a single thread. Whatever touches tensors of one model goes through it, loading included."""
+    """An executor with a single thread. Load and run a model only through it."""
     return ThreadPoolExecutor(max_workers=1, thread_name_prefix="forward")

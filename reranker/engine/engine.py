@@ -32,8 +32,8 @@ HALF_PRECISION = (torch.bfloat16, torch.float16)
 class Engine:
     """Runs one model over any number of pairs, in batches of bounded size. Not thread-safe.
 
-    max_batch_tokens: on the device at once; workers, where there are some, share them (a pass with several pairs may
-    exceed its share by one pair). deterministic: one pair a pass, so that company cannot change a score.
+    max_batch_tokens: tokens on the device at once, shared by the workers if there are any (a pass with several pairs
+    may exceed its share by one pair). deterministic: one pair per pass, so no other pair can change its score.
     """
 
     def __init__(
@@ -55,26 +55,26 @@ class Engine:
 
     @property
     def workers(self) -> int:
-        """Forward passes that run side by side."""
+        """Forward passes that run in parallel."""
         return 1 if self._workers is None else self._workers.count
 
     @property
     def pads(self) -> bool:
-        """Whether shorter pairs of a batch cost as much as its longest."""
+        """Whether the model pads batches, so that every pair costs as much as the longest."""
         return self._model.pads
 
     def clear_cache(self) -> None:
-        """Keep nothing of earlier calls: the next one's logits are a pure function of its pairs."""
+        """Drop the state of earlier calls, so that the next logits are a pure function of their pairs."""
         self._model.clear_cache()
 
     def score(self, pairs: EncodedPairs) -> FloatArray:
-        """Logits, float32 (pairs,), in input order. A logit may be NaN where the weights are at fault.
+        """Logits, float32 (pairs,), in input order. Damaged weights may give NaN.
 
-        Which pairs share a forward pass is a pure function of their lengths, and of the workers.
+        Which pairs share a forward pass depends only on their lengths and on the number of workers.
         """
         workers, lengths = self._workers, pairs.lengths
         if workers is not None and len(pairs) < 2 * workers.count and not self._deterministic:
-            workers = None  # too few to share out evenly: all threads work on one pass
+            workers = None  # too few pairs to share evenly: all threads work on one pass
         if self._deterministic or workers is None:
             batches = pack(lengths, 1 if self._deterministic else self.max_batch_tokens, padded=self._model.pads)
         else:
@@ -83,7 +83,7 @@ class Engine:
         def prepare(batch: NDArray[np.intp]) -> ForwardPass:
             return self._model.prepare(pairs.take(batch))
 
-        # All are launched before any is read, so that a GPU computes one while the next is prepared.
+        # Launch all passes before reading any logits, so that a GPU computes one while the next is prepared.
         launched = workers.map(prepare, batches) if workers else [prepare(batch)() for batch in batches]
         logits = np.empty(len(pairs), dtype=np.float32)
         for batch, scores in zip(batches, launched, strict=True):
@@ -94,7 +94,7 @@ class Engine:
 def load_engine(
     files: CheckpointFiles, encoder: PairEncoder, checkpoint: CheckpointSettings, settings: EngineSettings
 ) -> Engine:
-    """Put a checkpoint's weights on a device. Sets this process's torch threads. Raises CheckpointError."""
+    """Load a checkpoint's weights onto a device. Sets this process's torch threads. Raises CheckpointError."""
     if settings.simulated_tokens_per_s is not None:
         return Engine(SimulatedModel(settings.simulated_tokens_per_s), settings.max_batch_tokens or CPU_BATCH_TOKENS)
     threads = choose_threads(settings)
@@ -115,7 +115,7 @@ def load_engine(
         trust_remote_code=checkpoint.trust_remote_code,
     )
     if device == "cpu":
-        keep_freed_memory()  # after loading, which frees as much as it keeps
+        keep_freed_memory()  # only after loading, which frees as much memory as the weights take
     return Engine(
         model,
         max_batch_tokens,
@@ -127,7 +127,7 @@ def load_engine(
 
 
 def choose_device(wanted: str) -> str:
-    """Raises CheckpointError for a device this machine does not have."""
+    """Resolve 'auto'. Raises CheckpointError for a device this machine does not have."""
     if wanted == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     if wanted.startswith("cuda") and not torch.cuda.is_available():
@@ -138,20 +138,20 @@ def choose_device(wanted: str) -> str:
 
 
 def choose_dtype(wanted: str, saved: torch.dtype | str | None, device: str) -> torch.dtype:
-    """'auto' keeps the dtype the checkpoint was saved in where the device computes fast in it, else float32.
+    """Resolve 'auto': the dtype the checkpoint was saved in if the device is fast in it, else float32.
 
-    Raises CheckpointError for a dtype the device does not have.
+    Raises CheckpointError for a dtype the device does not support.
     """
     if wanted == "auto":
         return saved if saved in HALF_PRECISION and _is_fast(saved, device) else torch.float32
     dtype: torch.dtype = getattr(torch, wanted)
     if dtype is torch.bfloat16 and device.startswith("cuda") and not _gpu_has_bfloat16():
-        raise CheckpointError("this GPU has no bfloat16: use float16 or float32")
+        raise CheckpointError("this GPU does not support bfloat16: use float16 or float32")
     return dtype
 
 
 def choose_workers(settings: EngineSettings, config: PretrainedConfig, max_pair_tokens: int, device: str) -> int:
-    """How many passes run side by side: one for each thread of a CPU; a GPU runs one, and so does a padded model."""
+    """Passes that run in parallel: one per CPU thread; 1 on a GPU and for Hugging Face's forward."""
     if (
         device != "cpu"
         or settings.forward == "huggingface"
@@ -162,7 +162,7 @@ def choose_workers(settings: EngineSettings, config: PretrainedConfig, max_pair_
 
 
 def choose_threads(settings: EngineSettings) -> int:
-    """CPU threads that score: what the settings say, else every core this process may use."""
+    """CPU threads that score: from the settings, else every core this process may use."""
     return settings.threads or len(os.sched_getaffinity(0))
 
 
@@ -174,28 +174,28 @@ def choose_batch_tokens(
     device: str,
     workers: int,
 ) -> int:
-    """Tokens on the device at once: what the settings say, else what suits it; never more than it can hold.
+    """Tokens on the device at once: from the settings, else the device's default; never more than fit its memory.
 
-    Raises CheckpointError when one pair would not fit the settings or the device.
+    Raises CheckpointError when one pair exceeds the settings or the device.
     """
     if settings.max_batch_tokens is not None and settings.max_batch_tokens < max_pair_tokens:
         raise CheckpointError(
-            f"max_batch_tokens {settings.max_batch_tokens} does not hold one pair of {max_pair_tokens} tokens: "
-            "allow more, or set a smaller max_pair_tokens"
+            f"max_batch_tokens {settings.max_batch_tokens} is below one pair of {max_pair_tokens} tokens: "
+            "raise it, or set a smaller max_pair_tokens"
         )
     on_cpu = device == "cpu"
-    usual = max(CPU_BATCH_TOKENS, CPU_WORKER_TOKENS * workers) if on_cpu else GPU_BATCH_TOKENS
-    wanted = max(settings.max_batch_tokens or usual, max_pair_tokens)
+    default = max(CPU_BATCH_TOKENS, CPU_WORKER_TOKENS * workers) if on_cpu else GPU_BATCH_TOKENS
+    wanted = max(settings.max_batch_tokens or default, max_pair_tokens)
     try:
         shape = ModelShape.of(config)
     except CheckpointError:
-        return wanted  # an architecture that nobody has counted
+        return wanted  # ModelShape does not know this architecture, so its memory is not known either
     plan = MemoryPlan.of(shape, dtype.itemsize, gpu=not on_cpu)
     return plan.batch_tokens(wanted, _device_bytes(device), max_pair_tokens)
 
 
 def _device_bytes(device: str) -> int:
-    """Free bytes of a GPU; all of this machine's where the device shares its memory."""
+    """A GPU's free memory; otherwise all memory of this machine."""
     if device.startswith("cuda"):
         return int(torch.cuda.mem_get_info(device)[0])
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

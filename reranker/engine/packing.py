@@ -1,6 +1,6 @@
 """Which pairs share a forward pass. Pure functions over lengths; no torch, no texts.
 
-Source of the idea: length-sorted token budgets, as in fairseq's `batch_by_size`.
+Source of the idea: length-sorted token budgets, as in fairseq's `batch_by_size`. `pack_evenly` is ours.
 """
 
 import math
@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 def pack(lengths: NDArray[np.integer], max_batch_tokens: int, *, padded: bool) -> list[NDArray[np.intp]]:
     """Split pairs into batches of at most `max_batch_tokens`, longest pairs first.
 
-    lengths: (pairs,), tokens of each pair. padded: a batch costs its longest pair times its size, else the sum of
-    its lengths. Every pair is in exactly one batch; a pair longer than the budget gets a batch of its own. Ties
-    keep input order, so the result is a pure function of the lengths.
+    lengths: (pairs,), tokens of each pair. padded: whether a batch costs its size times its longest pair, rather than
+    the sum of its lengths. Every pair is in exactly one batch; a pair longer than the budget gets a batch of its own.
+    Ties keep input order, so the result is a pure function of the lengths.
     """
     batches: list[NDArray[np.intp]] = []
     order = _longest_first(lengths)
@@ -29,9 +29,9 @@ def pack(lengths: NDArray[np.integer], max_batch_tokens: int, *, padded: bool) -
 
 
 def pack_evenly(lengths: NDArray[np.integer], batch_tokens: int, workers: int) -> list[NDArray[np.intp]]:
-    """Split pairs into batches of about equal tokens, as many for each worker, longest pairs first.
+    """Split pairs into batches of about equal tokens, the same number for each worker, longest pairs first.
 
-    lengths: (pairs,), tokens of each pair. A batch has at most `batch_tokens` and one pair more. Every pair is in
+    lengths: (pairs,), tokens of each pair. A batch exceeds `batch_tokens` by at most one pair. Every pair is in
     exactly one batch, ties keep input order, and no batch is empty: few pairs give fewer batches.
     """
     order = _longest_first(lengths)

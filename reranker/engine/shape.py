@@ -1,4 +1,4 @@
-"""The sizes of a model: its matrices, and how many bytes its weights are. Pure numbers: no torch."""
+"""A model's matrices and how many bytes its weights take. Pure arithmetic over the config: no torch."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from reranker.errors import CheckpointError
 if TYPE_CHECKING:
     from transformers import PretrainedConfig
 
-# Architectures whose layers are counted here: causal decoders with a gated MLP, and encoders with a plain one.
+# Architectures whose layers this module counts: causal decoders with a gated MLP, encoders with an ungated one.
 DECODERS = frozenset({"llama", "mistral", "qwen2", "qwen3"})
 ENCODERS = frozenset({"bert", "camembert", "roberta", "xlm-roberta"})
 
 
 @dataclass(frozen=True, slots=True)
 class Linear:
-    """One matrix of a layer, after those that read the same input are joined: y = x Wᵀ."""
+    """One matrix of a layer, y = x Wᵀ. Matrices with the same input are fused into one."""
 
     name: str
     inputs: int
@@ -30,7 +30,7 @@ class Linear:
 
 @dataclass(frozen=True, slots=True)
 class ModelShape:
-    """What the counts depend on. embeddings: rows of all embedding tables together."""
+    """The sizes that the counts depend on. embeddings: total rows of all embedding tables."""
 
     causal: bool
     layers: int
@@ -47,7 +47,7 @@ class ModelShape:
         causal = config.model_type in DECODERS
         if not causal and config.model_type not in ENCODERS:
             known = ", ".join(sorted(DECODERS | ENCODERS))
-            raise CheckpointError(f"no roofline for architecture {config.model_type!r}: counted are {known}")
+            raise CheckpointError(f"no weight counts for architecture {config.model_type!r}: use one of {known}")
         heads = config.num_attention_heads
         tables = () if causal else (config.max_position_embeddings, config.type_vocab_size)
         return cls(
@@ -63,7 +63,7 @@ class ModelShape:
 
     @property
     def linears(self) -> tuple[Linear, ...]:
-        """A layer's matrices: as few and as large as they can be, which is how they run fastest."""
+        """A layer's matrices, fused where possible: few large products run fastest."""
         queries, keys = self.heads * self.head_dim, self.kv_heads * self.head_dim
         return (
             Linear("qkv", self.hidden, queries + 2 * keys),
@@ -74,19 +74,19 @@ class ModelShape:
 
     @property
     def layer_weights(self) -> int:
-        """h heads of e, g of them with keys, width d, MLP f: d(h + 2g)e + hed + 3df; an encoder has 2df."""
+        """d(h + 2g)e + hed + 3df for width d, h heads and g key heads of size e, MLP width f; an encoder has 2df."""
         return sum(linear.weights for linear in self.linears)
 
     @property
     def head_weights(self) -> int:
-        """One row; an encoder has a square pooler before it."""
+        """One row; an encoder has a square pooler as well."""
         return self.hidden * (1 if self.causal else self.hidden + 1)
 
     @property
     def matmul_weights(self) -> int:
-        """Weights that every token is multiplied with."""
+        """Weights of all layers: every token is multiplied with them."""
         return self.layers * self.layer_weights
 
     def weights_bytes(self, bytes_per_weight: int) -> int:
-        """Of the whole checkpoint, norms and biases (below 0.5 %) left out."""
+        """Bytes of the whole checkpoint without norms and biases, which are below 0.5 %."""
         return (self.matmul_weights + self.head_weights + self.embeddings * self.hidden) * bytes_per_weight

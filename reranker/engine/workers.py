@@ -1,7 +1,7 @@
-"""Forward passes side by side on a CPU, each in a thread of its own.
+"""Runs forward passes in parallel on a CPU, one worker thread per pass.
 
-Cores that share a pass wait for each other after every operation, so what else the machine does to one of them stops
-them all. Cores with passes of their own wait for nobody.
+Cores that share one pass wait for each other after every operation, so other load on one core slows all of them.
+Cores with passes of their own do not wait.
 """
 
 from __future__ import annotations
@@ -18,37 +18,37 @@ Result = TypeVar("Result")
 
 
 class Workers:
-    """count: passes side by side. threads: torch's, of each."""
+    """count: passes in parallel. threads: torch threads of each pass."""
 
     def __init__(self, count: int, threads: int) -> None:
         self.count = count
         self._pool = ThreadPoolExecutor(count, "worker")
-        callers = torch.get_num_threads()
+        caller_threads = torch.get_num_threads()
         all_started = threading.Barrier(count)
 
         def start(_: int) -> None:
             torch.set_num_threads(threads)
-            torch.get_num_threads()  # from now on this thread's number is its own, whatever others set
+            torch.get_num_threads()  # torch keeps the number per thread only after this call
             all_started.wait()
 
         list(self._pool.map(start, range(count)))
-        torch.set_num_threads(callers)
+        torch.set_num_threads(caller_threads)
 
     def map(self, prepare: Callable[[Item], Callable[[], Result]], items: Sequence[Item]) -> list[Result]:
-        """What the passes over the items return, in order.
+        """Results of the passes over the items, in order.
 
-        `prepare` is called for one item at a time and in their order, so it may keep state; the pass it returns runs
-        beside others. Raises what the first of them raises, when those beside it are done; the rest do not run.
+        `prepare` is called for one item at a time and in order, so it may keep state; the passes it returns run in
+        parallel. If one raises, the remaining items are not run, and its error is raised once all workers are done.
         """
         results: dict[int, Result] = {}
         waiting = iter(enumerate(items))
-        one_at_a_time = threading.Lock()
+        prepare_lock = threading.Lock()
         stopped = threading.Event()
 
         def worker() -> None:
             try:
                 while not stopped.is_set():
-                    with one_at_a_time:
+                    with prepare_lock:
                         upcoming = next(waiting, None)
                         if upcoming is None:
                             return

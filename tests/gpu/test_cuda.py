@@ -1,8 +1,8 @@
-"""One CUDA GPU: Hugging Face's scores, and the 8B's shape within 24 GB.
+"""On one CUDA GPU: Hugging Face's scores, and the 8B within 24 GB.
 
     python -m pytest -c tests/gpu/pytest.ini --noconftest tests/gpu -s
 
-Needs torch, transformers, pydantic and pytest; neither Ray nor a model hub.
+Needs torch, transformers, pydantic and pytest; neither Ray nor the Hugging Face hub.
 """
 
 import time
@@ -57,7 +57,7 @@ LLAMA_8B = LlamaConfig(
 
 
 def pairs_of(queries: int, passages: int, vocabulary: int, seed: int = 0) -> EncodedPairs:
-    """`passages` of each query, as long as MS MARCO's are: 20 to 200 tokens behind a prefix of 8 to 16."""
+    """`passages` pairs per query, as long as in MS MARCO: 20 to 200 passage tokens after a prefix of 8 to 16."""
     random = np.random.default_rng(seed)
     prefixes = random.integers(8, 17, queries)
     lengths = random.integers(20, 201, queries * passages)
@@ -89,17 +89,17 @@ def exact_matmul() -> Iterator[None]:
 
 
 @pytest.mark.parametrize("config", [LLAMA, BERT], ids=["llama", "bert"])
-def test_logits_are_hugging_faces(config: PretrainedConfig, exact_matmul: None) -> None:
+def test_cuda_forward_gives_hugging_faces_logits(config: PretrainedConfig, exact_matmul: None) -> None:
     torch.manual_seed(0)
     module = AutoModelForSequenceClassification.from_config(config).eval().cuda()
     pairs = pairs_of(4, 60, config.vocab_size)
     one_by_one = [pairs.take(np.array([pair])) for pair in range(len(pairs))]
 
-    def plain() -> np.ndarray:
+    def reference() -> np.ndarray:
         model = HuggingFaceModel(module, LAYOUT)
         return np.concatenate([model.prepare(pair)().cpu().numpy() for pair in one_by_one])
 
-    truth = plain()
+    truth = reference()
     ours = {
         dtype: Engine(fast(config, module, dtype), 4096).score(pairs) for dtype in (torch.float32, torch.bfloat16)
     }
@@ -108,17 +108,17 @@ def test_logits_are_hugging_faces(config: PretrainedConfig, exact_matmul: None) 
     for name, buffer in module.named_buffers():  # Hugging Face keeps rotations in float32 when it loads a checkpoint
         if name in exact:
             buffer.data = exact[name]
-    theirs = plain()
+    theirs = reference()
 
     assert np.ptp(truth) > 0.1
     assert np.abs(ours[torch.float32] - truth).max() <= 1e-4
-    my_error, their_error = np.abs(ours[torch.bfloat16] - truth), np.abs(theirs - truth)
-    assert my_error.mean() <= 1.1 * their_error.mean()
-    assert my_error.max() <= 1.5 * their_error.max()
+    our_error, their_error = np.abs(ours[torch.bfloat16] - truth), np.abs(theirs - truth)
+    assert our_error.mean() <= 1.1 * their_error.mean()
+    assert our_error.max() <= 1.5 * their_error.max()
 
 
 class RandomWeights:
-    """Any tensor a config asks for, made on the device."""
+    """Weights that generate any tensor on the device."""
 
     def __contains__(self, name: str) -> bool:
         return not name.endswith(("bias", "q_norm.weight", "k_norm.weight"))
@@ -129,10 +129,10 @@ class RandomWeights:
         return torch.randn(shape, dtype=dtype, device=device).mul_(shape[1] ** -0.5)
 
 
-def test_the_8b_runs_within_24_gb_and_as_planned(request: pytest.FixtureRequest) -> None:
+def test_8b_runs_within_24_gb_and_its_memory_plan(request: pytest.FixtureRequest) -> None:
     free, total = torch.cuda.mem_get_info()
     if free < 24e9:
-        pytest.skip(f"{free / 1e9:.0f} GB are free on the GPU")
+        pytest.skip(f"only {free / 1e9:.0f} GB are free on the GPU")
     torch.cuda.set_per_process_memory_fraction(24e9 / total)
     torch.cuda.reset_peak_memory_stats()
     shape = ModelShape.of(LLAMA_8B)
@@ -160,15 +160,15 @@ def test_the_8b_runs_within_24_gb_and_as_planned(request: pytest.FixtureRequest)
     print(
         f"\n{torch.cuda.get_device_name()}: {len(pairs) / seconds:.0f} docs/s, "
         f"{work.flops / seconds / 1e12:.0f} TFLOP/s, {work.flops / seconds / peak_flops:.0%} of the "
-        f"{peak_flops / 1e12:.0f} of plain matrix products, "
-        f"peak {torch.cuda.max_memory_allocated() / 1e9:.1f} GB at {budget} tokens a pass"
+        f"{peak_flops / 1e12:.0f} TFLOP/s of plain matrix products, "
+        f"peak {torch.cuda.max_memory_allocated() / 1e9:.1f} GB at {budget} tokens per pass"
     )
     assert np.isfinite(logits).all()
     assert torch.cuda.max_memory_allocated() <= MemoryPlan.of(shape, 2, gpu=True).bytes_for(budget)
 
 
 def _gemm_flops() -> float:
-    """FLOP/s of bf16 matrix products of the MLP's size."""
+    """Measured FLOP/s of bf16 matrix products of the size of the MLP."""
     x = torch.randn(16_384, 4096, dtype=torch.bfloat16, device="cuda")
     weight = torch.randn(14_336, 4096, dtype=torch.bfloat16, device="cuda")
     for _ in range(3):

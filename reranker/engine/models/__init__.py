@@ -1,4 +1,4 @@
-"""Forward passes over one checkpoint's weights."""
+"""The protocol of a model's forward pass, and its implementations."""
 
 from collections.abc import Callable
 from typing import Protocol
@@ -11,19 +11,19 @@ ForwardPass = Callable[[], Tensor]
 
 
 class ScoringModel(Protocol):
-    """One forward pass. It never sorts, splits or waits: that is the engine's part."""
+    """Runs one batch. Sorting and splitting pairs into batches is the engine's task."""
 
     pads: bool
-    """Whether a batch costs its longest pair times its size, rather than the sum of its lengths."""
+    """Whether a batch costs its size times its longest pair, rather than the sum of its lengths."""
 
     def prepare(self, pairs: EncodedPairs) -> ForwardPass:
-        """A pass over at least one pair. It returns logits, float32 (pairs,), in the order of the pairs.
+        """A forward pass over at least one pair. It returns logits, float32 (pairs,), in the order of the pairs.
 
-        They are on the device and may still be in the making: reading them waits, launching the next pass does not.
-        Passes may run side by side, but `prepare`, which may keep something for later passes, must not.
+        Logits are on the device and may not be computed yet: reading them waits, launching the next pass does not.
+        Passes may run in parallel, but `prepare` must not: it may keep state for later passes.
         """
         ...
 
     def clear_cache(self) -> None:
-        """Drop what was kept of earlier passes, so that none of them can change the rounding of the next."""
+        """Drop the state of earlier passes, so that they cannot change the rounding of the next one."""
         ...

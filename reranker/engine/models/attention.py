@@ -1,8 +1,8 @@
-"""Attention over packed sequences, each going on from a shared prefix or from nothing.
+"""Attention over packed sequences, each of which may continue a shared prefix.
 
-Two ways to compute the same: matrix products over blocks of like lengths (any device; on CPUs faster than torch's
-fused kernel), and torch's varlen kernel (CUDA). A causal pass needs no padding mask: padding stands on the right,
-where no token looks.
+Two implementations give the same results: matrix products over blocks of similar lengths (any device; on CPUs faster
+than torch's fused kernel), and torch's varlen kernel (CUDA). A causal pass needs no padding mask: padding is on the
+right, and no token attends to its right.
 """
 
 from __future__ import annotations
@@ -18,14 +18,15 @@ from reranker.engine.models.heads import Attention, Heads, KeysValues
 from reranker.engine.models.packed import Block, Sequences, blocks
 from reranker.engine.models.transfer import on_device
 
-# Attention scores of a block, all heads: 2 MB of float32, which a core's cache holds; a GPU wants large blocks.
+# Max attention scores of a block over all heads: on a CPU 2 MB of float32, which fit a core's cache; a GPU is faster
+# with large blocks.
 _CPU_BLOCK_SCORES, _GPU_BLOCK_SCORES = 2**19, 2**26
-# oneDNN makes a kernel for each shape it has not seen: lengths in steps are few, and soon all are known.
+# oneDNN compiles a kernel for every new shape: rounding the lengths up keeps the number of shapes small.
 _CPU_LENGTH_STEP = 8
 
 
 def attention_over(sequences: Sequences, heads: Heads, *, causal: bool, like: Tensor) -> Attention:
-    """The fastest way for the device and dtype of `like`."""
+    """The fastest implementation for the device and dtype of `like`."""
     if _has_varlen(like, heads):
         from reranker.engine.models.varlen import VarlenAttention
 
@@ -34,7 +35,7 @@ def attention_over(sequences: Sequences, heads: Heads, *, causal: bool, like: Te
 
 
 def _has_varlen(like: Tensor, heads: Heads) -> bool:
-    """The kernel wants a GPU from Ampere on, half precision, and heads of a size it was built for."""
+    """torch's varlen kernel needs an Ampere GPU or newer, half precision, and certain head sizes."""
     return (
         like.is_cuda
         and like.dtype in (torch.bfloat16, torch.float16)
@@ -45,7 +46,7 @@ def _has_varlen(like: Tensor, heads: Heads) -> bool:
 
 
 class BlockAttention:
-    """Scores of a block as one batched product, softmax in float32. See Attention."""
+    """One batched matrix product per block, softmax in float32. See Attention."""
 
     def __init__(self, sequences: Sequences, heads: Heads, *, causal: bool, device: torch.device) -> None:
         self._heads = heads
@@ -56,32 +57,33 @@ class BlockAttention:
             _DeviceBlock(block, sequences.lengths[block.first : block.last], device)
             for block in blocks(sequences, scores // heads.query, step)
         ]
-        keys = max(block.before + block.longest for block in self._blocks)
-        self._future = torch.full((keys, keys), -math.inf, device=device).triu_(1) if causal else None
+        keys = max(block.prefix_length + block.longest for block in self._blocks)
+        self._causal_mask = torch.full((keys, keys), -math.inf, device=device).triu_(1) if causal else None
 
     def all_tokens(self, qkv: Tensor, prefixes: Sequence[KeysValues]) -> Tensor:
         query, key, size = self._heads
         outputs = []
         for block in self._blocks:
-            x = block.padded(qkv)  # (sequences, longest, heads, size)
+            x = block.pad(qkv)  # (sequences, longest, heads, size)
             count, longest = x.shape[:2]
-            # Query heads that share a key head become rows of one product.
+            # Query heads that share a key head become rows of the same product.
             q = x[:, :, :query].reshape(count, longest, key, query // key, size).permute(0, 2, 3, 1, 4)
             mask = block.padding
-            if self._future is not None:
-                mask = self._future[block.before : block.before + longest, : block.before + longest]
+            if self._causal_mask is not None:
+                past = block.prefix_length
+                mask = self._causal_mask[past : past + longest, : past + longest]
             out = self._attend(q.reshape(count * key, -1, size), x[:, :, query:], block, prefixes, mask)
             out = out.view(count, query, longest, size).transpose(1, 2).reshape(count * longest, query * size)
-            outputs.append(block.packed(out))
-        if below := len(qkv) - self._blocks[-1].end:  # rows that belong to no sequence
-            outputs.append(qkv.new_zeros(below, query * size))
+            outputs.append(block.unpad(out))
+        if extra := len(qkv) - self._blocks[-1].end:  # rows of pad_rows, which belong to no sequence
+            outputs.append(qkv.new_zeros(extra, query * size))
         return torch.cat(outputs) if len(outputs) > 1 else outputs[0]
 
     def one_token(self, q: Tensor, kv: Tensor, prefixes: Sequence[KeysValues]) -> Tensor:
         query, key, size = self._heads
         outputs = []
         for block in self._blocks:
-            x = block.padded(kv)
+            x = block.pad(kv)
             rows = q[block.first : block.last].reshape(-1, query // key, size)
             outputs.append(self._attend(rows, x, block, prefixes, block.padding).view(-1, query * size))
         return torch.cat(outputs)
@@ -95,8 +97,8 @@ class BlockAttention:
         """
         key = self._heads.key
         keys, values = kv[:, :, :key].transpose(1, 2), kv[:, :, key:].transpose(1, 2)
-        if block.slot >= 0:
-            prefix = prefixes[block.slot]
+        if block.prefix >= 0:
+            prefix = prefixes[block.prefix]
             keys = torch.cat((prefix.keys.expand(len(kv), -1, -1, -1), keys), 2)
             values = torch.cat((prefix.values.expand(len(kv), -1, -1, -1), values), 2)
         keys, values = keys.reshape(len(q), -1, q.shape[2]), values.reshape(len(q), -1, q.shape[2])
@@ -108,27 +110,27 @@ class BlockAttention:
 
 
 class _DeviceBlock:
-    """A Block with its indexes on the device, and what turns packed rows into padded ones and back.
+    """A Block with its indices on the device; converts packed rows to padded ones and back.
 
-    padding: float32 (sequences, 1, 1, keys), -inf where there is no token; None where there is no padding.
+    padding: mask, float32 (sequences, 1, 1, keys), -inf at padding; None if there is none.
     """
 
     def __init__(self, block: Block, lengths: np.ndarray, device: torch.device) -> None:
-        self.first, self.last, self.slot, self.before = block.first, block.last, block.slot, block.before
-        self.longest = block.longest
+        self.first, self.last, self.longest = block.first, block.last, block.longest
+        self.prefix, self.prefix_length = block.prefix, block.prefix_length
         self._start, self.end = block.start, block.end
-        self._rows = self._kept = self.padding = None
-        if block.rows is not None and block.kept is not None:
-            self._rows = on_device(block.rows, device)
-            self._kept = on_device(block.kept, device)
-            absent = np.arange(block.before + block.longest) >= block.before + lengths[:, None]
-            self.padding = on_device(np.where(absent, -np.inf, 0).astype(np.float32), device)[:, None, None]
+        self._pad_index = self._unpad_index = self.padding = None
+        if block.pad_index is not None and block.unpad_index is not None:
+            self._pad_index = on_device(block.pad_index, device)
+            self._unpad_index = on_device(block.unpad_index, device)
+            is_padding = np.arange(block.prefix_length + block.longest) >= block.prefix_length + lengths[:, None]
+            self.padding = on_device(np.where(is_padding, -np.inf, 0).astype(np.float32), device)[:, None, None]
 
-    def padded(self, rows: Tensor) -> Tensor:
+    def pad(self, rows: Tensor) -> Tensor:
         """(tokens, heads, size) -> (sequences, longest, heads, size)"""
-        mine = rows[self._start : self.end] if self._rows is None else rows.index_select(0, self._rows)
-        return mine.view(self.last - self.first, self.longest, *rows.shape[1:])
+        own = rows[self._start : self.end] if self._pad_index is None else rows.index_select(0, self._pad_index)
+        return own.view(self.last - self.first, self.longest, *rows.shape[1:])
 
-    def packed(self, rows: Tensor) -> Tensor:
+    def unpad(self, rows: Tensor) -> Tensor:
         """(sequences * longest, width) -> (tokens of the block, width)"""
-        return rows if self._kept is None else rows.index_select(0, self._kept)
+        return rows if self._unpad_index is None else rows.index_select(0, self._unpad_index)

@@ -1,8 +1,8 @@
 """Bidirectional encoders with one logit: BERT, RoBERTa and XLM-R, over a checkpoint's weights.
 
-Every token sees the whole pair, so nothing of a query can be computed before its passage is known. What is left out:
-padding (linear layers see tokens end to end), and in the last layer all but keys and values for every token but the
-first, which alone is read.
+Every token attends to the whole pair, so no part of a query can be shared between passages. Not computed: padding
+(linear layers run over packed tokens), and in the last layer everything but keys and values for all tokens except the
+first, the only one that the head reads.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ from reranker.encoding import PairLayout
 from reranker.engine.models import ForwardPass
 from reranker.engine.models.attention import attention_over
 from reranker.engine.models.heads import Heads
-from reranker.engine.models.linear import LayerReader, Linear, in_usual_rows
+from reranker.engine.models.linear import LayerReader, Linear, pad_rows
 from reranker.engine.models.packed import Sequences
-from reranker.engine.models.transfer import in_order, on_device
+from reranker.engine.models.transfer import in_input_order, on_device
 from reranker.pairs import EncodedPairs, OffsetArray
 
-_ROOTS = {"bert": "bert", "roberta": "roberta", "xlm-roberta": "roberta"}  # what tensor names start with
+_ROOTS = {"bert": "bert", "roberta": "roberta", "xlm-roberta": "roberta"}  # prefix of tensor names
 _HEADS = {"bert": ("bert.pooler.dense", "classifier"), "roberta": ("classifier.dense", "classifier.out_proj")}
 
 
 def unsupported(config: PretrainedConfig) -> str | None:
-    """Why this forward cannot run a checkpoint, None where it can."""
+    """Why this forward cannot run a checkpoint; None if it can."""
     if config.model_type not in _ROOTS:
         return f"its architecture is {config.model_type}"
     if config.hidden_act not in ("gelu", "relu"):
@@ -55,7 +55,7 @@ class _Norm:
 
 @dataclass(frozen=True, slots=True)
 class _Layer:
-    """projections: to queries, keys and values at once; in the last layer to queries, and to keys and values, apart,
+    """projections: one to queries, keys and values; in the last layer one to queries and one to keys and values,
     because there only the first token needs queries.
     """
 
@@ -84,9 +84,11 @@ class BertModel:
         self._pad_token_id = config.pad_token_id if root == "roberta" else None
         reader = LayerReader(weights, dtype, device)
         name = f"{root}.embeddings"
-        self._words = reader.tensor(f"{name}.word_embeddings.weight", config.vocab_size, width)
-        self._places = reader.tensor(f"{name}.position_embeddings.weight", config.max_position_embeddings, width)
-        self._types = reader.tensor(f"{name}.token_type_embeddings.weight", config.type_vocab_size, width)
+        self._word_embeddings = reader.tensor(f"{name}.word_embeddings.weight", config.vocab_size, width)
+        self._position_embeddings = reader.tensor(
+            f"{name}.position_embeddings.weight", config.max_position_embeddings, width
+        )
+        self._type_embeddings = reader.tensor(f"{name}.token_type_embeddings.weight", config.type_vocab_size, width)
         self._norm = _read_norm(reader, f"{name}.LayerNorm", config)
         self._layers = [
             _read_layer(reader, f"{root}.encoder.layer.{n}", config, last=n == config.num_hidden_layers - 1)
@@ -97,25 +99,25 @@ class BertModel:
         self._head = reader.linear(head, width=width, out=1)
 
     def prepare(self, pairs: EncodedPairs) -> ForwardPass:
-        sequences = Sequences.lay([pairs.pair_ids(pair) for pair in range(len(pairs))])
+        sequences = Sequences.pack([pairs.pair_ids(pair) for pair in range(len(pairs))])
         return partial(self._logits, sequences, self._token_types(sequences, pairs))
 
     def clear_cache(self) -> None:
-        """It keeps nothing."""
+        """There is no cache."""
 
     @torch.inference_mode()
     def _logits(self, sequences: Sequences, types: np.ndarray) -> Tensor:
         first = self._run(sequences, types)
-        return in_order(self._head(torch.tanh(self._pooler(first))), sequences)
+        return in_input_order(self._head(torch.tanh(self._pooler(first))), sequences)
 
     def _run(self, sequences: Sequences, types: np.ndarray) -> Tensor:
         """Hidden state of each sequence's first token, (sequences, width)."""
-        attention = attention_over(sequences, self._heads, causal=False, like=self._words)
-        device = self._words.device
-        x = functional.embedding(on_device(sequences.ids, device), self._words)
-        x += functional.embedding(on_device(types, device), self._types)
-        x += functional.embedding(on_device(self._positions(sequences), device), self._places)
-        x = in_usual_rows(self._norm(x))
+        attention = attention_over(sequences, self._heads, causal=False, like=self._word_embeddings)
+        device = self._word_embeddings.device
+        x = functional.embedding(on_device(sequences.ids, device), self._word_embeddings)
+        x += functional.embedding(on_device(types, device), self._type_embeddings)
+        x += functional.embedding(on_device(self._positions(sequences), device), self._position_embeddings)
+        x = pad_rows(self._norm(x))
         first = on_device(sequences.starts[:-1], device)
         query, _, size = self._heads
         for number, layer in enumerate(self._layers):
@@ -132,20 +134,20 @@ class BertModel:
 
     def _token_types(self, sequences: Sequences, pairs: EncodedPairs) -> np.ndarray:
         """int64 (tokens,)"""
-        if len(self._types) < 2:
+        if len(self._type_embeddings) < 2:
             return np.zeros(len(sequences.ids), dtype=np.int64)
-        switch = pairs.prefix_lengths[sequences.origin] - self._layout.middle_passage_typed
+        switch = pairs.prefix_lengths[sequences.input_index] - self._layout.middle_passage_typed
         passage = sequences.positions >= np.repeat(switch, sequences.lengths)
         return np.where(passage, self._layout.passage_type, self._layout.prefix_type)
 
     def _positions(self, sequences: Sequences) -> OffsetArray:
-        """int64 (tokens,). RoBERTa counts on from its pad token's id, and not over pad tokens a text may spell."""
+        """int64 (tokens,). RoBERTa numbers positions from its pad token's id on and skips pad tokens in the text."""
         if self._pad_token_id is None:
             return sequences.positions
-        counts = sequences.ids != self._pad_token_id
-        before = np.concatenate(([0], np.cumsum(counts)))
-        since_start = before[1:] - np.repeat(before[sequences.starts[:-1]], sequences.lengths)
-        positions: OffsetArray = since_start * counts + self._pad_token_id
+        is_text = sequences.ids != self._pad_token_id
+        total = np.concatenate(([0], np.cumsum(is_text)))
+        since_start = total[1:] - np.repeat(total[sequences.starts[:-1]], sequences.lengths)
+        positions: OffsetArray = since_start * is_text + self._pad_token_id
         return positions
 
 

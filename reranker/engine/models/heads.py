@@ -1,4 +1,4 @@
-"""What every kind of attention has in common: heads, keys and values, and the calls a forward makes."""
+"""Types shared by all attention implementations: heads, keys and values, and the protocol."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torch import Tensor
 
 
 class Heads(NamedTuple):
-    """query: attention heads. key: heads of keys and of values; a divisor of `query`. size: width of a head."""
+    """query: number of query heads. key: number of key and of value heads, a divisor of `query`. size: head width."""
 
     query: int
     key: int
@@ -24,14 +24,14 @@ class KeysValues(NamedTuple):
 
 
 class Attention(Protocol):
-    """Bound to one batch; called once a layer. prefixes: KeysValues of the layer by slot."""
+    """Attention over one batch, called once per layer. prefixes: KeysValues of the layer, by prefix index."""
 
     def all_tokens(self, qkv: Tensor, prefixes: Sequence[KeysValues]) -> Tensor:
         """qkv: (tokens, query + 2 * key heads, head size) -> (tokens, query heads * head size)."""
         ...
 
     def one_token(self, q: Tensor, kv: Tensor, prefixes: Sequence[KeysValues]) -> Tensor:
-        """For one token of each sequence that looks at all of it: the last one where the pass is causal.
+        """For one token of each sequence, which attends to all of it: in a causal pass the last one.
 
         q: (sequences, query heads, head size). kv: (tokens, 2 * key heads, head size).
         Returns (sequences, query heads * head size).

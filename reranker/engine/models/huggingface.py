@@ -1,7 +1,7 @@
-"""The plain forward: any Hugging Face sequence classifier with one logit, over padded batches.
+"""Hugging Face's own forward: any sequence classifier with one logit, over padded batches.
 
-Needs no pad token. A causal model is run without its head's own pooling, because that refuses batches where there
-is no pad token, and pools the right token here. Other models are called as they are, padding masked out.
+Needs no pad token. Hugging Face's pooling of causal models refuses batches without one, so their base model is run
+and the right token is pooled here. Other models are called unchanged, with padding masked.
 """
 
 import inspect
@@ -16,8 +16,8 @@ from reranker.encoding import PairLayout
 from reranker.engine.models import ForwardPass
 from reranker.pairs import EncodedPairs
 
-# Encoders that are known to honour an attention mask on the right. Any other architecture that is not causal gets
-# batches of one length, which need no padding at all.
+# Encoders known to honour an attention mask on the right. All other non-causal architectures get batches of equal
+# lengths, which need no padding.
 _MASKED_ENCODERS = frozenset(
     {"albert", "bert", "camembert", "deberta", "deberta-v2", "distilbert", "electra", "ernie", "modernbert", "mpnet"}
     | {"roberta", "xlm-roberta", "xlm-roberta-xl"}
@@ -74,12 +74,12 @@ class HuggingFaceModel:
         return _column(self._module.score(hidden))  # type: ignore[operator]
 
     def clear_cache(self) -> None:
-        """It keeps nothing."""
+        """There is no cache."""
 
     def _pooled_positions(self, ids: np.ndarray, lengths: np.ndarray) -> np.ndarray:
-        """Where Hugging Face reads the logit: the last token, or the last that is not the pad token.
+        """Where Hugging Face reads the logit: the last token, or the last one that is not the pad token.
 
-        A passage may spell the pad token, so padding of ours must not be mistaken for text nor text for padding.
+        A passage may contain the pad token, so padding is told from text by the lengths.
         """
         inside = np.arange(ids.shape[1]) < lengths[:, None]
         if self._pad_token_id is not None:

@@ -1,8 +1,8 @@
-"""A linear layer with what follows it done in the same pass where the device can: activation, product, or sum.
+"""Linear layers fused with the elementwise operation that follows: activation, product, or sum.
 
-On x86 CPUs oneDNN does the work on each tile before it is rounded and leaves the cache, which saves the elementwise
-passes and is a little more exact. The operators are the ones that torch's own compiler emits (torch 2.13,
-`torch/_inductor/mkldnn_lowerings.py`).
+On x86 CPUs oneDNN applies the operation to each tile before it is rounded and leaves the cache. That saves the
+elementwise passes and is slightly more exact. The operators are those that torch.compile emits (torch 2.13,
+`torch/_inductor/mkldnn_lowerings.py`). Other devices run two operations.
 """
 
 from __future__ import annotations
@@ -18,10 +18,8 @@ from reranker.checkpoints.weights import Weights
 
 Activation = Literal["silu", "gelu", "relu"]
 
-_USUAL_ROWS = 2048  # for which oneDNN chooses its blocks; any number of rows works
-
+_TYPICAL_ROWS = 2048  # oneDNN chooses its block sizes for this many rows; any number works
 _ROWS_STEP = 32
-
 _ONEDNN = {"silu": ("swish", ""), "gelu": ("gelu", "none"), "relu": ("relu", "")}
 _TORCH: dict[str, Callable[[Tensor], Tensor]] = {
     "silu": functional.silu,
@@ -35,13 +33,13 @@ class Linear:
 
     def __init__(self, weight: Tensor, bias: Tensor | None = None) -> None:
         self._fused = fuses(weight.dtype, weight.device)
-        # oneDNN keeps weights in blocks of its own; reordered once, they are not reordered in every pass.
-        self._weight = torch.ops.mkldnn._reorder_linear_weight(weight, _USUAL_ROWS) if self._fused else weight
+        # oneDNN needs weights in its blocked layout: reordering them here avoids doing it in every pass.
+        self._weight = torch.ops.mkldnn._reorder_linear_weight(weight, _TYPICAL_ROWS) if self._fused else weight
         self._bias = bias
 
     def __call__(self, x: Tensor) -> Tensor:
         """x W^T + b"""
-        if self._fused:  # torch's own way adds the bias in a pass before
+        if self._fused:  # functional.linear would add the bias in a separate pass
             return _pointwise(x, self._weight, self._bias, "none", "")
         return functional.linear(x, self._weight, self._bias)
 
@@ -66,7 +64,7 @@ class Linear:
 
 
 class LayerReader:
-    """Reads layers from a checkpoint's weights. Every method raises CheckpointError for a shape it did not expect."""
+    """Reads layers from a checkpoint's weights. Every method raises CheckpointError for an unexpected shape."""
 
     def __init__(self, weights: Weights, dtype: torch.dtype, device: str) -> None:
         self._weights = weights
@@ -77,7 +75,7 @@ class LayerReader:
         return self._read([name], shape)
 
     def linear(self, *names: str, width: int, out: int, bias: bool = True) -> Linear:
-        """The named layers as one, their outputs (out in all) side by side. bias: all have one, or none has."""
+        """The named layers fused into one with `out` outputs in total. bias: either all layers have one, or none."""
         weight = self._read([f"{name}.weight" for name in names], (out, width))
         return Linear(weight, self._read([f"{name}.bias" for name in names], (out,)) if bias else None)
 
@@ -85,17 +83,17 @@ class LayerReader:
         return self._weights.read(*names, shape=shape, dtype=self._dtype, device=self._device)
 
 
-def in_usual_rows(x: Tensor) -> Tensor:
-    """x: (tokens, ...), with rows of zeros below where they save time.
+def pad_rows(x: Tensor) -> Tensor:
+    """x: (tokens, ...). With oneDNN, adds rows of zeros up to a multiple of _ROWS_STEP.
 
-    oneDNN makes a kernel for each number of rows it has not seen, which takes as long as 20 tokens more.
+    oneDNN compiles a kernel for every new number of rows, which takes as long as computing 20 more tokens.
     """
     missing = -len(x) % _ROWS_STEP if fuses(x.dtype, x.device) else 0
     return torch.cat((x, x.new_zeros(missing, *x.shape[1:]))) if missing else x
 
 
 def fuses(dtype: torch.dtype, device: torch.device) -> bool:
-    """Whether oneDNN runs this dtype on this device."""
+    """Whether oneDNN fuses operations for this dtype on this device."""
     if device.type != "cpu" or not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
         return False
     return dtype is torch.float32 or (dtype is torch.bfloat16 and torch.ops.mkldnn._is_mkldnn_bf16_supported())

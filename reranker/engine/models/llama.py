@@ -1,11 +1,14 @@
 """Causal decoders with one logit: Llama 2 and 3, Mistral, Qwen2 and Qwen3, over a checkpoint's weights.
 
-What it leaves out, and why the logits stay the same:
-- padding: linear layers see tokens end to end, and attention pads only to the longest neighbour;
-- the query prefix of all candidates but the first: attention is causal, so keys and values of the prefix do not
-  depend on what follows;
-- in the last layer, all but keys and values for every token but the pooled one: nothing reads them;
-- tokens behind the pooled one (a passage may end in spelled pad tokens): nothing looks back at them.
+What is not computed, without changing the logits:
+- padding: linear layers run over packed tokens, and attention pads only to the longest sequence of a block;
+- the query prefix of all candidates but the first: attention is causal, so its keys and values do not depend on the
+  passage;
+- in the last layer, everything but keys and values for all tokens except the pooled one: nothing reads it;
+- tokens after the pooled one (a passage may end in pad tokens): no earlier token attends to them.
+
+Sources: Llama (Touvron et al., 2023), RMS norm (Zhang and Sennrich, 2019), rotary embeddings (Su et al., 2021),
+grouped-query attention (Ainslie et al., 2023); tensor names and rounding follow transformers.
 """
 
 from __future__ import annotations
@@ -25,19 +28,19 @@ from reranker.engine.memory import PREFIX_CACHE_TOKENS, PREFIX_PASS_TOKENS
 from reranker.engine.models import ForwardPass
 from reranker.engine.models.attention import attention_over
 from reranker.engine.models.heads import Heads, KeysValues
-from reranker.engine.models.linear import LayerReader, Linear, in_usual_rows
+from reranker.engine.models.linear import LayerReader, Linear, pad_rows
 from reranker.engine.models.packed import Sequences
-from reranker.engine.models.prefixes import Layers, PrefixCache
-from reranker.engine.models.transfer import in_order, on_device
+from reranker.engine.models.prefixes import PrefixCache, PrefixLayers
+from reranker.engine.models.transfer import in_input_order, on_device
 from reranker.engine.packing import pack
 from reranker.pairs import EncodedPairs, IntArray
 
 FAMILIES = frozenset({"llama", "mistral", "qwen2", "qwen3"})
-_FIXED_ROPES = frozenset({"default", "linear", "llama3", "yarn"})  # others change with the length of the input
+_FIXED_ROPES = frozenset({"default", "linear", "llama3", "yarn"})  # other types depend on the input's length
 
 
 def unsupported(config: PretrainedConfig, max_pair_tokens: int) -> str | None:
-    """Why this forward cannot run a checkpoint, None where it can."""
+    """Why this forward cannot run a checkpoint; None if it can."""
     if config.model_type not in FAMILIES:
         return f"its architecture is {config.model_type}"
     if getattr(config, "hidden_act", "silu") != "silu":
@@ -53,8 +56,8 @@ def unsupported(config: PretrainedConfig, max_pair_tokens: int) -> str | None:
 
 @dataclass(frozen=True, slots=True)
 class _Layer:
-    """projections: to queries, keys and values at once; in the last layer to queries, and to keys and values, apart,
-    because there only few tokens need queries. query_norm, key_norm: Qwen3's.
+    """projections: one to queries, keys and values; in the last layer one to queries and one to keys and values,
+    because there only the pooled tokens need queries. query_norm, key_norm: only in Qwen3.
     """
 
     input_norm: Tensor
@@ -88,108 +91,111 @@ class LlamaModel:
         self._norm = reader.tensor("model.norm.weight", width)
         self._head = reader.linear("score", width=width, out=1, bias=False)
         self._cos, self._sin = _rotations(config, max_pair_tokens, like=self._embedding)
-        self._prefixes = PrefixCache(PREFIX_CACHE_TOKENS)
+        self._prefix_cache = PrefixCache(PREFIX_CACHE_TOKENS)
 
     def prepare(self, pairs: EncodedPairs) -> ForwardPass:
-        """Computes the prefixes that are not known yet."""
+        """Computes the prefixes that are not cached."""
         sequences, prefix_ids = self._split(pairs)
-        return partial(self._logits, sequences, self._known_prefixes(prefix_ids))
+        return partial(self._logits, sequences, self._prefix_layers(prefix_ids))
 
     def clear_cache(self) -> None:
-        self._prefixes.clear()
+        self._prefix_cache.clear()
 
     @torch.inference_mode()
-    def _logits(self, sequences: Sequences, prefixes: list[Layers]) -> Tensor:
+    def _logits(self, sequences: Sequences, prefixes: list[PrefixLayers]) -> Tensor:
         hidden, _ = self._run(sequences, prefixes, keep=False)
-        return in_order(self._head(self._normed(hidden, self._norm)), sequences)
+        return in_input_order(self._head(self._normed(hidden, self._norm)), sequences)
 
     def _split(self, pairs: EncodedPairs) -> tuple[Sequences, list[IntArray]]:
-        """What each pair computes itself, and the prefixes that are computed once, by slot.
+        """The sequences to compute per pair, and the token ids of the unique prefixes that they continue.
 
-        A pair whose logit is read inside its prefix (an empty passage, or one of pad tokens) has no prefix to share.
+        A pair whose pooled token is in its prefix (an empty passage, or one of pad tokens) is computed as a whole.
         """
-        slots: dict[bytes, int] = {}  # by token ids: shards of one request bring the same prefix again
-        parts, slot, before = [], [], []
+        index_of: dict[bytes, int] = {}  # by token ids: shards of one request repeat the same prefix
+        parts, prefix_of, prefix_lengths = [], [], []
         prefix_ids: list[IntArray] = []
         for pair in range(len(pairs)):
             prefix = int(pairs.prefix_of[pair])
             start, end = pairs.prefix_offsets[prefix : prefix + 2]
-            own = pairs.passage_ids[pairs.passage_offsets[pair] : pairs.passage_offsets[pair + 1]]
-            pooled = self._pooled(own)
+            passage_ids = pairs.passage_ids[pairs.passage_offsets[pair] : pairs.passage_offsets[pair + 1]]
+            pooled = self._pooled_position(passage_ids)
             if pooled < 0:
-                whole = pairs.pair_ids(pair)
-                parts.append(whole[: max(0, self._pooled(whole)) + 1])
-                slot.append(-1)
-                before.append(0)
+                pair_ids = pairs.pair_ids(pair)
+                parts.append(pair_ids[: max(0, self._pooled_position(pair_ids)) + 1])
+                prefix_of.append(-1)
+                prefix_lengths.append(0)
                 continue
             shared = pairs.prefix_ids[start:end]
-            place = slots.setdefault(shared.tobytes(), len(prefix_ids))
-            if place == len(prefix_ids):
+            index = index_of.setdefault(shared.tobytes(), len(prefix_ids))
+            if index == len(prefix_ids):
                 prefix_ids.append(shared)
-            parts.append(own[: pooled + 1])
-            slot.append(place)
-            before.append(int(end - start))
-        return Sequences.lay(parts, np.array(slot, dtype=np.int32), np.array(before, dtype=np.int32)), prefix_ids
+            parts.append(passage_ids[: pooled + 1])
+            prefix_of.append(index)
+            prefix_lengths.append(int(end - start))
+        sequences = Sequences.pack(
+            parts, np.array(prefix_of, dtype=np.int32), np.array(prefix_lengths, dtype=np.int32)
+        )
+        return sequences, prefix_ids
 
-    def _pooled(self, ids: IntArray) -> int:
-        """Where Hugging Face reads the logit: the last token that is not the pad token; -1 where there is none."""
+    def _pooled_position(self, ids: IntArray) -> int:
+        """Where Hugging Face reads the logit: the last token that is not the pad token; -1 if there is none."""
         if self._pad_token_id is None:
             return len(ids) - 1
         text = np.flatnonzero(ids != self._pad_token_id)
         return int(text[-1]) if len(text) else -1
 
     @torch.inference_mode()
-    def _known_prefixes(self, prefix_ids: list[IntArray]) -> list[Layers]:
-        """Keys and values by slot, then layer; those not in the cache are computed, in passes of bounded size."""
-        found = [self._prefixes.get(ids) for ids in prefix_ids]
-        missing = np.array([slot for slot, layers in enumerate(found) if layers is None], dtype=np.intp)
-        lengths = np.array([len(prefix_ids[slot]) for slot in missing], dtype=np.int64)
+    def _prefix_layers(self, prefix_ids: list[IntArray]) -> list[PrefixLayers]:
+        """Keys and values of each prefix; those not cached are computed, in passes of bounded size."""
+        found = [self._prefix_cache.get(ids) for ids in prefix_ids]
+        missing = np.array([index for index, layers in enumerate(found) if layers is None], dtype=np.intp)
+        lengths = np.array([len(prefix_ids[index]) for index in missing], dtype=np.int64)
         for batch in pack(lengths, PREFIX_PASS_TOKENS, padded=False):
-            slots = missing[batch]
-            sequences = Sequences.lay([prefix_ids[slot] for slot in slots])
+            indices = missing[batch]
+            sequences = Sequences.pack([prefix_ids[index] for index in indices])
             _, computed = self._run(sequences, [], keep=True)
-            for place, origin in enumerate(sequences.origin):
-                start, end = sequences.starts[place : place + 2]
-                # Copies, because a view would keep alive what the whole pass computed.
+            for sequence, index in enumerate(indices[sequences.input_index]):
+                start, end = sequences.starts[sequence : sequence + 2]
+                # Copies: a view would keep the tensors of the whole pass alive.
                 layers = [
                     KeysValues(layer.keys[:, start:end].clone(), layer.values[:, start:end].clone())
                     for layer in computed
                 ]
-                found[slots[origin]] = layers
-                self._prefixes.put(prefix_ids[slots[origin]], layers)
+                found[index] = layers
+                self._prefix_cache.put(prefix_ids[index], layers)
         return [layers for layers in found if layers is not None]
 
-    def _run(self, sequences: Sequences, prefixes: list[Layers], *, keep: bool) -> tuple[Tensor, Layers]:
-        """Hidden states before the final norm, (sequences, width): those of each sequence's last token.
+    def _run(self, sequences: Sequences, prefixes: list[PrefixLayers], *, keep: bool) -> tuple[Tensor, PrefixLayers]:
+        """Hidden states before the final norm, (sequences, width), of each sequence's last token.
 
-        prefixes: by slot. keep: return keys and values of all tokens, by layer, instead of hidden states of use.
+        prefixes: by prefix index. keep: also return keys and values of all tokens, by layer; else that list is empty.
         """
         device = self._embedding.device
         attention = attention_over(sequences, self._heads, causal=True, like=self._embedding)
         positions = on_device(sequences.positions, device)
         last = on_device(sequences.starts[1:] - 1, device)
-        cos, sin = (in_usual_rows(table.index_select(0, positions)) for table in (self._cos, self._sin))
-        x = in_usual_rows(functional.embedding(on_device(sequences.ids, device), self._embedding))
+        cos, sin = (pad_rows(table.index_select(0, positions)) for table in (self._cos, self._sin))
+        x = pad_rows(functional.embedding(on_device(sequences.ids, device), self._embedding))
         query, key, _ = self._heads
-        kept: Layers = []
+        kept: PrefixLayers = []
         for number, layer in enumerate(self._layers):
-            of_layer = [layers[number] for layers in prefixes]
+            layer_prefixes = [layers[number] for layers in prefixes]
             normed = self._normed(x, layer.input_norm)
             if number < len(self._layers) - 1:
                 qkv = self._project(layer, 0, normed, cos, sin, query, key)
                 kv = qkv[:, query:]
-                attended = attention.all_tokens(qkv, of_layer)
+                attended = attention.all_tokens(qkv, layer_prefixes)
                 del qkv
             else:
                 q = self._project(layer, 0, normed[last], cos[last], sin[last], query, 0)
                 kv = self._project(layer, 1, normed, cos, sin, 0, key)
-                attended, x = attention.one_token(q, kv, of_layer), x[last]
+                attended, x = attention.one_token(q, kv, layer_prefixes), x[last]
             if keep:
                 kept.append(
                     KeysValues(kv[:, :key].transpose(0, 1).contiguous(), kv[:, key:].transpose(0, 1).contiguous())
                 )
             x = layer.out.plus(attended, x)
-            del kv, attended  # the memory plan counts on it
+            del kv, attended  # MemoryPlan assumes that they are freed before the MLP
             normed = self._normed(x, layer.mlp_norm)
             x = layer.down.plus(layer.up.times(normed, layer.gate.activated(normed, "silu")), x)
         return x, kept
@@ -199,7 +205,7 @@ class LlamaModel:
     ) -> Tensor:
         """Rotated queries, rotated keys, and values: (tokens, heads, head size).
 
-        query, key: heads of each that the projection gives; without keys there are no values either.
+        query, key: number of query and key heads of the projection; it has as many value heads as key heads.
         """
         out = layer.projections[which](x).view(len(x), -1, self._heads.size)
         if layer.query_norm is not None and query:
@@ -210,10 +216,10 @@ class LlamaModel:
         return out
 
     def _normed(self, x: Tensor, weight: Tensor) -> Tensor:
-        """Root mean square norm over the last dimension, in float32 inside."""
+        """RMS norm over the last dimension, computed in float32."""
         if x.is_cuda:
             return functional.rms_norm(x, weight.shape, weight, self._epsilon)
-        # On CPUs this is ten times faster than rms_norm (torch 2.13), which is not one kernel there.
+        # On CPUs this is ten times faster than rms_norm, which is several kernels there (torch 2.13).
         norm = torch.linalg.vector_norm(x, dim=-1, keepdim=True, dtype=torch.float32)
         scale = norm.square_().div_(x.shape[-1]).add_(self._epsilon).rsqrt_()
         normed: Tensor = (x.float() * scale).to(x.dtype).mul_(weight)
@@ -221,11 +227,11 @@ class LlamaModel:
 
 
 def _rotate_(x: Tensor, cos: Tensor, sin: Tensor) -> None:
-    """Turn pairs of dimensions in place. x: (tokens, heads, size); cos, sin: (tokens, 1, size / 2)."""
+    """Apply rotary embeddings in place. x: (tokens, heads, size); cos, sin: (tokens, 1, size / 2)."""
     left, right = x.chunk(2, -1)
-    turned = (left * cos).addcmul_(right, sin, value=-1)
+    rotated = (left * cos).addcmul_(right, sin, value=-1)
     right.mul_(cos).addcmul_(left, sin)
-    left.copy_(turned)
+    left.copy_(rotated)
 
 
 def _rotations(config: PretrainedConfig, positions: int, *, like: Tensor) -> tuple[Tensor, Tensor]:
@@ -240,7 +246,7 @@ def _read_layer(reader: LayerReader, config: PretrainedConfig, heads: Heads, num
     name = f"model.layers.{number}"
     width, inner = config.hidden_size, config.intermediate_size
     attention, mlp = f"{name}.self_attn", f"{name}.mlp"
-    # Which biases there are is the architecture's to say, not the file's.
+    # The architecture decides which biases exist, not the file.
     out_bias = bool(getattr(config, "attention_bias", False)) and config.model_type in ("llama", "qwen3")
     mlp_bias = bool(getattr(config, "mlp_bias", False)) and config.model_type == "llama"
     qwen3 = config.model_type == "qwen3"

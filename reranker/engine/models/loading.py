@@ -1,4 +1,4 @@
-"""Which forward runs a checkpoint: a fast one where its architecture has one, else Hugging Face's, with a warning."""
+"""Chooses the forward for a checkpoint: a fast one if there is one, else Hugging Face's with a warning."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ def load_model(
     huggingface: bool = False,
     trust_remote_code: bool = False,
 ) -> ScoringModel:
-    """The weights on the device, in the forward that runs them. Raises CheckpointError.
+    """A checkpoint's weights on the device, with the forward for them. Raises CheckpointError.
 
-    huggingface: use Hugging Face's forward even where there is a fast one.
+    huggingface: use Hugging Face's forward even if there is a fast one.
     """
 
     def module(device: str) -> PreTrainedModel:
@@ -42,7 +42,7 @@ def load_model(
     problem = why_no_fast_forward(config, encoder.max_pair_tokens)
     if huggingface or problem is not None:
         if problem is not None:
-            log.warning("%s has no fast forward here, Hugging Face's own runs it: %s", files.name, problem)
+            log.warning("%s has no fast forward, using Hugging Face's: %s", files.name, problem)
         return HuggingFaceModel(module(device), encoder.layout)
 
     def fast(weights: Weights) -> ScoringModel:
@@ -54,13 +54,14 @@ def load_model(
         try:
             return fast(SafetensorsWeights(files.directory))
         except MissingWeights as error:
-            # An adapter, another file format, or old tensor names: Hugging Face knows what to make of those.
+            # Another file format or old tensor names: Hugging Face's loader converts both.
             log.info("%s is loaded through Hugging Face: %s", files.name, error)
-    return fast(ModuleWeights(files.name, module("cpu").state_dict()))  # the GPU has room for the weights once
+    # Load on the CPU: the GPU may have no room for a second copy.
+    return fast(ModuleWeights(files.name, module("cpu").state_dict()))
 
 
 def why_no_fast_forward(config: PretrainedConfig, max_pair_tokens: int) -> str | None:
-    """Why a checkpoint has no fast forward, None where it has one."""
+    """Why a checkpoint has no fast forward; None if it has one."""
     if getattr(config, "quantization_config", None) is not None:
         return "its weights are quantized"
     if config.model_type in llama_family.FAMILIES:

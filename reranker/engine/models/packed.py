@@ -1,4 +1,4 @@
-"""A batch of pairs laid end to end: which token stands where, and which tokens attend to which.
+"""Packed sequences: the tokens of a batch concatenated without padding, and the blocks that attend together.
 
 Pure index arithmetic in numpy; the forwards turn it into tensors.
 """
@@ -16,70 +16,71 @@ from reranker.pairs import IntArray, OffsetArray, offsets
 
 @dataclass(frozen=True, slots=True)
 class Sequences:
-    """Token sequences end to end, without padding, those of one prefix side by side and long ones first.
+    """Token sequences concatenated without padding, grouped by prefix, longest first within a group.
 
-    ids: int32 (tokens,), what a forward pass computes. starts: int64 (sequences + 1,), offsets into ids.
-    slot: int32 (sequences,), which prefix a sequence goes on from, -1 for none. before: int32 (sequences,), tokens
-    of that prefix. origin: (sequences,), each one's place in the caller's order.
+    ids: int32 (tokens,), the tokens a forward pass computes. starts: int64 (sequences + 1,), offsets into ids.
+    prefix_of: int32 (sequences,), index of the prefix that a sequence continues, -1 for none. prefix_lengths: int32
+    (sequences,), tokens of that prefix. input_index: (sequences,), index of each sequence in the caller's order.
     """
 
     ids: IntArray
     starts: OffsetArray
-    slot: IntArray
-    before: IntArray
-    origin: np.ndarray
+    prefix_of: IntArray
+    prefix_lengths: IntArray
+    input_index: np.ndarray
 
     def __len__(self) -> int:
-        return len(self.slot)
+        return len(self.prefix_of)
 
     @property
     def lengths(self) -> OffsetArray:
-        """int64 (sequences,), own tokens without the prefix."""
+        """int64 (sequences,), tokens of each sequence without its prefix."""
         return np.diff(self.starts)
 
     @property
     def positions(self) -> OffsetArray:
-        """int64 (tokens,), each token's position in its whole pair."""
+        """int64 (tokens,), each token's position, counted from the start of its prefix."""
         lengths = self.lengths
-        return np.arange(self.starts[-1]) - np.repeat(self.starts[:-1] - self.before, lengths)
+        return np.arange(self.starts[-1]) - np.repeat(self.starts[:-1] - self.prefix_lengths, lengths)
 
     @classmethod
-    def lay(
-        cls, parts: Sequence[IntArray], slot: IntArray | None = None, before: IntArray | None = None
+    def pack(
+        cls, parts: Sequence[IntArray], prefix_of: IntArray | None = None, prefix_lengths: IntArray | None = None
     ) -> Sequences:
-        """parts: each sequence's own ids. slot, before: as above; without them no sequence has a prefix."""
-        slot = np.full(len(parts), -1, dtype=np.int32) if slot is None else slot
-        before = np.zeros(len(parts), dtype=np.int32) if before is None else before
+        """parts: token ids of each sequence without its prefix. No prefix_of: no sequence has a prefix."""
+        prefix_of = np.full(len(parts), -1, dtype=np.int32) if prefix_of is None else prefix_of
+        prefix_lengths = np.zeros(len(parts), dtype=np.int32) if prefix_lengths is None else prefix_lengths
         lengths = np.array([len(part) for part in parts], dtype=np.int64)
-        origin = np.lexsort((-lengths, slot))
+        order = np.lexsort((-lengths, prefix_of))
         return cls(
-            ids=np.concatenate([parts[n] for n in origin]),
-            starts=offsets(lengths[origin]),
-            slot=slot[origin],
-            before=before[origin],
-            origin=origin,
+            ids=np.concatenate([parts[n] for n in order]),
+            starts=offsets(lengths[order]),
+            prefix_of=prefix_of[order],
+            prefix_lengths=prefix_lengths[order],
+            input_index=order,
         )
 
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """Neighbouring sequences that attend in one set of matrix products.
+    """Consecutive sequences with one prefix, padded to one length so that they attend in one set of matrix products.
 
-    first, last: sequences first..last-1, all with the prefix `slot` of `before` tokens (-1, 0: none).
-    rows: int64 (sequences * longest,), the packed row of each padded position (padding repeats row `start`);
-    None where all are of one length, so that rows start..end are the padded layout already.
-    kept: int64 (end - start,), the padded position of each packed row; None likewise.
+    first, last: sequences first..last-1. prefix, prefix_length: index and tokens of their prefix; -1 and 0 for none.
+    start, end: their packed rows start..end-1. longest: the padded length.
+    pad_index: int64 (sequences * longest,), the packed row of each padded position (padding repeats row `start`).
+    unpad_index: int64 (end - start,), the padded position of each packed row, from `start` on.
+    Both are None when all sequences are as long as `longest`: packed and padded rows are then the same.
     """
 
     first: int
     last: int
-    slot: int
-    before: int
+    prefix: int
+    prefix_length: int
     start: int
     end: int
     longest: int
-    rows: np.ndarray | None
-    kept: np.ndarray | None
+    pad_index: np.ndarray | None
+    unpad_index: np.ndarray | None
 
     @property
     def count(self) -> int:
@@ -89,28 +90,27 @@ class Block:
 def blocks(sequences: Sequences, max_scores: int, step: int = 1) -> Iterator[Block]:
     """Blocks that cover all sequences in order.
 
-    max_scores: bound on a block's attention scores of one head, sequences * longest * keys; a longer sequence is a
-    block of its own. step: a block's `longest` is a multiple of it. Within a block, padding is what the shorter
-    sequences lack.
+    max_scores: bound on a block's attention scores per head, sequences * longest * keys; a sequence that exceeds it
+    gets a block of its own. step: `longest` is rounded up to a multiple of it.
     """
     lengths = sequences.lengths
     first = 0
     while first < len(sequences):
-        longest, before = math.ceil(lengths[first] / step) * step, int(sequences.before[first])
-        fits = max(1, max_scores // (longest * (before + longest)))
-        same = np.flatnonzero(sequences.slot[first:] != sequences.slot[first])
-        last = first + min(fits, int(same[0]) if len(same) else len(sequences) - first)
-        yield _block(sequences, first, last, longest, before)
+        longest, prefix_length = math.ceil(lengths[first] / step) * step, int(sequences.prefix_lengths[first])
+        fits = max(1, max_scores // (longest * (prefix_length + longest)))
+        others = np.flatnonzero(sequences.prefix_of[first:] != sequences.prefix_of[first])
+        last = first + min(fits, int(others[0]) if len(others) else len(sequences) - first)
+        yield _block(sequences, first, last, longest, prefix_length)
         first = last
 
 
-def _block(sequences: Sequences, first: int, last: int, longest: int, before: int) -> Block:
+def _block(sequences: Sequences, first: int, last: int, longest: int, prefix_length: int) -> Block:
     start, end = int(sequences.starts[first]), int(sequences.starts[last])
     lengths = sequences.lengths[first:last]
-    rows = kept = None
+    pad_index = unpad_index = None
     if lengths[-1] != longest:
-        within = np.arange(longest) < lengths[:, None]
-        rows = np.where(within, sequences.starts[first:last, None] + np.arange(longest), start).reshape(-1)
-        kept = np.flatnonzero(within)
-    slot = int(sequences.slot[first])
-    return Block(first, last, slot, before, start, end, longest, rows, kept)
+        is_token = np.arange(longest) < lengths[:, None]
+        pad_index = np.where(is_token, sequences.starts[first:last, None] + np.arange(longest), start).reshape(-1)
+        unpad_index = np.flatnonzero(is_token)
+    prefix = int(sequences.prefix_of[first])
+    return Block(first, last, prefix, prefix_length, start, end, longest, pad_index, unpad_index)

@@ -1,7 +1,8 @@
-"""Keys and values of query prefixes, kept from batch to batch.
+"""A cache of the keys and values of query prefixes, kept between batches.
 
-All candidates of a query go on from the same tokens, and a causal model computes those once. Prefixes are known by
-their token ids, so shards of one request, and later requests with the same query, share them too.
+All candidates of a query start with the same tokens, and a causal model computes their keys and values only once. The
+cache key is the token ids, so shards of one request and later requests with the same query share an entry.
+Source of the idea: automatic prefix caching in vLLM; ours caches whole prefixes.
 """
 
 from __future__ import annotations
@@ -11,33 +12,33 @@ from collections import OrderedDict
 from reranker.engine.models.heads import KeysValues
 from reranker.pairs import IntArray
 
-Layers = list[KeysValues]  # one entry a layer
+PrefixLayers = list[KeysValues]  # keys and values of one prefix in every layer
 
 
 class PrefixCache:
-    """The prefixes used last, at most `max_tokens` in all (or one). Not thread-safe."""
+    """An LRU cache of at most `max_tokens` prefix tokens, or of one longer prefix. Not thread-safe."""
 
     def __init__(self, max_tokens: int) -> None:
         self._max_tokens = max_tokens
         self._tokens = 0
-        self._kept: OrderedDict[bytes, Layers] = OrderedDict()
+        self._entries: OrderedDict[bytes, PrefixLayers] = OrderedDict()
 
-    def get(self, ids: IntArray) -> Layers | None:
+    def get(self, ids: IntArray) -> PrefixLayers | None:
         key = ids.tobytes()
-        if key in self._kept:
-            self._kept.move_to_end(key)
-        return self._kept.get(key)
+        if key in self._entries:
+            self._entries.move_to_end(key)
+        return self._entries.get(key)
 
-    def put(self, ids: IntArray, layers: Layers) -> None:
-        """ids: int32 (tokens,). A prefix that is there already stays as it is."""
+    def put(self, ids: IntArray, layers: PrefixLayers) -> None:
+        """ids: int32 (tokens,). Does nothing if the prefix is cached already."""
         if self.get(ids) is not None:
             return
-        self._kept[ids.tobytes()] = layers
+        self._entries[ids.tobytes()] = layers
         self._tokens += len(ids)
-        while self._tokens > self._max_tokens and len(self._kept) > 1:
-            key, _ = self._kept.popitem(last=False)
+        while self._tokens > self._max_tokens and len(self._entries) > 1:
+            key, _ = self._entries.popitem(last=False)
             self._tokens -= len(key) // ids.itemsize
 
     def clear(self) -> None:
-        self._kept.clear()
+        self._entries.clear()
         self._tokens = 0

@@ -1,4 +1,4 @@
-"""A model without weights that takes as long as a device would: for benchmarks and tests of what is around it."""
+"""A model without weights that sleeps as long as a device would compute: to benchmark and test everything else."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ class SimulatedModel:
         return partial(self._run, pairs)
 
     def _run(self, pairs: EncodedPairs) -> Tensor:
-        ends = time.monotonic() + float(pairs.lengths.sum()) / self._tokens_per_s
+        end = time.monotonic() + float(pairs.lengths.sum()) / self._tokens_per_s
         checksums = [zlib.crc32(pairs.pair_ids(pair).tobytes()) for pair in range(len(pairs))]
         logits = torch.tensor(checksums, dtype=torch.float64) / 2**28 - 8
-        time.sleep(max(0.0, ends - time.monotonic()))
+        time.sleep(max(0.0, end - time.monotonic()))
         return logits.to(torch.float32)
 
     def clear_cache(self) -> None:
-        """There is nothing to forget."""
+        """There is no cache."""

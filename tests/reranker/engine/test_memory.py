@@ -1,4 +1,4 @@
-"""The memory plan: the 8B fits its GPU, budgets shrink with the device, and what cannot fit is refused."""
+"""The memory plan: the 8B fits its GPU, batches shrink with the device, and a model too large is refused."""
 
 import pytest
 import torch
@@ -22,41 +22,41 @@ LLAMA_8B = ModelShape(
     intermediate=14_336,
     embeddings=128_256,
 )
-ON_CARD = MemoryPlan.of(LLAMA_8B, 2, gpu=True)
+GPU_PLAN = MemoryPlan.of(LLAMA_8B, 2, gpu=True)
 
 
-def test_the_8b_at_its_default_budget_fits_18_gb() -> None:
-    assert ON_CARD.weights_bytes == pytest.approx(15.0e9, rel=0.01)
-    assert ON_CARD.bytes_for(GPU_BATCH_TOKENS) <= 18e9
-    assert ON_CARD.batch_tokens(GPU_BATCH_TOKENS, 24 * 10**9, 228) == GPU_BATCH_TOKENS
+def test_8b_with_default_batch_tokens_fits_18_gb() -> None:
+    assert GPU_PLAN.weights_bytes == pytest.approx(15.0e9, rel=0.01)
+    assert GPU_PLAN.bytes_for(GPU_BATCH_TOKENS) <= 18e9
+    assert GPU_PLAN.batch_tokens(GPU_BATCH_TOKENS, 24 * 10**9, 228) == GPU_BATCH_TOKENS
 
 
-def test_the_8b_does_not_fit_a_16_gb_gpu_and_the_error_says_what_would() -> None:
+def test_8b_is_refused_on_a_16_gb_gpu_with_the_memory_it_needs() -> None:
     with pytest.raises(
         CheckpointError, match=r"needs 16\.\d GB for one pair, and the device has 16\.0 GB: use a larger"
     ):
-        ON_CARD.batch_tokens(GPU_BATCH_TOKENS, 16 * 10**9, 228)
+        GPU_PLAN.batch_tokens(GPU_BATCH_TOKENS, 16 * 10**9, 228)
 
 
 @given(device_bytes=st.integers(10**9, 40 * 10**9), wanted=st.integers(228, 50_000))
-def test_a_budget_fits_the_device_and_is_no_more_than_wanted(device_bytes: int, wanted: int) -> None:
+def test_batch_tokens_fit_the_device_and_never_exceed_the_wanted_number(device_bytes: int, wanted: int) -> None:
     try:
-        tokens = ON_CARD.batch_tokens(wanted, device_bytes, 228)
+        tokens = GPU_PLAN.batch_tokens(wanted, device_bytes, 228)
     except CheckpointError:
-        assert ON_CARD.bytes_for(228) > device_bytes
+        assert GPU_PLAN.bytes_for(228) > device_bytes
         return
     assert 228 <= tokens <= wanted
-    assert ON_CARD.bytes_for(tokens) <= device_bytes
-    assert tokens == wanted or ON_CARD.bytes_for(tokens + 1) > device_bytes
+    assert GPU_PLAN.bytes_for(tokens) <= device_bytes
+    assert tokens == wanted or GPU_PLAN.bytes_for(tokens + 1) > device_bytes
 
 
-def test_an_encoder_keeps_no_prefixes_and_a_cpu_no_reserve() -> None:
+def test_memory_plan_of_an_encoder_on_a_cpu_has_no_prefixes_and_no_reserve() -> None:
     plan = MemoryPlan.of(ModelShape.of(BertConfig()), 4, gpu=False)
     assert (plan.prefix_bytes, plan.reserve_bytes) == (0, 0)
 
 
 @pytest.mark.parametrize("config", [LlamaConfig(num_hidden_layers=1, hidden_size=64), PretrainedConfig()])
-def test_settings_decide_and_a_budget_below_one_pair_is_refused(config: PretrainedConfig) -> None:
+def test_max_batch_tokens_setting_overrides_the_default_and_must_fit_one_pair(config: PretrainedConfig) -> None:
     def chosen(max_batch_tokens: int | None, workers: int = 1) -> int:
         settings = EngineSettings(max_batch_tokens=max_batch_tokens)
         return choose_batch_tokens(settings, config, 228, torch.float32, "cpu", workers)
@@ -64,5 +64,5 @@ def test_settings_decide_and_a_budget_below_one_pair_is_refused(config: Pretrain
     assert chosen(None) == CPU_BATCH_TOKENS
     assert chosen(None, workers=8) == 8 * CPU_WORKER_TOKENS
     assert chosen(5000) == 5000
-    with pytest.raises(CheckpointError, match="max_batch_tokens 100 does not hold one pair of 228 tokens"):
+    with pytest.raises(CheckpointError, match="max_batch_tokens 100 is below one pair of 228 tokens"):
         chosen(100)

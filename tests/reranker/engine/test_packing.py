@@ -1,4 +1,4 @@
-"""Packing: nothing lost, nothing twice, the budget kept."""
+"""Packing: every pair in exactly one batch, and the token budget kept."""
 
 from itertools import pairwise
 
@@ -12,9 +12,7 @@ LENGTHS = st.lists(st.integers(1, 228), max_size=200).map(lambda lengths: np.arr
 
 
 @given(lengths=LENGTHS, budget=st.integers(1, 2_000), padded=st.booleans())
-def test_every_pair_is_in_one_batch_and_batches_keep_the_budget(
-    lengths: np.ndarray, budget: int, padded: bool
-) -> None:
+def test_pack_puts_every_pair_in_one_batch_within_the_budget(lengths: np.ndarray, budget: int, padded: bool) -> None:
     batches = pack(lengths, budget, padded=padded)
 
     assert sorted(pair for batch in batches for pair in batch) == list(range(len(lengths)))
@@ -24,7 +22,9 @@ def test_every_pair_is_in_one_batch_and_batches_keep_the_budget(
 
 
 @given(lengths=LENGTHS, budget=st.integers(1, 2_000), padded=st.booleans())
-def test_no_batch_could_have_taken_the_next_pair_as_well(lengths: np.ndarray, budget: int, padded: bool) -> None:
+def test_pack_fills_every_batch_until_the_next_pair_would_exceed_the_budget(
+    lengths: np.ndarray, budget: int, padded: bool
+) -> None:
     batches = pack(lengths, budget, padded=padded)
     for batch, following in pairwise(batches):
         longer = np.append(batch, following[0])
@@ -33,13 +33,13 @@ def test_no_batch_could_have_taken_the_next_pair_as_well(lengths: np.ndarray, bu
 
 
 @given(lengths=LENGTHS)
-def test_long_pairs_come_first_and_ties_keep_input_order(lengths: np.ndarray) -> None:
+def test_pack_orders_longest_first_with_ties_in_input_order(lengths: np.ndarray) -> None:
     order = [int(pair) for batch in pack(lengths, 500, padded=True) for pair in batch]
     assert order == sorted(range(len(lengths)), key=lambda pair: (-lengths[pair], pair))
 
 
 @given(lengths=LENGTHS, budget=st.integers(1, 2_000), workers=st.integers(1, 9))
-def test_even_batches_hold_every_pair_once_their_share_and_one_pair_more(
+def test_pack_evenly_puts_every_pair_in_one_batch_at_most_one_pair_over_budget(
     lengths: np.ndarray, budget: int, workers: int
 ) -> None:
     batches = pack_evenly(lengths, budget, workers)
@@ -50,7 +50,7 @@ def test_even_batches_hold_every_pair_once_their_share_and_one_pair_more(
 
 
 @given(lengths=st.lists(st.integers(1, 228), min_size=20, max_size=200).map(np.array), workers=st.integers(1, 9))
-def test_every_worker_gets_as_many_batches_and_about_as_much(lengths: np.ndarray, workers: int) -> None:
+def test_pack_evenly_gives_every_worker_equal_batches(lengths: np.ndarray, workers: int) -> None:
     batches = pack_evenly(lengths, 500, workers)
     tokens = [int(lengths[batch].sum()) for batch in batches]
     assert max(tokens) - min(tokens) <= 2 * lengths.max()

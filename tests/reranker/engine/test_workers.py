@@ -1,4 +1,4 @@
-"""Passes side by side: results in order, preparation one at a time, errors out."""
+"""Workers: passes in parallel, results in order, preparation one at a time, errors raised."""
 
 import threading
 from collections.abc import Callable
@@ -9,12 +9,12 @@ import torch
 from reranker.engine.workers import Workers
 
 
-def test_passes_run_at_the_same_time_and_results_keep_the_order() -> None:
-    both_run = threading.Barrier(3)
+def test_workers_run_passes_in_parallel_and_keep_the_order_of_results() -> None:
+    all_run = threading.Barrier(3)
 
     def prepare(item: int) -> Callable[[], int]:
         def run() -> int:
-            both_run.wait(timeout=30)  # breaks unless three passes are under way at once
+            all_run.wait(timeout=30)  # raises unless three passes run at once
             return item * item
 
         return run
@@ -22,14 +22,14 @@ def test_passes_run_at_the_same_time_and_results_keep_the_order() -> None:
     assert Workers(3, 1).map(prepare, range(9)) == [item * item for item in range(9)]
 
 
-def test_preparing_goes_in_order_and_never_twice_at_a_time() -> None:
+def test_workers_prepare_items_in_order_and_one_at_a_time() -> None:
     prepared: list[int] = []
-    at_work = threading.Lock()
+    preparing = threading.Lock()
 
     def prepare(item: int) -> Callable[[], int]:
-        assert at_work.acquire(blocking=False)
+        assert preparing.acquire(blocking=False)
         prepared.append(item)
-        at_work.release()
+        preparing.release()
         return lambda: item
 
     Workers(4, 1).map(prepare, range(200))
@@ -37,7 +37,7 @@ def test_preparing_goes_in_order_and_never_twice_at_a_time() -> None:
 
 
 @pytest.mark.parametrize("where", ["prepare", "run"])
-def test_an_error_comes_out_ends_the_rest_and_leaves_the_lanes_usable(where: str) -> None:
+def test_error_in_a_pass_is_raised_stops_the_others_and_leaves_the_workers_usable(where: str) -> None:
     started: list[int] = []
 
     def prepare(item: int) -> Callable[[], int]:
@@ -54,7 +54,7 @@ def test_an_error_comes_out_ends_the_rest_and_leaves_the_lanes_usable(where: str
     assert workers.map(prepare, []) == []
 
 
-def test_every_lane_has_its_own_number_of_threads_and_the_caller_keeps_its_own() -> None:
+def test_workers_set_their_own_torch_threads_and_not_the_callers() -> None:
     before = torch.get_num_threads()
     workers = Workers(2, 1)
     torch.set_num_threads(3)

@@ -1,4 +1,4 @@
-"""The fast forwards give the plain one's logits: every family they claim, any lengths, any company."""
+"""The fast forwards give the logits of Hugging Face's forward: every supported family, any lengths, any batch."""
 
 import logging
 from collections.abc import Callable
@@ -33,7 +33,7 @@ from reranker.pairs import EncodedPairs, offsets
 SIZES = {"vocab_size": 60, "hidden_size": 48, "intermediate_size": 96, "num_hidden_layers": 3, "num_labels": 1}
 DECODER = SIZES | {"num_attention_heads": 4, "num_key_value_heads": 2, "pad_token_id": None, "initializer_range": 0.2}
 ENCODER = SIZES | {"num_attention_heads": 4, "initializer_range": 0.2, "max_position_embeddings": 130}
-SPELLED_PAD = 5
+PAD_TOKEN_ID = 5
 ROPES = {
     "llama3": {
         "rope_type": "llama3",
@@ -55,7 +55,7 @@ CONFIGS: dict[str, Callable[[], PretrainedConfig]] = {
     "llama, odd head": lambda: LlamaConfig(**DECODER, head_dim=20),
     "llama, one key head": lambda: LlamaConfig(**DECODER | {"num_key_value_heads": 1}),
     "llama, every head its own keys": lambda: LlamaConfig(**DECODER | {"num_key_value_heads": 4}),
-    "llama, pad token": lambda: LlamaConfig(**DECODER | {"pad_token_id": SPELLED_PAD}),
+    "llama, pad token": lambda: LlamaConfig(**DECODER | {"pad_token_id": PAD_TOKEN_ID}),
     "llama, one layer": lambda: LlamaConfig(**DECODER | {"num_hidden_layers": 1}),
     "mistral": lambda: MistralConfig(**DECODER, sliding_window=4096),
     "qwen2": lambda: Qwen2Config(**DECODER),
@@ -70,8 +70,8 @@ LAYOUT = PairLayout(head=(2,), middle=(3,), tail=(3,), prefix_type=0, passage_ty
 
 
 @cache
-def both(name: str) -> tuple[Callable, Callable]:
-    """(fast, plain) over the same random weights in float32."""
+def forwards(name: str) -> tuple[Callable, Callable]:
+    """(ours, Hugging Face's) over the same random weights in float32."""
     config = CONFIGS[name]()
     assert why_no_fast_forward(config, 100) is None
     torch.manual_seed(3)
@@ -88,10 +88,10 @@ def both(name: str) -> tuple[Callable, Callable]:
 
 @st.composite
 def any_pairs(draw: st.DrawFn) -> EncodedPairs:
-    """A few queries with prefixes of their own, passages of any length, some empty, ending in spelled pad tokens."""
+    """A few queries with different prefixes; passages of any length, some empty, some ending in pad tokens."""
     prefixes = [[2, *draw(ids(max_size=20)), 3] for _ in range(draw(st.integers(1, 3)))]
     prefix_of = draw(st.lists(st.integers(0, len(prefixes) - 1), min_size=1, max_size=9))
-    passages = [draw(ids(max_size=60)) + [SPELLED_PAD] * draw(st.integers(0, 2)) for _ in prefix_of]
+    passages = [draw(ids(max_size=60)) + [PAD_TOKEN_ID] * draw(st.integers(0, 2)) for _ in prefix_of]
     return EncodedPairs(
         prefix_ids=np.array([token for prefix in prefixes for token in prefix], dtype=np.int32),
         prefix_offsets=offsets(np.array([len(prefix) for prefix in prefixes])),
@@ -110,15 +110,15 @@ def ids(max_size: int) -> st.SearchStrategy[list[int]]:
 @pytest.mark.parametrize("name", CONFIGS)
 @settings(max_examples=25)
 @given(pairs=any_pairs())
-def test_logits_are_the_plain_forwards(name: str, pairs: EncodedPairs) -> None:
-    fast, plain = both(name)
-    expected = np.concatenate([plain.prepare(pairs.take(np.array([n])))().numpy() for n in range(len(pairs))])
+def test_fast_forward_gives_the_logits_of_hugging_faces(name: str, pairs: EncodedPairs) -> None:
+    fast, reference = forwards(name)
+    expected = np.concatenate([reference.prepare(pairs.take(np.array([n])))().numpy() for n in range(len(pairs))])
     assert fast.prepare(pairs)().numpy() == pytest.approx(expected, abs=1e-4)
     assert fast.prepare(pairs)().numpy() == pytest.approx(expected, abs=1e-4)  # with every prefix in the cache
 
 
-def test_prefixes_beyond_one_pass_and_shards_with_the_same_query_are_scored_alike() -> None:
-    fast, plain = both("llama 3")
+def test_prefixes_that_exceed_one_pass_and_the_cache_do_not_change_logits() -> None:
+    fast, reference = forwards("llama 3")
     random = np.random.default_rng(0)
 
     def shard(prefixes: np.ndarray) -> EncodedPairs:
@@ -133,14 +133,14 @@ def test_prefixes_beyond_one_pass_and_shards_with_the_same_query_are_scored_alik
             truncated=np.zeros(count, dtype=bool),
         )
 
-    prefixes = random.integers(0, 60, (60, 70), dtype=np.int32)  # 4,200 tokens: two passes, and more than is kept
+    prefixes = random.integers(0, 60, (60, 70), dtype=np.int32)  # 4,200 tokens: two passes, more than is cached
     pairs = EncodedPairs.concat([shard(prefixes), shard(prefixes)])
-    assert fast.prepare(pairs)().numpy() == pytest.approx(plain.prepare(pairs)().numpy(), abs=1e-4)
+    assert fast.prepare(pairs)().numpy() == pytest.approx(reference.prepare(pairs)().numpy(), abs=1e-4)
 
 
 @pytest.mark.parametrize("name", ["llama 3", "bert"])
-def test_the_weights_of_the_test_do_tell_pairs_apart(name: str) -> None:
-    fast, _ = both(name)
+def test_random_weights_of_this_test_give_different_logits_to_different_passages(name: str) -> None:
+    fast, _ = forwards(name)
     passages = [[n, n + 1, n + 2] for n in range(10, 50, 5)]
     pairs = EncodedPairs(
         prefix_ids=np.array([2, 9, 3], dtype=np.int32),
@@ -174,11 +174,11 @@ def quantized() -> PretrainedConfig:
         (quantized(), "weights are quantized"),
     ],
 )
-def test_what_the_fast_forwards_cannot_run_is_said(config: PretrainedConfig, reason: str) -> None:
+def test_unsupported_config_is_explained(config: PretrainedConfig, reason: str) -> None:
     assert reason in str(why_no_fast_forward(config, 100))
 
 
-def test_an_architecture_without_a_fast_forward_is_scored_by_the_plain_one_and_said_once(
+def test_checkpoint_without_a_fast_forward_uses_hugging_faces_and_logs_why(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     from reranker.fidelity import load_verified
@@ -192,5 +192,5 @@ def test_an_architecture_without_a_fast_forward_is_scored_by_the_plain_one_and_s
     pairs = loaded.encoder.encode("when", [])
     assert loaded.engine.score(pairs).tolist() == []
     assert [r.getMessage() for r in caplog.records if "no fast forward" in r.getMessage()] == [
-        "bert has no fast forward here, Hugging Face's own runs it: its activation is gelu_new"
+        "bert has no fast forward, using Hugging Face's: its activation is gelu_new"
     ]

@@ -1,4 +1,4 @@
-"""A linear layer and what follows it give the same in one pass as in two."""
+"""Fused linear layers give the result of a linear layer followed by the elementwise operation."""
 
 import pytest
 import torch
@@ -11,8 +11,8 @@ TOLERANCE = {torch.float32: 1e-5, torch.bfloat16: 2e-2, torch.float16: 2e-3}
 
 @pytest.mark.parametrize("rows", [1, 37])
 @pytest.mark.parametrize("with_bias", [True, False])
-@pytest.mark.parametrize("dtype", TOLERANCE, ids=str)  # float16 is not fused on CPUs: the way other devices go
-def test_one_pass_is_two(dtype: torch.dtype, with_bias: bool, rows: int) -> None:
+@pytest.mark.parametrize("dtype", TOLERANCE, ids=str)  # float16 is not fused on CPUs: the path of other devices
+def test_fused_linear_equals_linear_then_elementwise(dtype: torch.dtype, with_bias: bool, rows: int) -> None:
     torch.manual_seed(0)
     weight, x = torch.randn(24, 16) / 4, torch.randn(rows, 16)
     bias = torch.randn(24) if with_bias else None
@@ -33,7 +33,7 @@ def test_one_pass_is_two(dtype: torch.dtype, with_bias: bool, rows: int) -> None
     close(linear.plus(x, other), plain + other.float())
 
 
-def test_cpus_fuse_float32_and_nothing_fuses_elsewhere() -> None:
+def test_only_cpus_fuse_and_not_float16() -> None:
     assert fuses(torch.float32, torch.device("cpu")) == torch.backends.mkldnn.is_available()
     assert not fuses(torch.float16, torch.device("cpu"))
     assert not fuses(torch.bfloat16, torch.device("cuda"))

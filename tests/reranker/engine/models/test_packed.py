@@ -1,4 +1,6 @@
-"""Laying sequences end to end: every token once, in its place, and blocks that cover all and keep their bound."""
+"""Packed sequences: every token once, at its position, and blocks that cover all sequences within their bound."""
+
+from dataclasses import replace
 
 import numpy as np
 from hypothesis import given
@@ -11,60 +13,60 @@ PREFIX_LENGTHS = st.lists(st.integers(1, 9), min_size=1, max_size=4)
 
 
 @st.composite
-def laid(draw: st.DrawFn) -> tuple[Sequences, list[np.ndarray], list[int]]:
-    """Sequences, the parts they were laid from (each token unlike any other), and the prefixes' lengths by slot."""
+def packed_sequences(draw: st.DrawFn) -> tuple[Sequences, list[np.ndarray], list[int]]:
+    """Sequences, the parts they were packed from (all tokens different), and the lengths of the prefixes."""
     prefixes = draw(PREFIX_LENGTHS)
-    slots = draw(st.lists(st.integers(-1, len(prefixes) - 1), min_size=1, max_size=12))
-    lengths = draw(st.lists(st.integers(1, 30), min_size=len(slots), max_size=len(slots)))
+    prefix_of = draw(st.lists(st.integers(-1, len(prefixes) - 1), min_size=1, max_size=12))
+    lengths = draw(st.lists(st.integers(1, 30), min_size=len(prefix_of), max_size=len(prefix_of)))
     parts = np.split(np.arange(sum(lengths), dtype=np.int32), np.cumsum(lengths)[:-1])
-    before = [prefixes[slot] if slot >= 0 else 0 for slot in slots]
-    sequences = Sequences.lay(parts, np.array(slots, dtype=np.int32), np.array(before, dtype=np.int32))
+    prefix_lengths = [prefixes[n] if n >= 0 else 0 for n in prefix_of]
+    sequences = Sequences.pack(parts, np.array(prefix_of, dtype=np.int32), np.array(prefix_lengths, dtype=np.int32))
     return sequences, parts, prefixes
 
 
-@given(laid())
-def test_every_sequence_stands_whole_where_origin_says(given_laid: tuple) -> None:
-    sequences, parts, _ = given_laid
-    assert sorted(sequences.origin) == list(range(len(parts)))
-    for place, origin in enumerate(sequences.origin):
-        start, end = sequences.starts[place : place + 2]
-        assert sequences.ids[start:end].tolist() == parts[origin].tolist()
-        first = sequences.before[place]
+@given(packed_sequences())
+def test_packed_sequences_hold_every_part_at_its_positions(packed: tuple) -> None:
+    sequences, parts, _ = packed
+    assert sorted(sequences.input_index) == list(range(len(parts)))
+    for n, index in enumerate(sequences.input_index):
+        start, end = sequences.starts[n : n + 2]
+        assert sequences.ids[start:end].tolist() == parts[index].tolist()
+        first = sequences.prefix_lengths[n]
         assert sequences.positions[start:end].tolist() == list(range(first, first + end - start))
 
 
-@given(laid(), st.integers(1, 3000), st.integers(1, 8))
-def test_blocks_cover_all_keep_their_bound_and_unpad_what_they_pad(
-    given_laid: tuple, max_scores: int, step: int
+@given(packed_sequences(), st.integers(1, 3000), st.integers(1, 8))
+def test_blocks_cover_all_sequences_keep_their_bound_and_unpad_what_they_pad(
+    packed: tuple, max_scores: int, step: int
 ) -> None:
-    sequences, _, _ = given_laid
+    sequences, _, _ = packed
     covered = []
     for block in blocks(sequences, max_scores, step):
         covered += range(block.first, block.last)
-        assert set(sequences.slot[block.first : block.last]) == {block.slot}
+        assert set(sequences.prefix_of[block.first : block.last]) == {block.prefix}
         assert 0 <= block.longest - sequences.lengths[block.first : block.last].max() < step
         assert block.longest % step == 0
-        assert block.count * block.longest * (block.before + block.longest) <= max_scores or block.count == 1
-        packed = sequences.ids[block.start : block.end]
-        if block.rows is None:
-            assert len(packed) == block.count * block.longest
+        assert block.count * block.longest * (block.prefix_length + block.longest) <= max_scores or block.count == 1
+        rows = sequences.ids[block.start : block.end]
+        if block.pad_index is None:
+            assert len(rows) == block.count * block.longest
         else:
-            assert sequences.ids[block.rows][block.kept].tolist() == packed.tolist()
+            assert sequences.ids[block.pad_index][block.unpad_index].tolist() == rows.tolist()
     assert covered == list(range(len(sequences)))
 
 
-@given(laid())
-def test_key_rows_read_each_sequences_prefix_and_then_itself(given_laid: tuple) -> None:
-    sequences, _, prefixes = given_laid
-    used = [slot for slot in range(len(prefixes)) if slot in sequences.slot]
-    renumbered = np.array([used.index(slot) if slot >= 0 else -1 for slot in sequences.slot], dtype=np.int32)
-    sequences = Sequences(sequences.ids, sequences.starts, renumbered, sequences.before, sequences.origin)
-    marks = [np.arange(prefixes[slot]) + 1000 * (slot + 1) for slot in used]
+@given(packed_sequences())
+def test_key_rows_give_each_sequences_prefix_and_then_itself(packed: tuple) -> None:
+    sequences, _, prefixes = packed
+    used = [n for n in range(len(prefixes)) if n in sequences.prefix_of]
+    renumbered = np.array([used.index(n) if n >= 0 else -1 for n in sequences.prefix_of], dtype=np.int32)
+    sequences = replace(sequences, prefix_of=renumbered)
+    prefix_ids = [np.arange(prefixes[n]) + 1000 * (n + 1) for n in used]
 
-    keys = np.concatenate([*marks, sequences.ids])[key_rows(sequences)]
+    keys = np.concatenate([*prefix_ids, sequences.ids])[key_rows(sequences)]
 
     expected = [
-        np.concatenate(([] if slot < 0 else marks[slot], sequences.ids[start:end]))
-        for slot, start, end in zip(renumbered, sequences.starts[:-1], sequences.starts[1:], strict=True)
+        np.concatenate(([] if n < 0 else prefix_ids[n], sequences.ids[start:end]))
+        for n, start, end in zip(renumbered, sequences.starts[:-1], sequences.starts[1:], strict=True)
     ]
     assert keys.tolist() == np.concatenate(expected).tolist()
