@@ -1,14 +1,13 @@
 """Fair queueing: which member is served next.
 
-A member's virtual time is the virtual time at which it joined plus the cost charged to it since, times its price. The member with the
-lowest one is served next, so over time members are served in proportion to 1 / price. Knows nothing of what is served: the caller
-says what it cost.
+A member's virtual time is the queue's clock when it joined, plus cost times price of the work it was served since.
+The member with the lowest virtual time is served next, so over time members get shares proportional to 1 / price.
+Knows nothing of what is served: the caller says what it cost.
 
-Source: self-clocked fair queueing (Golestani, 1994). A new member joins at the queue's own clock, which advances with
-what is served: it gets no credit for the time before, and a stream of new members cannot starve those that wait. The
-clock advances by the cost without the price: a member with a high price delays itself, not those that join after it.
-The head start is ours: a new member's first work is charged at a quarter, so that a small request waits less behind
-large ones.
+Source: self-clocked fair queueing (Golestani, 1994). The clock advances with the work served, so a new member gets no
+credit for the time before, and a stream of new members cannot starve those that wait. Two rules are ours. The clock
+ignores prices: a member with a high price delays itself, not those that join after it. And a new member's first work
+is charged at a quarter, so that a small request waits less behind large ones.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ HEAD_START_PRICE = 0.25
 
 
 class FairQueue(Generic[Member]):
-    """Members that always have work; over time all get shares of 1 / price, to within one piece of work.
+    """Members that always have work; over time their shares are proportional to 1 / price, to within one piece of it.
 
     head_start: cost since joining up to which a member is charged at HEAD_START_PRICE.
     """
@@ -46,7 +45,7 @@ class FairQueue(Generic[Member]):
         return self._heap[0][2]
 
     def charge(self, cost: float, price: float = 1.0) -> None:
-        """Charge the first member for the work it was served."""
+        """Charge the first member for the work it was served. price: factor on the cost."""
         virtual_time, number, member, charged = self._heap[0]
         charged += cost
         discounted = cost * HEAD_START_PRICE if charged <= self._head_start else cost
