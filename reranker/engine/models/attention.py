@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from reranker.engine.models.heads import Attention, Heads, KeysValues
+from reranker.engine.models.linear import fuses
 from reranker.engine.models.packed import Block, Sequences, blocks
 from reranker.engine.models.transfer import on_device
 
@@ -102,11 +103,15 @@ class BlockAttention:
             keys = torch.cat((prefix.keys.expand(len(kv), -1, -1, -1), keys), 2)
             values = torch.cat((prefix.values.expand(len(kv), -1, -1, -1), values), 2)
         keys, values = keys.reshape(len(q), -1, q.shape[2]), values.reshape(len(q), -1, q.shape[2])
+        dtype = q.dtype
+        if q.device.type == "cpu" and not fuses(dtype, q.device):
+            # Without instructions for half precision float32 is faster, and scores and probabilities are not rounded.
+            q, keys, values = q.float(), keys.float(), values.float()
         scores = torch.baddbmm(q.new_empty(1).expand(1, 1, 1), q, keys.transpose(1, 2), beta=0, alpha=self._scale)
         scores = scores.float()
         if mask is not None:
             scores.view(len(kv), self._heads.query, -1, scores.shape[2]).add_(mask)
-        return torch.bmm(torch.softmax(scores, -1).to(q.dtype), values)
+        return torch.bmm(torch.softmax(scores, -1).to(values.dtype), values).to(dtype)
 
 
 class _DeviceBlock:
