@@ -73,7 +73,7 @@ class PairEncoder:
     """Encodes pairs for one checkpoint. Thread-safe.
 
     embeddings: rows of the model's embedding table, None if unknown. A tokenizer may have an added token without a
-    row (usually a pad token): a text that spells it is tokenized as ordinary text.
+    row (usually a pad token): a text that contains it is tokenized as ordinary text.
     """
 
     def __init__(

@@ -63,7 +63,7 @@ def locate(settings: CheckpointSettings, *, weights: bool) -> CheckpointFiles:
         raise CheckpointError(f"{directory} has neither config.json nor {_ADAPTER}: it is not a checkpoint")
     base = None
     if (directory / _ADAPTER).is_file():
-        with _explained(settings.model):
+        with _as_checkpoint_error(settings.model):
             base_name = json.loads((directory / _ADAPTER).read_bytes()).get("base_model_name_or_path")
         if not base_name:
             raise CheckpointError(f"{directory / _ADAPTER} has no base_model_name_or_path")
@@ -76,7 +76,7 @@ def load_tokenizer(files: CheckpointFiles, *, trust_remote_code: bool = False) -
     for directory in filter(None, (files.directory, files.base)):
         if not any((directory / name).is_file() for name in ("tokenizer.json", "tokenizer_config.json")):
             continue
-        with _explained(files.name), offline():
+        with _as_checkpoint_error(files.name), offline():
             tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
                 directory, local_files_only=True, trust_remote_code=trust_remote_code
             )
@@ -118,7 +118,7 @@ def load_encoder(settings: CheckpointSettings, files: CheckpointFiles | None = N
 
 def load_config(files: CheckpointFiles, *, trust_remote_code: bool = False) -> PretrainedConfig:
     """Raises CheckpointError unless the config has exactly one logit."""
-    with _explained(files.name), offline():
+    with _as_checkpoint_error(files.name), offline():
         config: PretrainedConfig = AutoConfig.from_pretrained(
             files.base or files.directory,
             local_files_only=True,
@@ -142,7 +142,7 @@ def load_module(
 
     disable_progress_bar()  # one per replica would clutter the log
     config = load_config(files, trust_remote_code=trust_remote_code)
-    with _explained(files.name), offline():
+    with _as_checkpoint_error(files.name), offline():
         module, loaded = AutoModelForSequenceClassification.from_pretrained(
             files.base or files.directory,
             config=config,
@@ -193,7 +193,7 @@ def _local_directory(model: str, revision: str | None, *, weights: bool) -> Path
         return path.resolve()
     if path.is_absolute() or model.startswith((".", "~")) or model.count("/") > 1:
         raise CheckpointError(f"{model} is not a directory on this machine")
-    with _explained(model):
+    with _as_checkpoint_error(model):
         return Path(
             huggingface_hub.snapshot_download(
                 model, revision=revision, allow_patterns=_TEXT_FILES + ["*.safetensors"] * weights
@@ -206,7 +206,7 @@ def _is_dear(model: str) -> bool:
 
 
 @contextlib.contextmanager
-def _explained(name: str) -> Iterator[None]:
+def _as_checkpoint_error(name: str) -> Iterator[None]:
     """Turns errors of the loading libraries into a CheckpointError of one line."""
     try:
         yield

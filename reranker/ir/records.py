@@ -58,7 +58,7 @@ def iter_lines(location: Location, on_bad: OnBad = refuse) -> Iterator[tuple[int
     Raises InvalidFile, also for an empty file.
     """
     empty = True
-    with _explained(location), _opened(location) as file:
+    with _as_invalid_file(location), _opened(location) as file:
         for number, raw in enumerate(file, 1):
             try:
                 text = raw.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
@@ -158,7 +158,7 @@ def _parquet_records(location: Location, fields: Sequence[str]) -> Iterator[tupl
 @contextlib.contextmanager
 def opened_raw(location: Location) -> Iterator[IO[bytes]]:
     """The stored bytes of a file, not decompressed. Raises InvalidFile."""
-    with _explained(location):
+    with _as_invalid_file(location):
         if _is_url(location):
             filesystem, path = pa.fs.FileSystem.from_uri(str(location))
             with filesystem.open_input_stream(path, compression=None) as stream:
@@ -188,7 +188,7 @@ def _opened(location: Location) -> Iterator[IO[bytes]]:
 
 
 @contextlib.contextmanager
-def _explained(location: Location) -> Iterator[None]:
+def _as_invalid_file(location: Location) -> Iterator[None]:
     """Turns errors of the whole file into InvalidFile."""
     try:
         yield

@@ -179,7 +179,7 @@ class Autoscaler:
             self._starting.append((self._now_s + self.settings.startup_s, starting - known))
 
     def _capacity_tokens(self, running: int, tokens_per_s: float) -> float:
-        """A replica overdue counts as ready now: requesting another would not bring it sooner."""
+        """An overdue replica counts as ready now: requesting another would not bring it sooner."""
         startup_s = self.settings.startup_s
         starting = sum(count * min(startup_s, self._now_s + startup_s - ready_s) for ready_s, count in self._starting)
         return (running * startup_s + starting) * tokens_per_s
