@@ -37,6 +37,7 @@ def graph(cluster: str) -> Iterator[str]:
             "limits": {"max_documents": 500, "max_body_bytes": 3_000_000},
             "shards": {"max_chars": 4_000, "direct_chars": 500},
             "engine": {"threads": 1},
+            "admission": {"queue_s": 60},  # on a busy machine these tests should wait, not get a 429
         }
     )
     app = gateway.bind(
