@@ -1,4 +1,4 @@
-"""What a figure was measured on: figures without it cannot be compared."""
+"""What a figure was measured on; figures without it cannot be compared."""
 
 from __future__ import annotations
 
@@ -8,19 +8,16 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import psutil
 import torch
 
 
 def machine_facts(device: str) -> dict[str, Any]:
-    """cpu: its model name, as the system gives it. memory_bytes: None where the system does not tell."""
-    try:
-        memory_bytes: int | None = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (ValueError, OSError):
-        memory_bytes = None
+    """CPU model, cores, memory, device and versions, as a JSON object."""
     return {
-        "cpu": _cpu(),
+        "cpu": _cpu_model(),
         "cores": os.cpu_count(),
-        "memory_bytes": memory_bytes,
+        "memory_bytes": psutil.virtual_memory().total,
         "device": torch.cuda.get_device_name(device) if device.startswith("cuda") else device,
         "system": platform.platform(),
         "python": platform.python_version(),
@@ -28,7 +25,8 @@ def machine_facts(device: str) -> dict[str, Any]:
     }
 
 
-def _cpu() -> str:
+def _cpu_model() -> str:
+    """The CPU's model name, which neither psutil nor `platform` gives on Linux."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:

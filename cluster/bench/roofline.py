@@ -1,13 +1,13 @@
-"""How much arithmetic a workload needs: what no implementation can go below.
+"""The FLOPs that the scores of a workload need at least: a lower bound for every implementation.
 
-Pure numbers: no torch, no clock. Counted is what the scores depend on, not what a padded forward pass computes:
+Pure arithmetic: no torch, no clock. It counts what the scores depend on, not what a padded forward pass computes:
 
-- a decoder reads a query's prefix once, however many pairs share it (attention is causal);
+- a decoder computes a query's prefix once, however many pairs share it (attention is causal);
 - in the last layer only the token that the logit is read from needs a query, attention, an MLP and the head; the
-  other tokens give their keys and values. That token is the last of a pair in a decoder, the first in an encoder.
+  other tokens need keys and values. That token is the last of a pair in a decoder, the first in an encoder.
 
-A multiplication with its addition is 2 FLOPs. Norms, rotations, softmax and activations are left out: they are below
-1 % of the arithmetic of any model that is worth measuring.
+A multiplication with its addition is 2 FLOPs. Norms, rotations, softmax and activations are not counted: they are
+below 1 % of the FLOPs of models of any practical size. The formula is ours.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from reranker.pairs import IntArray
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """FLOPs of a workload. tokens: those that go through the layers, shared prefixes counted once."""
+    """FLOPs of a workload. tokens: number that the layers process, with shared prefixes counted once."""
 
     pairs: int
     tokens: int
@@ -35,7 +35,7 @@ class Work:
 
 
 def needed_work(shape: ModelShape, prefix_lengths: IntArray, prefix_of: IntArray, passage_lengths: IntArray) -> Work:
-    """What the logits of these pairs need.
+    """The work that the logits of these pairs need.
 
     prefix_lengths: int (prefixes,); prefix_of: int (pairs,); passage_lengths: int (pairs,). All in tokens.
 

@@ -1,4 +1,4 @@
-"""Random checkpoints on disk: written with a progress bar, and kept once made for the benchmark that needs one."""
+"""Checkpoints with random weights: written with a progress bar, and cached for the engine benchmark."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from reranker.errors import InvalidField
 from reranker.ir.trec import iter_corpus
 
 DTYPES = ("bfloat16", "float16", "float32")
-_FORMAT = 1  # raise it when the same shape and seed give other files: what is kept is then made anew
+_FORMAT = 1  # increase it when the same shape and seed give other files, to invalidate cached checkpoints
 
 
 def write_synthetic(shape: str, output: Path, console: Console, *, seed: int, dtype: str) -> int:
@@ -35,7 +35,7 @@ def write_synthetic(shape: str, output: Path, console: Console, *, seed: int, dt
 
 
 def kept_synthetic(shape: str, console: Console) -> Path:
-    """The checkpoint of that shape in the user's cache directory, made there the first time."""
+    """The checkpoint of that shape in the user's cache directory; written on first use."""
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     directory = cache / "dear-reranker" / f"synth-{shape}-{_FORMAT}"
     if not directory.is_dir():

@@ -1,6 +1,6 @@
-"""What the contenders are given: a query and its passages a round, new ones in every round.
+"""Texts to rerank in a benchmark: real words, with the lengths of web passages that BM25 retrieves.
 
-The texts are real, and as long as those that a reranker meets behind BM25 on web passages.
+Every request has a query and passages that no other request has, so that no cache helps.
 """
 
 from __future__ import annotations
@@ -23,21 +23,21 @@ from reranker.types import Passage
 
 @dataclass(frozen=True, slots=True)
 class Histogram:
-    """How many texts have how many tokens: `counts[i]` have from `start + i * width` on, below the next."""
+    """Text lengths in tokens: `counts[i]` texts have at least `start + i * width`, and fewer than the next bin."""
 
     start: int
     width: int
     counts: tuple[int, ...]
 
     def lengths(self, count: int, rng: np.random.Generator) -> list[int]:
-        """`count` lengths in random order, one from each `count`-th part of the distribution: draws are alike."""
+        """`count` lengths in random order, one from each of `count` quantile ranges, so that draws differ little."""
         quantiles = (rng.permutation(count) + rng.random(count)) / count
         edges = self.start + self.width * np.arange(len(self.counts) + 1)
         cumulated = np.concatenate(([0], np.cumsum(self.counts))) / sum(self.counts)
         return [int(length) for length in np.interp(quantiles, cumulated, edges)]
 
     @property
-    def longest(self) -> int:
+    def max_length(self) -> int:
         return self.start + self.width * len(self.counts) - 1
 
 
@@ -57,17 +57,17 @@ QUERY_TOKENS = Histogram(start=4, width=1, counts=(7, 4, 7, 13, 2, 3, 3, 0, 3, 1
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What a contender scores in one round."""
+    """One query and the passages to score for it."""
 
     query: str
     passages: tuple[Passage, ...]
 
 
 def sample_requests(count: int, documents: int, seed: int) -> list[Request]:
-    """Windows of the bundled texts' words, as long as PASSAGE_TOKENS and QUERY_TOKENS say.
+    """Requests of word windows from the bundled texts, with lengths drawn from PASSAGE_TOKENS and QUERY_TOKENS.
 
-    No two windows start at the same word, so that no cache of texts or prefixes helps in a later round; they may
-    run from one text into the next. Raises InvalidField when the texts do not suffice.
+    No two windows start at the same word, so that no cache of texts or prefixes helps; a window may span two texts.
+    Raises InvalidField when the texts are too few.
     """
     tokenizer = plain_tokenizer()
     rng = np.random.default_rng(seed)
@@ -80,7 +80,7 @@ def sample_requests(count: int, documents: int, seed: int) -> list[Request]:
 
 
 def plain_tokenizer() -> Tokenizer:
-    """The embedded model's, which counts the tokens of PASSAGE_TOKENS and QUERY_TOKENS; it neither cuts nor pads."""
+    """The embedded model's tokenizer, without truncation or padding; PASSAGE_TOKENS and QUERY_TOKENS use it."""
     backend = load_tokenizer(locate(CheckpointSettings(), weights=False)).backend_tokenizer
     tokenizer = Tokenizer.from_str(backend.to_str())
     tokenizer.no_truncation()
@@ -89,35 +89,35 @@ def plain_tokenizer() -> Tokenizer:
 
 
 class Windows:
-    """Runs of words out of texts put end to end, each starting where none has started before."""
+    """Word windows from concatenated texts, each with a start of its own."""
 
     def __init__(self, texts: Sequence[str], tokenizer: Tokenizer, rng: np.random.Generator) -> None:
         self._words = " ".join(texts).split()
         encodings = tokenizer.encode_batch(self._words, add_special_tokens=False)
-        # BERT's tokens never span a space: those of a window are the sum of its words'.
+        # BERT's tokens never span a space, so a window's tokens are the sum of its words' tokens.
         self._tokens_before = np.concatenate(([0], np.cumsum([len(encoding.ids) for encoding in encodings])))
         self._rng = rng
         self._starts = rng.permutation(len(self._words)).tolist()
 
     def take(self, histogram: Histogram, count: int) -> list[str]:
-        """`count` new windows, each as long as the histogram asks, to within its last word. Raises InvalidField."""
-        return [self._window(tokens, histogram.longest) for tokens in histogram.lengths(count, self._rng)]
+        """`count` new windows with lengths drawn from the histogram, rounded to words. Raises InvalidField."""
+        return [self._window(tokens, histogram.max_length) for tokens in histogram.lengths(count, self._rng)]
 
-    def _window(self, tokens: int, longest: int) -> str:
+    def _window(self, tokens: int, max_tokens: int) -> str:
         while self._starts:
             start = self._starts.pop()
             before = self._tokens_before[start]
-            if before + longest <= self._tokens_before[-1]:
+            if before + max_tokens <= self._tokens_before[-1]:
                 end = int(np.searchsorted(self._tokens_before, before + tokens, side="right")) - 1
                 return " ".join(self._words[start : max(start + 1, end)])
-        raise InvalidField("--rounds", "the bundled texts are used up: ask for fewer rounds or give a --collection")
+        raise InvalidField("--rounds", "the bundled texts are used up: choose fewer rounds, or give a --collection")
 
 
 def collection_requests(directory: Path, count: int, documents: int, seed: int) -> list[Request]:
-    """Queries of a collection in random order, each with the first `documents` of its run.
+    """Queries of a collection in random order, each with the first `documents` candidates of its run.
 
-    Raises InvalidFile for a file that cannot be read, InvalidField when there are fewer queries than rounds or a
-    docid of the run is not in the corpus.
+    Raises InvalidFile for a file that cannot be read, InvalidField when there are fewer queries than rounds or the
+    corpus lacks a docid of the run.
     """
     queries, run = read_queries(directory / "queries.jsonl"), read_run(directory / "run.trec")
     chosen = [query_id for query_id in run if query_id in queries]
@@ -128,7 +128,7 @@ def collection_requests(directory: Path, count: int, documents: int, seed: int) 
     needed = {docid for docids in wanted.values() for docid in docids}
     corpus = {docid: passage for docid, passage in iter_corpus(directory / "corpus.jsonl") if docid in needed}
     if missing := needed - set(corpus):
-        raise InvalidField("--collection", f"{directory}: passage {min(missing)!r} of its run is not in its corpus")
+        raise InvalidField("--collection", f"{directory}: its corpus lacks passage {min(missing)!r} of its run")
     return [
         Request(queries[query_id], tuple(corpus[docid] for docid in docids)) for query_id, docids in wanted.items()
     ]

@@ -1,1 +1,1 @@
-"""`reranker bench autoscale`: our policy beside Serve's default, simulated and on a real Serve."""
+"""`reranker bench autoscale`: our policy against Serve's default, in simulation and on a real Serve."""

@@ -1,4 +1,4 @@
-"""What a run cost and how it served, in numbers."""
+"""What a simulated run cost, and how long work waited."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from cluster.bench.autoscale.simulation import Run, Series
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """Of one trace under one policy.
+    """Figures of one trace under one policy.
 
-    over_target_s: seconds whose arrivals waited longer than the target. work_over_target: the share of all tokens
-    that did. over_ideal: replica-seconds paid over those of the ideal. flaps: changes of direction.
+    over_target_s: number of seconds whose arrivals waited longer than the target. work_over_target: share of all
+    tokens that did. over_ideal: paid replica-seconds over the ideal ones. flaps: changes of direction.
     """
 
     trace: str
@@ -28,7 +28,7 @@ class Figures:
     over_ideal: float
     flaps: int
 
-    def row(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, Any]:
         return asdict(self)
 
 
@@ -49,7 +49,7 @@ def figures(trace: str, policy: str, run: Run, ideal: Series, target_queue_wait_
 
 
 def flaps(replicas: Series) -> int:
-    """How often a number that went up goes down next, or the other way round."""
+    """How often a rise is followed by a fall, or a fall by a rise."""
     steps = np.sign(np.diff(replicas))
     steps = steps[steps != 0]
     return int((steps[1:] != steps[:-1]).sum())

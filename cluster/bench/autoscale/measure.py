@@ -1,4 +1,4 @@
-"""Every trace under every policy, simulated."""
+"""Simulate every trace under every policy."""
 
 from __future__ import annotations
 
@@ -13,13 +13,12 @@ from cluster.bench.autoscale.simulation import Run, Series, World, simulate
 from cluster.bench.autoscale.traces import Trace, make_trace
 from reranker.scheduling.autoscaling import AutoscalingSettings
 
-# So many times the replicas of the peak may be ordered, by any policy.
-_MOST = 4
+_MAX_OVER_PEAK = 4  # max replicas of every policy, over those that the peak keeps busy
 
 
 @dataclass(frozen=True, slots=True)
 class Simulated:
-    """One trace and what became of it under each policy, by name."""
+    """One trace, and its run under each policy by name."""
 
     trace: Trace
     ideal: Series
@@ -35,7 +34,7 @@ def simulate_all(
         trace = make_trace(name, world.seed)
         ideal = world.ideal_replicas(trace)
         runs: dict[str, Run] = {}
-        for policy in contenders(settings, 1, _MOST * world.peak_replicas):
+        for policy in contenders(settings, 1, _MAX_OVER_PEAK * world.peak_replicas):
             started = time.perf_counter()
             runs[policy.name] = simulate(trace, policy, world)
             progress(f"{name}, {policy.name}: {len(trace.rates):,} s in {time.perf_counter() - started:.1f} s")
@@ -45,4 +44,4 @@ def simulate_all(
 
 
 def figures_of(results: Sequence[Simulated]) -> list[dict[str, Any]]:
-    return [row.row() for result in results for row in result.figures]
+    return [row.to_json() for result in results for row in result.figures]

@@ -1,75 +1,62 @@
-"""The simulated runs as one PNG: replicas and waits over time, a row for each trace."""
+"""The simulated runs as a picture: replicas and waits over time, a row per trace."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-import matplotlib.style
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
 from cluster.bench.autoscale.measure import Simulated
 from cluster.bench.autoscale.simulation import Series
+from cluster.bench.picture import RULE, contender_colour, dashed_line, saved_figure
 
-_COLOURS = {"ours": "#0b6e99", "default": "#d1495b", "tuned default": "#e3a32b"}
-_IDEAL, _TARGET = "#c9ced6", "#444444"
+_ROW_HEIGHT_IN, _LEGEND_HEIGHT_IN = 2.6, 0.5
 _POINTS = 1_500
-_RC: dict[str, Any] = {
-    "font.size": 9,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "axes.grid.axis": "y",
-    "axes.axisbelow": True,
-    "grid.color": "#e8e8e8",
-    "legend.frameon": False,
-}
 
 
 def draw(results: Sequence[Simulated], target_queue_wait_s: float, path: Path) -> None:
-    """Left: replicas paid, over the arrivals in replicas' worth (grey). Right: how long what arrives waits."""
-    with matplotlib.style.context(["default", _RC]):
-        figure = Figure(figsize=(12, 2.6 * len(results) + 0.5), layout="constrained", facecolor="white")
+    """Left: paid replicas, over the ideal number in grey. Right: how long arriving work waits."""
+    with saved_figure(path, _ROW_HEIGHT_IN * len(results) + _LEGEND_HEIGHT_IN) as figure:
         rows = figure.subplots(len(results), 2, squeeze=False)
         for (left, right), result in zip(rows, results, strict=True):
-            _replicas(left, result)
-            _waits(right, result, target_queue_wait_s)
-        rows[0][0].set_title("replicas running or starting", loc="left", fontsize=10)
-        rows[0][1].set_title("seconds that arriving work waits", loc="left", fontsize=10)
+            _draw_replicas(left, result)
+            _draw_waits(right, result, target_queue_wait_s)
+        rows[0][0].set_title("replicas running or starting")
+        rows[0][1].set_title("wait of arriving work, s")
         handles, labels = rows[0][0].get_legend_handles_labels()
         handles.append(rows[0][1].get_lines()[0])
         labels.append("target wait")
         figure.legend(handles, labels, loc="outside upper center", ncols=len(labels))
-        figure.savefig(path, dpi=130, format="png")
 
 
-def _replicas(axes: Axes, result: Simulated) -> None:
+def _draw_replicas(axes: Axes, result: Simulated) -> None:
     minutes, ideal = _thinned(result.ideal)
-    axes.fill_between(minutes, ideal, step="post", color=_IDEAL, label="ideal: what arrives", linewidth=0)
-    for name, run in reversed(result.runs.items()):
-        times, paid = _thinned(run.paid)
-        axes.plot(times, paid, color=_COLOURS[name], linewidth=2.0 if name == "ours" else 1.2, label=name)
-    # A herd is a spike that no replica count follows: it may leave the picture.
+    axes.fill_between(minutes, ideal, step="post", color=RULE, label="ideal", linewidth=0)
+    _draw_policies(axes, {name: run.paid for name, run in result.runs.items()})
+    # The spikes of a herd, which no replica count follows, may be cut off.
     highest = max(float(run.paid.max()) for run in result.runs.values())
     axes.set_ylim(0, 1.08 * highest)
     axes.set_ylabel(result.trace.name, fontsize=12, fontweight="bold")
-    _time_axis(axes, len(result.ideal))
 
 
-def _waits(axes: Axes, result: Simulated, target_queue_wait_s: float) -> None:
-    axes.axhline(target_queue_wait_s, color=_TARGET, linewidth=0.9, linestyle="dashed")
-    for name, run in reversed(result.runs.items()):
-        times, wait = _thinned(run.wait_s)
-        axes.plot(times, wait, color=_COLOURS[name], linewidth=1.8 if name == "ours" else 1.2)
+def _draw_waits(axes: Axes, result: Simulated, target_queue_wait_s: float) -> None:
+    dashed_line(axes, target_queue_wait_s)
+    _draw_policies(axes, {name: run.wait_s for name, run in result.runs.items()})
     axes.set_ylim(bottom=0)
-    _time_axis(axes, len(result.ideal))
 
 
-def _time_axis(axes: Axes, seconds: int) -> None:
+def _draw_policies(axes: Axes, series: dict[str, Series]) -> None:
+    """Lines over time; the first, which is our policy, lies on top."""
+    for place, (name, values) in reversed(list(enumerate(series.items()))):
+        minutes, thinned = _thinned(values)
+        axes.plot(minutes, thinned, color=contender_colour(place), linewidth=1.2 if place else 2.0, label=name)
+    _use_time_axis(axes, seconds=len(next(iter(series.values()))))
+
+
+def _use_time_axis(axes: Axes, seconds: int) -> None:
     axes.set_xlim(0, seconds / 60)
     if seconds > 6 * 3600:
         axes.set_xticks(range(0, seconds // 60 + 1, 180))
@@ -80,7 +67,7 @@ def _time_axis(axes: Axes, seconds: int) -> None:
 
 
 def _thinned(values: Series) -> tuple[Series, Series]:
-    """Minutes, and the most of each stretch: a day has more seconds than the picture has columns."""
-    stretch = max(1, len(values) // _POINTS)
-    whole = len(values) // stretch * stretch
-    return np.arange(0, whole, stretch) / 60, values[:whole].reshape(-1, stretch).max(axis=1)
+    """Minutes, and the maximum of each interval: a day has more seconds than the picture has columns."""
+    interval = max(1, len(values) // _POINTS)
+    whole = len(values) // interval * interval
+    return np.arange(0, whole, interval) / 60, values[:whole].reshape(-1, interval).max(axis=1)

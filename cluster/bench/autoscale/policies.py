@@ -1,6 +1,7 @@
-"""Who decides in the simulation: our policy, and Serve's default with the settings it comes with and with ours.
+"""The simulated policies: ours, Serve's default with its own settings, and Serve's default tuned like ours.
 
-Serve's rules around a policy (a start from zero, factors, delays) are Ray's own functions, on the simulation's clock.
+What Serve does around a policy (start from zero, scaling factors, delays) is computed by Ray's own functions, with
+the simulation's clock.
 """
 
 from __future__ import annotations
@@ -24,8 +25,8 @@ _ID = DeploymentID(name="Scorer")
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
-    """What reports say. ongoing_calls: the mean of the look-back period; tokens: as of the last report."""
+class Observed:
+    """What Serve's metrics show. ongoing_calls: mean over the look-back period; tokens: as of the last report."""
 
     now_s: float
     running: int
@@ -37,31 +38,31 @@ class Seen:
 
 
 class Policy(Protocol):
-    """A contender. report_every_s, look_back_s: how old and how smooth what it sees is."""
+    """report_every_s, look_back_s: period of the metrics it sees, and the window that they are averaged over."""
 
     name: str
     report_every_s: float
     look_back_s: float
 
-    def decide(self, seen: Seen) -> int: ...
+    def decide(self, observed: Observed) -> int: ...
 
 
 @dataclass
 class ServeRules:
-    """What Serve does around a policy's answer."""
+    """What Serve does around a policy's decision."""
 
     config: AutoscalingConfig
     state: dict[str, Any] = field(default_factory=dict)
 
-    def context(self, seen: Seen) -> AutoscalingContext:
+    def context(self, observed: Observed) -> AutoscalingContext:
         return AutoscalingContext(
             deployment_id=_ID,
             deployment_name=_ID.name,
             app_name=_ID.app_name,
-            current_num_replicas=seen.running,
-            target_num_replicas=seen.target,
+            current_num_replicas=observed.running,
+            target_num_replicas=observed.target,
             running_replicas=[],
-            total_num_requests=seen.ongoing_calls,
+            total_num_requests=observed.ongoing_calls,
             total_queued_requests=0.0,
             aggregated_metrics=None,
             raw_metrics=None,
@@ -70,7 +71,7 @@ class ServeRules:
             policy_state={},
             last_scale_up_time=None,
             last_scale_down_time=None,
-            current_time=seen.now_s,
+            current_time=observed.now_s,
             config=self.config,
         )
 
@@ -84,8 +85,8 @@ class ServeRules:
         return max(self.config.min_replicas, min(self.config.max_replicas, math.ceil(replicas)))
 
 
-class Ours:
-    """reranker.autoscaling, as deployments.autoscaling asks it; Serve's delays are off, it has its own memory."""
+class OurPolicy:
+    """`scheduling.autoscaling.Autoscaler` without Serve's delays, because it has a downscale window of its own."""
 
     name = "ours"
     report_every_s = 1.0
@@ -95,20 +96,20 @@ class Ours:
         self._rules = ServeRules(_config(min_replicas, max_replicas, upscale_delay_s=0, downscale_delay_s=0))
         self._autoscaler = Autoscaler(settings)
 
-    def decide(self, seen: Seen) -> int:
-        context = self._rules.context(seen)
+    def decide(self, observed: Observed) -> int:
+        context = self._rules.context(observed)
         cold = _get_cold_start_scale_up_replicas(context)
         if cold is not None:
             return cold
         config = self._rules.config
         observation = Observation(
-            now_s=seen.now_s,
-            running=seen.running,
-            target=seen.target,
-            backlog_tokens=seen.backlog_tokens,
-            arrived_tokens=seen.arrived_tokens,
-            tokens_per_s=seen.tokens_per_s,
-            running_calls=seen.ongoing_calls,
+            now_s=observed.now_s,
+            running=observed.running,
+            target=observed.target,
+            backlog_tokens=observed.backlog_tokens,
+            arrived_tokens=observed.arrived_tokens,
+            tokens_per_s=observed.tokens_per_s,
+            running_calls=observed.ongoing_calls,
             waiting_calls=0.0,
             min_replicas=config.min_replicas,
             max_replicas=config.max_replicas,
@@ -117,10 +118,10 @@ class Ours:
 
 
 class ServeDefault:
-    """Serve's default policy: replicas in proportion to ongoing calls over a target for each.
+    """Serve's default policy: replicas in proportion to ongoing calls, with a target number per replica.
 
-    By default every setting is Ray's own: 2 ongoing calls a replica, reports every 10 s, a mean over 30 s, up after
-    30 s and down after 600 s.
+    Without `config`, the settings are Ray's defaults: 2 ongoing calls per replica, metrics every 10 s, averaged over
+    30 s, scaling up after 30 s and down after 600 s.
     """
 
     def __init__(
@@ -130,8 +131,8 @@ class ServeDefault:
         self._rules = ServeRules(_config(min_replicas, max_replicas, **config))
         self.look_back_s = self._rules.config.look_back_period_s
 
-    def decide(self, seen: Seen) -> int:
-        context = self._rules.context(seen)
+    def decide(self, observed: Observed) -> int:
+        context = self._rules.context(observed)
         cold = _get_cold_start_scale_up_replicas(context)
         if cold is not None:
             return cold
@@ -140,20 +141,20 @@ class ServeDefault:
 
 
 def contenders(settings: AutoscalingSettings, min_replicas: int, max_replicas: int) -> list[Policy]:
-    """The last is the default policy with all that ours has: fresh reports, no delay upwards, as slow downwards.
+    """Our policy, Serve's default, and the default with our advantages: frequent metrics, no delay in scaling up.
 
-    Its target, below one ongoing call a replica, is the best of many that were tried: from 2 on it sees no need while
-    every replica is busy, so that a queue has to build up first, and then it orders far too many.
+    The target of the last, less than one ongoing call per replica, was the best of many. From 2 upwards it asks for
+    no replica while all are busy, until a queue has formed, and then for far too many.
     """
     return [
-        Ours(settings, min_replicas, max_replicas),
+        OurPolicy(settings, min_replicas, max_replicas),
         ServeDefault("default", min_replicas, max_replicas),
         ServeDefault(
             "tuned default",
             min_replicas,
             max_replicas,
             report_every_s=1.0,
-            look_back_period_s=11.0,  # up to metrics_interval_s the config warns
+            look_back_period_s=11.0,  # the config warns unless it exceeds metrics_interval_s
             upscale_delay_s=0.0,
             downscale_delay_s=settings.downscale_window_s,
             target_ongoing_requests=settings.target_utilisation,

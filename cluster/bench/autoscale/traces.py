@@ -1,4 +1,4 @@
-"""How work arrives: five shapes, each over as many seconds as are wanted, the same for the same seed."""
+"""Arrival rates over time: five shapes of any length, deterministic for a seed."""
 
 from __future__ import annotations
 
@@ -13,27 +13,27 @@ Rates = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class Trace:
-    """rates: float (seconds,), the arrivals of each second as a share of the peak, which may be exceeded."""
+    """rates: float (seconds,), the arrival rate of each second as a share of the peak; it may exceed 1."""
 
     name: str
     rates: Rates
 
 
 def step(length_s: int, rng: np.random.Generator) -> Rates:
-    """A fifth, in one second all, and back again."""
+    """A fifth of the peak, then at once the peak, then a fifth again."""
     rates = np.full(length_s, 0.2)
     rates[length_s // 3 : 2 * length_s // 3] = 1.0
     return rates
 
 
 def wave(length_s: int, rng: np.random.Generator) -> Rates:
-    """A day: night at 5 %, one noon."""
+    """A day: 5 % at night, the peak at noon."""
     day = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(length_s) / length_s)
     return 0.05 + 0.95 * day
 
 
 def burst(length_s: int, rng: np.random.Generator) -> Rates:
-    """A fifth, and in each fifth of the time a burst of 60 to 100 % for a twentieth to a tenth of it."""
+    """A fifth of the peak, and five bursts of 60 to 100 %, each for a twentieth to a tenth of the time."""
     rates = np.full(length_s, 0.2)
     part = length_s / 5
     for number in range(5):
@@ -44,7 +44,7 @@ def burst(length_s: int, rng: np.random.Generator) -> Rates:
 
 
 def herd(length_s: int, rng: np.random.Generator) -> Rates:
-    """A twentieth, and three times everybody at once: work that takes the peak's replicas a 120th of the length."""
+    """A twentieth, and three spikes, each with as much work as the peak brings in a 120th of the length."""
     rates = np.full(length_s, 0.05)
     lasts = max(2, length_s // 1440)
     for number in range(3):
@@ -54,13 +54,13 @@ def herd(length_s: int, rng: np.random.Generator) -> Rates:
 
 
 def zero(length_s: int, rng: np.random.Generator) -> Rates:
-    """A third of the peak, then nothing for long enough to do without any replica, and a third again."""
+    """30 % of the peak, then nothing for long enough to stop every replica, then 30 % again."""
     rates = np.full(length_s, 0.3)
     rates[length_s // 5 : 4 * length_s // 5] = 0.0
     return rates
 
 
-# The shape, and how long it lasts in a simulation.
+# Shape, and its length in seconds in a simulation.
 SHAPES: dict[str, tuple[Callable[[int, np.random.Generator], Rates], int]] = {
     "step": (step, 5_400),
     "wave": (wave, 86_400),
@@ -71,6 +71,6 @@ SHAPES: dict[str, tuple[Callable[[int, np.random.Generator], Rates], int]] = {
 
 
 def make_trace(name: str, seed: int, length_s: int | None = None) -> Trace:
-    """name: one of SHAPES. length_s: None takes the simulation's."""
-    shape, usual_s = SHAPES[name]
-    return Trace(name, shape(length_s or usual_s, np.random.default_rng(seed)))
+    """name: one of SHAPES. length_s: None means the length in a simulation."""
+    shape, simulated_s = SHAPES[name]
+    return Trace(name, shape(length_s or simulated_s, np.random.default_rng(seed)))

@@ -1,1 +1,1 @@
-"""`reranker bench batch`: the whole job beside the engine alone, its memory as it grows, and its scaling."""
+"""`reranker bench batch`: throughput compared with the engine alone, memory by input size, scaling by scorers."""

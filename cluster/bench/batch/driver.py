@@ -1,6 +1,7 @@
-"""One batch job in a process of its own: settings as JSON on stdin; its report lies in its output.
+"""Run one batch job in this process: settings as JSON on stdin; its report is in the output directory.
 
-argv[1]: logical CPUs of the Ray it starts, which has nothing to do with the machine's: simulated scorers only sleep.
+argv[1] is the number of logical CPUs of the Ray that it starts; it may exceed the cores, because simulated scorers
+only sleep.
 """
 
 import logging

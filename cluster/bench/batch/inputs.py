@@ -1,4 +1,4 @@
-"""Inputs for the job's benchmarks: a collection's own, or as many made-up ones as are wanted."""
+"""Inputs for the batch benchmark: those of a collection, or synthetic ones of any size."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def collection_inputs(directory: Path) -> Inputs:
 
 
 def realistic_inputs(directory: Path, queries: int, candidates: int) -> Inputs:
-    """Bundled texts cut to the lengths of MS MARCO's, every passage of its own."""
+    """Bundled texts with the lengths of MS MARCO passages; no passage occurs twice."""
     path = directory / "candidates.jsonl"
     with path.open("w") as file:
         for number, request in enumerate(sample_requests(queries, candidates, seed=0)):
@@ -39,7 +39,7 @@ def realistic_inputs(directory: Path, queries: int, candidates: int) -> Inputs:
 
 
 def large_inputs(directory: Path, rows: int) -> Inputs:
-    """A run of `rows` candidates, 1,000 a query, over a corpus of as many passages, in an order of its own."""
+    """A run of `rows` candidates, 1,000 per query, and a shuffled corpus with a passage for each."""
     words = " ".join(passage.text for _, passage in iter_corpus(SAMPLE / "corpus.jsonl")).split()
     texts = list(read_queries(SAMPLE / "queries.jsonl").values())
     rng = random.Random(0)  # noqa: S311  (a workload, not a secret)
@@ -50,7 +50,7 @@ def large_inputs(directory: Path, rows: int) -> Inputs:
     docids = rng.sample(range(10**6, 10**7), rows)
     with (directory / "run.trec").open("w") as file:
         for place, docid in enumerate(docids):
-            rank = place // queries + 1  # the queries take turns: the run is not grouped
+            rank = place // queries + 1  # queries alternate, so the run is not grouped by query
             file.write(f"q{place % queries} Q0 {docid} {rank} {1000 - rank} bench\n")
     rng.shuffle(docids)
     with (directory / "corpus.jsonl").open("w") as file:

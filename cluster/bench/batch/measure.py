@@ -1,17 +1,15 @@
-"""Three questions about the batch job: what does it cost beside the engine, does its memory grow, does it scale?"""
+"""What does the batch job cost compared with the engine alone? Does its memory grow? Does it scale?"""
 
 from __future__ import annotations
 
 import json
 import os
-import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -21,48 +19,40 @@ from rich.console import Console
 from cluster.batch.plan import make_plan, read_unit
 from cluster.batch.settings import BatchSettings
 from cluster.batch.stages.encode import encode_unit
+from cluster.bench import SIMULATED_TOKENS_PER_S
 from cluster.bench.batch.inputs import CANDIDATES, Inputs, collection_inputs, large_inputs, realistic_inputs
-from cluster.bench.batch.processes import Memory, MemoryWatch
+from cluster.bench.batch.memory import Memory, MemoryWatch
+from cluster.bench.batch.report import print_batch
+from cluster.bench.batch.settings import BatchBenchSettings
 from cluster.bench.machine import machine_facts
-from reranker.errors import Unavailable
+from cluster.bench.report import Figures, medians
+from reranker.errors import InvalidField, Unavailable
 from reranker.fidelity import load_verified
 from reranker.settings import CheckpointSettings, EngineSettings
 
-# A GPU that reads this many tokens a second does 400 pairs of MS MARCO's length: what an 8B does on a large one.
-SIMULATED_TOKENS_PER_S = 40_000.0
-_UNIT_OF_A_SECOND = 400
-_UNITS_A_SCORER = 10
-_NO_TIME = 1e15
+_PAIRS_PER_SECOND = 400
+_UNITS_PER_SCORER = 10
+_INSTANT_TOKENS_PER_S = 1e15
+_QUERIES, _UNIT_PAIRS = 40, 500
 
 
-@dataclass(frozen=True, slots=True)
-class BatchBenchSettings:
-    """rows: sizes of the memory part. scorers: pool sizes of the scaling part; an empty list leaves a part out."""
-
-    model: str = "embedded"
-    dtype: str = "auto"
-    collection: Path | None = None
-    depth: int | None = 100
-    rounds: int = 3
-    rows: Sequence[int] = (10_000, 100_000, 1_000_000)
-    scorers: Sequence[int] = (1, 2, 4, 8)
-
-
-def measure_batch(settings: BatchBenchSettings, console: Console) -> dict[str, Any]:
+def measure_batch(settings: BatchBenchSettings, console: Console) -> Figures:
+    """Raises InvalidField when the throughput part has too few pairs, Unavailable when a job fails."""
     with tempfile.TemporaryDirectory(prefix="rr-bench-") as scratch:
         result: dict[str, Any] = {"machine": machine_facts("cpu")}
         if settings.rounds:
             result["throughput"] = _throughput(settings, Path(scratch, "throughput"), console)
         result["memory"] = [_memory(rows, Path(scratch, f"rows-{rows}"), console) for rows in settings.rows]
         result["scaling"] = _scaling(settings.scorers, Path(scratch, "scaling"), console)
+    print_batch(result, console)
     return result
 
 
-def _throughput(settings: BatchBenchSettings, scratch: Path, console: Console) -> dict[str, Any]:
-    """The engine alone and the job, in turns, over the same units: pairs a second of each once warm."""
+def _throughput(settings: BatchBenchSettings, scratch: Path, console: Console) -> Figures:
+    """Pairs/s of the engine alone and of the job once warm, on the same units, measured alternately."""
     scratch.mkdir()
     if settings.collection is None:
-        inputs = realistic_inputs(scratch, queries=40, candidates=settings.depth or 100)
+        inputs = realistic_inputs(scratch, queries=_QUERIES, candidates=settings.depth)
     else:
         inputs = collection_inputs(settings.collection)
     job = BatchSettings.model_validate(
@@ -70,16 +60,16 @@ def _throughput(settings: BatchBenchSettings, scratch: Path, console: Console) -
             **inputs,
             "output": scratch / "job",
             "depth": settings.depth,
-            "unit_pairs": 500,
-            "checkpoint": {"model": settings.model, "dtype": settings.dtype},
+            "unit_pairs": _UNIT_PAIRS,
+            "checkpoint": settings.checkpoint,
         }
     )
     rounds = []
     cores = len(os.sched_getaffinity(0))
     for number in range(settings.rounds):
         console.print(f"throughput, round {number + 1} of {settings.rounds}")
-        with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as own_process:
-            engine = own_process.submit(engine_pairs_per_s, job, scratch / "plan").result()
+        with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+            engine = pool.submit(engine_pairs_per_s, job, scratch / "plan").result()
         report, _ = _run(job.model_copy(update={"output": scratch / f"job-{number}"}), cpus=cores)
         run = report["this_run"]
         rounds.append(
@@ -91,19 +81,22 @@ def _throughput(settings: BatchBenchSettings, scratch: Path, console: Console) -
                 "whole_job_pairs_per_s": run["pairs_per_s"],
             }
         )
-    keys = rounds[0].keys()
-    return {
-        "model": settings.model,
-        "pairs": report["pairs"],
-        **{key: statistics.median(one[key] for one in rounds) for key in keys},
-        "rounds": rounds,
-    }
+    return {"model": settings.checkpoint.model, "pairs": report["pairs"], **medians(rounds), "rounds": rounds}
 
 
-def engine_pairs_per_s(settings: BatchSettings, plan_directory: Path) -> float:
-    """The engine over all units of the job, tokenized beforehand, after one for warming up."""
-    plan = make_plan(settings, plan_directory, lambda _: None)
-    loaded = load_verified(settings.checkpoint, settings.engine)
+def engine_pairs_per_s(job: BatchSettings, plan_directory: Path) -> float:
+    """Pairs/s of the engine on all units of the job but the first, which warms it up; tokenizing is not timed.
+
+    Raises InvalidField when the job has a single unit.
+    """
+    plan = make_plan(job, plan_directory, lambda _: None)
+    if len(plan) < 2:
+        raise InvalidField(
+            "--depth",
+            f"the first {job.unit_pairs} pairs only warm up, and there are {int(plan.pairs.sum())}: choose a larger "
+            "--depth, or a --collection with more candidates",
+        )
+    loaded = load_verified(job.checkpoint, job.engine)
     units = []
     for number in range(len(plan)):
         unit = read_unit(str(plan_directory), number)
@@ -116,13 +109,14 @@ def engine_pairs_per_s(settings: BatchSettings, plan_directory: Path) -> float:
     return int(plan.pairs[1:].sum()) / (time.monotonic() - started)
 
 
-def _memory(rows: int, scratch: Path, console: Console) -> dict[str, Any]:
-    """A job whose scorer takes no time, so that all the rest is under the most pressure."""
+def _memory(rows: int, scratch: Path, console: Console) -> Figures:
+    """A job whose simulated scorer takes no time, which is the hardest case for all other stages."""
     scratch.mkdir()
-    console.print(f"memory, {rows:,} rows over as many passages: making the input")
+    console.print(f"memory: creating {rows:,} rows over as many passages")
     inputs = large_inputs(scratch, rows)
-    console.print(f"memory, {rows:,} rows: running the job")
-    report, memory = _run(_simulated(inputs, scratch / "job", _NO_TIME, scorers=1, unit_pairs=2_000), cpus=4)
+    console.print(f"memory: running the job on {rows:,} rows")
+    job = _simulated(inputs, scratch / "job", _INSTANT_TOKENS_PER_S, scorers=1, unit_pairs=2_000)
+    report, memory = _run(job, cpus=4)
     run = report["this_run"]
     return {
         "rows": rows,
@@ -135,18 +129,18 @@ def _memory(rows: int, scratch: Path, console: Console) -> dict[str, Any]:
     }
 
 
-def _scaling(pools: Sequence[int], scratch: Path, console: Console) -> list[dict[str, Any]]:
-    """More scorers, more work: each has the same number of units, of a second each."""
+def _scaling(pools: Sequence[int], scratch: Path, console: Console) -> list[Figures]:
+    """Weak scaling: each scorer has the same number of units, each worth a second."""
     scratch.mkdir()
-    results: list[dict[str, Any]] = []
+    results: list[Figures] = []
     for scorers in pools:
-        console.print(f"scaling, {scorers} scorers")
-        rows = scorers * _UNITS_A_SCORER * CANDIDATES  # a query of which, cut at its depth, is a unit
+        console.print(f"scaling: {scorers} scorers")
+        rows = scorers * _UNITS_PER_SCORER * CANDIDATES  # a query's first candidates, up to the depth, are a unit
         directory = scratch / str(scorers)
         directory.mkdir()
         inputs = large_inputs(directory, rows)
-        job = _simulated(inputs, directory / "job", SIMULATED_TOKENS_PER_S, scorers, _UNIT_OF_A_SECOND)
-        report, _ = _run(job.model_copy(update={"depth": _UNIT_OF_A_SECOND}), cpus=16)
+        job = _simulated(inputs, directory / "job", SIMULATED_TOKENS_PER_S, scorers, _PAIRS_PER_SECOND)
+        report, _ = _run(job.model_copy(update={"depth": _PAIRS_PER_SECOND}), cpus=16)
         run = report["this_run"]
         results.append({"scorers": scorers, "pairs_per_s": run["steady_pairs_per_s"], "busy": run["engine_share"]})
         results[-1]["efficiency"] = results[-1]["pairs_per_s"] / (scorers * results[0]["pairs_per_s"] / pools[0])
@@ -164,16 +158,14 @@ def _simulated(inputs: Inputs, output: Path, tokens_per_s: float, scorers: int, 
     )
 
 
-def _run(job: BatchSettings, cpus: int) -> tuple[dict[str, Any], Memory]:
-    """Run a job in a process of its own. Raises Unavailable with the end of what it said."""
+def _run(job: BatchSettings, cpus: int) -> tuple[Figures, Memory]:
+    """Run a job in its own process; its report, and the memory it used. Raises Unavailable with its last output."""
     command = [sys.executable, "-m", "cluster.bench.batch.driver", str(cpus)]
     process = subprocess.Popen(  # noqa: S603
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
-    watch = MemoryWatch(process.pid)
-    watch.start()
-    _, complaints = process.communicate(job.model_dump_json())
-    memory = watch.stop()
+    with MemoryWatch(process.pid) as watch:
+        _, stderr = process.communicate(job.model_dump_json())
     if process.returncode:
-        raise Unavailable(f"the job ended with code {process.returncode}: {complaints.strip()[-500:]}")
-    return json.loads((job.output / "report.json").read_bytes()), memory
+        raise Unavailable(f"the job exited with code {process.returncode}: {stderr.strip()[-500:]}")
+    return json.loads((job.output / "report.json").read_bytes()), watch.memory

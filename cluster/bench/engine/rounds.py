@@ -1,4 +1,4 @@
-"""Rounds of several contenders, interleaved in random order; one that dies leaves the others alone."""
+"""Rounds of several contenders in random order; when one dies, the others continue."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from reranker.prompt import PromptTemplate
 
 @dataclass(slots=True)
 class Measured:
-    """What one contender did.
+    """Results of one contender.
 
-    facts: load_s, versions and notes, as it gave them. answers: one for each round that counts, with `seconds`.
-    died: the end of its stderr, None where all went well.
+    facts: load_s, versions and notes, as its driver reported them. answers: one per measured round, with `seconds`.
+    died: the end of its stderr, or None if it finished.
     """
 
     name: str
@@ -28,10 +28,14 @@ class Measured:
     peak_memory_bytes: int | None = None
     died: str | None = None
 
+    def column(self, name: str) -> list[Any]:
+        """One value of every answer."""
+        return [answer[name] for answer in self.answers]
+
 
 def run_rounds(
     contenders: Sequence[tuple[Contender, Path]],
-    told: dict[str, Any],
+    options: dict[str, Any],
     requests: Sequence[Request],
     template: PromptTemplate,
     *,
@@ -39,9 +43,10 @@ def run_rounds(
     seed: int,
     progress: Callable[[str], None],
 ) -> list[Measured]:
-    """Start contenders (with their interpreters) one after another, then give each every request.
+    """Start the contenders, each with its interpreter, one by one; then send every request to all of them.
 
-    told: their settings. The first `warm_up` requests do not count. progress: called with what is done now.
+    options: given to every driver. The first `warm_up` requests are not measured. progress: called with a
+    description of each step.
     """
     order = random.Random(seed)  # noqa: S311  (an order, not a secret)
     measured = [Measured(contender.name) for contender, _ in contenders]
@@ -50,7 +55,7 @@ def run_rounds(
         for (contender, interpreter), result in zip(contenders, measured, strict=True):
             progress(f"loading {contender.name}")
             try:
-                process = stack.enter_context(ContenderProcess(contender, interpreter, told))
+                process = stack.enter_context(ContenderProcess(contender, interpreter, options))
             except ContenderDied as death:
                 result.died = str(death)
                 continue
@@ -74,7 +79,7 @@ def run_rounds(
 
 
 def _message(contender: Contender, request: Request, template: PromptTemplate) -> dict[str, Any]:
-    """Our own engine writes its pairs itself; peers, which know of no template, are given them as written."""
+    """Our driver applies the template itself; peers know no template and get texts with it applied."""
     if contender is RERANKER:
         return {"query": request.query, "passages": request.passages}
     return {

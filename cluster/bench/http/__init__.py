@@ -1,1 +1,1 @@
-"""Load over HTTP: the endpoint under clients that wait for each other and under clients that do not."""
+"""`reranker bench http`: the HTTP endpoint under closed-loop and open-loop load."""

@@ -1,4 +1,4 @@
-"""When requests are meant to start, and how large each is. Knows nothing of HTTP or clocks."""
+"""When requests should start, and how large each is. Knows nothing of HTTP or clocks."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from reranker.errors import InvalidField
 
 @dataclass(frozen=True, slots=True)
 class Arrival:
-    """A request that is meant to start `at_s` seconds after the run began."""
+    """A request that should start `at_s` seconds after the beginning of the run."""
 
     at_s: float
     documents: int
@@ -20,7 +20,7 @@ class Arrival:
 
 @dataclass(frozen=True, slots=True)
 class Mix:
-    """Sizes of requests in documents, and how often each comes: shares add up to 1."""
+    """Request sizes in documents, with the share of requests of each size; shares add up to 1."""
 
     sizes: tuple[int, ...]
     shares: tuple[float, ...]
@@ -30,7 +30,7 @@ class Mix:
         return float(np.dot(self.sizes, self.shares))
 
     def draw(self, count: int, rng: np.random.Generator) -> list[int]:
-        """`count` sizes, independent of each other."""
+        """`count` independent sizes."""
         return [int(size) for size in rng.choice(self.sizes, size=count, p=self.shares)]
 
     def __str__(self) -> str:
@@ -38,22 +38,22 @@ class Mix:
 
 
 def parse_mix(option: str, text: str) -> Mix:
-    """`100`, or `10:5,100:4,1000:1`: sizes with weights. Raises InvalidField."""
+    """The mix of a text such as `100` or `10:5,100:4,1000:1`, SIZE:WEIGHT. Raises InvalidField."""
     weights: dict[int, float] = {}
     for part in text.split(","):
         size, _, weight = part.strip().partition(":")
         try:
             weights[int(size)] = float(weight or 1)
         except ValueError:
-            weights[0] = 0.0  # refused below
+            weights[0] = 0.0  # invalid: refused below
     if not all(size > 0 and 0 < weight < float("inf") for size, weight in weights.items()):
-        raise InvalidField(option, f"got {text!r}: give SIZE or SIZE:WEIGHT with commas, as in 10:5,100:4,1000:1")
+        raise InvalidField(option, f"got {text!r}: give SIZE or comma-separated SIZE:WEIGHT, as in 10:5,100:4,1000:1")
     total = sum(weights.values())
     return Mix(tuple(weights), tuple(weight / total for weight in weights.values()))
 
 
 def poisson(rate_per_s: float, seconds: float, mix: Mix, seed: int) -> Sequence[Arrival]:
-    """Arrivals of independent clients in [0, seconds), in order: their number is random, `rate_per_s` its mean."""
+    """Arrivals of independent clients in [0, seconds), in order: a Poisson process of rate `rate_per_s`."""
     rng = np.random.default_rng(seed)
     count = int(rng.poisson(rate_per_s * seconds))
     times = np.sort(rng.uniform(0, seconds, count))

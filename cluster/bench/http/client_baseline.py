@@ -1,6 +1,6 @@
-"""A server that does nothing but answer, in a process of its own: what the client alone costs.
+"""A server that answers at once, in its own process: it shows what the client alone costs.
 
-python -m cluster.bench.http.floor  (prints its port)
+`python -m cluster.bench.http.client_baseline` runs it and prints its port.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ async def main() -> None:
 
 
 @contextlib.contextmanager
-def floor_server() -> Iterator[str]:
-    """Its URL; it ends with the block."""
+def baseline_server() -> Iterator[str]:
+    """Yields the URL of a server that runs for the `with` block."""
     process = subprocess.Popen(
         [sys.executable, "-m", "cluster.bench.http.client_baseline"], stdout=subprocess.PIPE, text=True
     )

@@ -1,4 +1,4 @@
-"""Rows become figures. Pure: no clock, no HTTP."""
+"""Figures computed from rows. Pure: no clock, no HTTP."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 from cluster.bench.http.records import TOO_MANY, Row
 
 Values = NDArray[np.float64]
-# A wait is true when it is neither less than half nor more than twice what it turned out to be.
-TRUE_WITHIN = 2.0
+# An advised wait is accurate if it is at least half and at most twice the actual one.
+ACCURATE_WITHIN = 2.0
 
 
 def spread(seconds: Sequence[float] | Values) -> dict[str, Any]:
-    """count, p50_s, p95_s, p99_s and max_s; None where there is nothing to count."""
+    """count, p50_s, p95_s, p99_s and max_s; all but the count are None without values."""
     if len(seconds) == 0:
         return {"count": 0, "p50_s": None, "p95_s": None, "p99_s": None, "max_s": None}
     p50, p95, p99 = np.percentile(seconds, (50, 95, 99))
@@ -31,22 +31,22 @@ def spread(seconds: Sequence[float] | Values) -> dict[str, Any]:
 
 
 def latencies(rows: Sequence[Row]) -> list[float]:
-    """Of accepted requests, from their intended start."""
+    """Latencies of the accepted requests, from their intended start."""
     return [row.latency_s for row in rows if row.accepted]
 
 
 def statuses(rows: Sequence[Row]) -> dict[str, int]:
-    """How often each status came; a request without an answer counts under its problem."""
+    """Number of requests by status; a request without an answer counts under its problem."""
     return dict(sorted(Counter(row.problem or str(row.status) for row in rows).items()))
 
 
 def lag(rows: Sequence[Row]) -> dict[str, Any]:
-    """How late the client itself was: sent minus intended. It is part of every latency here."""
+    """How late the client sent its requests. The lag is part of every latency here."""
     return spread([row.sent_s - row.intended_s for row in rows])
 
 
 def docs_per_s(rows: Sequence[Row]) -> float:
-    """Documents answered, over the time from the first request to the last answer. For runs that end in quiet."""
+    """Accepted documents over the time from the first request to the last answer, for runs that wait for all."""
     accepted = [row for row in rows if row.accepted]
     if not accepted:
         return 0.0
@@ -55,10 +55,10 @@ def docs_per_s(rows: Sequence[Row]) -> float:
 
 
 def goodput(rows: Sequence[Row], deadline_s: float, seconds: float) -> float:
-    """Documents/s that were answered within `deadline_s` of their intended start, while load was offered.
+    """Documents/s answered within `deadline_s` of their intended start, in the steady part of the run.
 
-    What comes before an empty queue can have filled does not count, nor do answers after `seconds`, behind which no
-    load stood.
+    Not counted: the first `deadline_s` (at most a quarter of the run), in which the queue may still be filling, and
+    answers after `seconds`, when no load is offered any more.
     """
     begin = min(deadline_s, seconds / 4)
     good = [row for row in rows if row.accepted and row.latency_s <= deadline_s and begin <= row.done_s <= seconds]
@@ -66,28 +66,27 @@ def goodput(rows: Sequence[Row], deadline_s: float, seconds: float) -> float:
 
 
 def waits(rows: Sequence[Row]) -> tuple[Values, Values]:
-    """(told, true) for each refusal that told a wait, in seconds, both (refusals,).
+    """(advised, actual) waits in seconds of the refusals that advised one, both (refusals,).
 
-    true: from the refusal's arrival at the client until the last answer among accepted requests that had been sent
-    by then. 0 where all of them were answered already.
+    actual: from the refusal until every accepted request sent before it was answered; 0 if all had been.
     """
     refusals = [row for row in rows if row.status == TOO_MANY and row.retry_after_s is not None]
-    told = np.array([row.retry_after_s for row in refusals], dtype=np.float64)
+    advised = np.array([row.retry_after_s for row in refusals], dtype=np.float64)
     refused_at = np.array([row.done_s for row in refusals], dtype=np.float64)
     accepted = sorted((row for row in rows if row.accepted), key=lambda row: row.sent_s)
     sent = np.array([row.sent_s for row in accepted])
     last_answer = np.concatenate(([-np.inf], np.maximum.accumulate([row.done_s for row in accepted])))
     before = np.searchsorted(sent, refused_at, side="left")
-    return told, np.maximum(last_answer[before] - refused_at, 0.0)
+    return advised, np.maximum(last_answer[before] - refused_at, 0.0)
 
 
 def refusals(rows: Sequence[Row]) -> dict[str, Any]:
-    """Everything that was not accepted: how it was refused, how fast, and whether Retry-After was true."""
+    """Requests that were not accepted: their statuses and latencies, and the accuracy of Retry-After."""
     refused = [row for row in rows if not row.accepted]
     proper = [row for row in refused if row.status == TOO_MANY and row.retry_after_s is not None]
-    told, true = waits(rows)
-    ratios = told[true > 0] / true[true > 0]
-    fair = (ratios >= 1 / TRUE_WITHIN) & (ratios <= TRUE_WITHIN)
+    advised, actual = waits(rows)
+    ratios = advised[actual > 0] / actual[actual > 0]
+    accurate = (ratios >= 1 / ACCURATE_WITHIN) & (ratios <= ACCURATE_WITHIN)
     return {
         "count": len(refused),
         "share": len(refused) / len(rows) if rows else 0.0,
@@ -96,18 +95,18 @@ def refusals(rows: Sequence[Row]) -> dict[str, Any]:
         "latency": spread([row.latency_s for row in refused]),
         "latency_from_sent": spread([row.done_s - row.sent_s for row in refused]),
         "retry_after": {
-            "told": len(told),
-            "share_within_factor_2": float(fair.sum() / len(told)) if len(told) else None,
+            "told": len(advised),
+            "share_within_factor_2": float(accurate.sum() / len(advised)) if len(advised) else None,
             "median_ratio": float(np.median(ratios)) if len(ratios) else None,
-            "nothing_was_queued": int((true == 0).sum()),
-            "told_s": spread(told),
-            "true_s": spread(true),
+            "nothing_was_queued": int((actual == 0).sum()),
+            "told_s": spread(advised),
+            "true_s": spread(actual),
         },
     }
 
 
 def drift(minutes: Sequence[float], values: Sequence[float]) -> dict[str, float]:
-    """Is it flat? Medians of the first and last quarter of the samples, their ratio, and the slope a minute."""
+    """Growth of a series: medians of its first and last quarter, their relative difference, the slope per minute."""
     quarter = max(1, len(values) // 4)
     first, last = float(np.median(values[:quarter])), float(np.median(values[-quarter:]))
     slope = float(np.polyfit(minutes, values, 1)[0]) if len(set(minutes)) > 1 else 0.0

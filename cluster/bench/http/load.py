@@ -1,7 +1,8 @@
-"""Clients of one server. A closed loop waits for each answer; an open one starts requests when they are meant to.
+"""HTTP clients of one server, as a closed loop or an open loop.
 
-httpx costs about a millisecond of CPU a request, which is part of every latency here. Clients live in the process of
-the bench, never in the server's.
+In a closed loop each client waits for its answer before it sends again; in an open loop requests start at their
+intended times, whatever happened to earlier ones. httpx costs about a millisecond of CPU per request, which is part
+of every latency here. Clients run in the benchmark's process, never in the server's.
 """
 
 from __future__ import annotations
@@ -13,23 +14,22 @@ import ssl
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from types import TracebackType
 from typing import Self
 
 import httpx
 
 from cluster.bench.http.arrivals import Arrival
-from cluster.bench.http.peers import Target
 from cluster.bench.http.records import NO_ANSWER, TOO_MANY, Row, read_retry_after
+from cluster.bench.http.targets import Target
 
-# httpx looks through all connections of a pool at every request: many small pools keep that short under overload.
+# httpx scans all connections of a pool for every request, so many small pools are faster under overload.
 _POOLS = 16
 _JSON = {"content-type": "application/json"}
 
 
 @dataclass(frozen=True, slots=True)
-class Shot:
-    """A request that is ready to be sent. body: None is a GET of `path`. key: whose it is, None says nothing."""
+class PreparedRequest:
+    """A request ready to be sent. body: None means GET. key: API key, or None."""
 
     documents: int
     body: bytes | None
@@ -38,10 +38,10 @@ class Shot:
 
 
 class Clients:
-    """Sends shots to one target and keeps the time. Made and used within one event loop."""
+    """Sends requests to one target and measures them. Must be created and used within one event loop."""
 
     def __init__(self, target: Target, timeout_s: float) -> None:
-        # One context for all pools: to make one takes longer than a request.
+        # All pools share one context: creating one takes longer than a request.
         verify = ssl.create_default_context() if target.url.startswith("https") else False
         self._pools = [
             httpx.AsyncClient(
@@ -57,53 +57,53 @@ class Clients:
         self._sent = 0
 
     def now(self) -> float:
-        """Seconds since these clients were made."""
+        """Seconds since these clients were created."""
         return time.perf_counter() - self._started
 
-    async def send(self, shot: Shot, intended_s: float | None = None) -> Row:
-        """Never raises for what the server does. intended_s: None means now."""
+    async def send(self, request: PreparedRequest, intended_s: float | None = None) -> Row:
+        """The outcome; failures of the server do not raise. intended_s: None means now."""
         pool = self._pools[self._sent % _POOLS]
         self._sent += 1
         sent_s = self.now()
         start_s = sent_s if intended_s is None else intended_s
         try:
-            if shot.body is None:
-                response = await pool.get(shot.path)
+            if request.body is None:
+                response = await pool.get(request.path)
             else:
-                key = {"authorization": f"Bearer {shot.key}"} if shot.key is not None else {}
-                response = await pool.post(shot.path, content=shot.body, headers=_JSON | key)
+                key = {"authorization": f"Bearer {request.key}"} if request.key is not None else {}
+                response = await pool.post(request.path, content=request.body, headers=_JSON | key)
         except (httpx.HTTPError, OSError) as error:
-            return Row(start_s, sent_s, self.now(), shot.documents, NO_ANSWER, problem=type(error).__name__)
-        told = read_retry_after(response.headers) if response.status_code == TOO_MANY else None
-        return Row(start_s, sent_s, self.now(), shot.documents, response.status_code, told)
+            return Row(start_s, sent_s, self.now(), request.documents, NO_ANSWER, problem=type(error).__name__)
+        wait_s = read_retry_after(response.headers) if response.status_code == TOO_MANY else None
+        return Row(start_s, sent_s, self.now(), request.documents, response.status_code, wait_s)
 
     async def __aenter__(self) -> Self:
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         for pool in self._pools:
             await pool.aclose()
 
 
-async def open_loop(clients: Clients, arrivals: Sequence[Arrival], shots: Iterable[Shot]) -> list[Row]:
-    """Each request starts when it is meant to, whatever has become of those before; returns when all have ended."""
+async def open_loop(clients: Clients, arrivals: Sequence[Arrival], requests: Iterable[PreparedRequest]) -> list[Row]:
+    """Start each request at its intended time; returns when all have finished."""
     async with asyncio.TaskGroup() as group:
         tasks = []
-        for arrival, shot in zip(arrivals, shots, strict=False):
+        for arrival, request in zip(arrivals, requests, strict=False):
             await asyncio.sleep(arrival.at_s - clients.now())
-            tasks.append(group.create_task(clients.send(shot, arrival.at_s)))
+            tasks.append(group.create_task(clients.send(request, arrival.at_s)))
     return [task.result() for task in tasks]
 
 
-async def closed_loop(clients: Clients, count: int, shots: Iterator[Shot], goes_on: Callable[[], bool]) -> list[Row]:
-    """`count` clients, each of which sends its next shot when its last was answered, until `goes_on` says no."""
+async def closed_loop(
+    clients: Clients, count: int, requests: Iterator[PreparedRequest], keep_going: Callable[[], bool]
+) -> list[Row]:
+    """`count` clients that each send the next request when their last one was answered, while `keep_going()`."""
     rows: list[Row] = []
 
     async def client() -> None:
-        while goes_on() and (shot := next(shots, None)) is not None:
-            rows.append(await clients.send(shot))
+        while keep_going() and (request := next(requests, None)) is not None:
+            rows.append(await clients.send(request))
 
     async with asyncio.TaskGroup() as group:
         for _ in range(count):
@@ -112,8 +112,8 @@ async def closed_loop(clients: Clients, count: int, shots: Iterator[Shot], goes_
 
 
 @contextlib.contextmanager
-def many_files() -> Iterator[None]:
-    """Overload may hold thousands of connections: as many open files as the system lets us have."""
+def max_open_files() -> Iterator[None]:
+    """Raise the limit of open files to its maximum, because overload may hold thousands of connections."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     try:

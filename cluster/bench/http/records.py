@@ -1,4 +1,4 @@
-"""What became of each request: a row, as the client saw it."""
+"""The outcome of each request, as the client saw it."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ NO_ANSWER = 0
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One request. Times are seconds since the run began; `intended_s` is when it was meant to start.
+    """One request. Times are in seconds since the run began; `intended_s` is when the request should have started.
 
-    status: HTTP's, NO_ANSWER where none came, and `problem` says why. retry_after_s: what a refusal told.
+    status: the HTTP status, or NO_ANSWER, with the reason in `problem`. retry_after_s: the wait a refusal advised.
     """
 
     intended_s: float
@@ -32,20 +32,20 @@ class Row:
 
     @property
     def latency_s(self) -> float:
-        """From the intended start: a client that falls behind does not flatter the server."""
+        """From the intended start, so that a client that falls behind does not hide the wait."""
         return self.done_s - self.intended_s
 
 
 def read_retry_after(headers: Mapping[str, str]) -> float | None:
-    """Seconds; None where a refusal does not tell, or tells a date.
+    """The advised wait in seconds; None without one, or if it is a date.
 
-    Milliseconds come first where a server gives them: Retry-After has whole seconds only (RFC 9110, 10.2.3).
+    Headers in milliseconds take precedence, because Retry-After has whole seconds only (RFC 9110, 10.2.3).
     """
     for name, unit in (("retry-after-ms", 1e-3), ("x-retry-after-ms", 1e-3), ("retry-after", 1.0)):
         try:
-            told = float(headers[name]) * unit
+            wait_s = float(headers[name]) * unit
         except (KeyError, ValueError):
             continue
-        if math.isfinite(told) and told >= 0:
-            return told
+        if math.isfinite(wait_s) and wait_s >= 0:
+            return wait_s
     return None

@@ -1,6 +1,6 @@
-"""What is asked: real words, as long as those a reranker meets, and no query twice.
+"""Queries and documents of real words with realistic lengths; no query occurs twice.
 
-A pair is a query with a document, so no two requests share one, and no cache of pairs or prefixes can answer.
+No two requests therefore share a pair, so that no cache of pairs or prefixes helps.
 """
 
 from __future__ import annotations
@@ -17,21 +17,21 @@ from reranker.ir.trec import iter_corpus, read_queries
 
 _PASSAGES = 8_000
 _QUERIES = 64
-# Blocks of one size that are made beforehand: fewer of the large ones, so that they take some 10 MB a size.
-_DOCUMENTS_A_SIZE = 20_000
-_BLOCKS_AT_MOST = 512
+# Blocks prepared per size: fewer of the large ones, so that each size takes about 10 MB.
+_DOCUMENTS_PER_SIZE = 20_000
+_MAX_BLOCKS = 512
 
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """The documents of one request, and the same as a JSON array."""
+    """The documents of one request, also encoded as a JSON array."""
 
     documents: tuple[str, ...]
     json: bytes
 
 
 class Texts:
-    """Draws queries and blocks of documents. Blocks come again, each time under another query."""
+    """Draws queries and blocks of documents. Blocks repeat, each time with another query."""
 
     def __init__(self, seed: int) -> None:
         tokenizer, self._rng = plain_tokenizer(), np.random.default_rng(seed)
@@ -41,16 +41,16 @@ class Texts:
         self._queries = Windows(queries, tokenizer, self._rng).take(QUERY_TOKENS, _QUERIES)
         self._json = [json.dumps(passage).encode() for passage in self._passages]
         self._blocks: dict[int, list[Block]] = defaultdict(list)
-        self._asked = 0
+        self._queries_drawn = 0
 
     def query(self) -> str:
-        """Starts with a number that no query had before."""
-        self._asked += 1
-        return f"{self._asked} {self._queries[self._asked % len(self._queries)]}"
+        """A new query; it starts with a number that no earlier query has."""
+        self._queries_drawn += 1
+        return f"{self._queries_drawn} {self._queries[self._queries_drawn % len(self._queries)]}"
 
     def prepare(self, size: int) -> None:
-        """Make the blocks of this size, so that `block` only looks one up."""
-        count = int(np.clip(_DOCUMENTS_A_SIZE // size, 1, _BLOCKS_AT_MOST))
+        """Create the blocks of this size, so that `block` only looks one up."""
+        count = int(np.clip(_DOCUMENTS_PER_SIZE // size, 1, _MAX_BLOCKS))
         while len(self._blocks[size]) < count:
             chosen = self._rng.choice(_PASSAGES, size, replace=size > _PASSAGES)
             documents = tuple(self._passages[number] for number in chosen)
@@ -59,4 +59,4 @@ class Texts:
     def block(self, size: int) -> Block:
         self.prepare(size)
         blocks = self._blocks[size]
-        return blocks[self._asked % len(blocks)]
+        return blocks[self._queries_drawn % len(blocks)]

@@ -1,1 +1,1 @@
-"""One driver for each contender; `serve.py` runs it in a process, and for a peer in an environment, of its own."""
+"""One driver per contender; `serve.py` runs it in its own process, and a peer's in its own environment."""

@@ -1,4 +1,4 @@
-"""sentence-transformers' CrossEncoder as its users call it, but for logits instead of probabilities."""
+"""sentence-transformers' CrossEncoder as its users call it, except that it returns logits, not probabilities."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def load(settings: dict[str, Any]) -> tuple[Callable[[dict[str, Any]], dict[str,
     )
     if model.tokenizer.pad_token is None:
         model.tokenizer.pad_token = model.tokenizer.eos_token
-        notes.append("pads with the end-of-text token, as the checkpoint names none")
+        notes.append("pads with the end-of-text token, because the checkpoint has no pad token")
     if model.model.config.pad_token_id is None:
         model.model.config.pad_token_id = model.tokenizer.pad_token_id
 

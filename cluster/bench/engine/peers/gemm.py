@@ -1,6 +1,6 @@
-"""How fast this machine multiplies matrices of the model's own sizes: the roof over every contender.
+"""How fast this machine multiplies matrices of the model's sizes: the roofline of every contender.
 
-Nothing but `torch.nn.functional.linear`: no attention, no norms, no texts.
+It times `torch.nn.functional.linear` alone: no attention, no norms, no texts.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from torch.nn.functional import linear
 from reranker.engine.workers import Workers
 
 PACKAGES = ("torch",)
-COPIES_BYTES = 256 * 2**20  # of different weights, so that they come from memory as a model's layers do
+COPIES_BYTES = 256 * 2**20  # weights of several layers, so that they are read from memory and not from a cache
 MIN_SECONDS = 0.8
 
 
 def load(settings: dict[str, Any]) -> tuple[Callable[[dict[str, Any]], dict[str, Any]], list[str]]:
-    """settings: `linears` [inputs, outputs] of a layer, `layers`, `rows`, the tokens of a pass, and `workers`.
+    """settings: `linears`, [inputs, outputs] of a layer; `layers`; `rows`, the tokens per pass; `workers`.
 
-    On CPUs the faster of two ways counts: all threads on one product, or `workers` products side by side.
+    With several workers, the faster of two ways counts: all threads in one product, or one product per worker.
     """
     threads, workers = settings["threads"], settings["workers"]
     torch.set_num_threads(threads)
@@ -48,12 +48,12 @@ def load(settings: dict[str, Any]) -> tuple[Callable[[dict[str, Any]], dict[str,
             done += len(layers)
         return float(2 * rows * weights * done) / (time.perf_counter() - started)
 
-    side_by_side = Workers(workers, threads // workers) if workers > 1 else None
+    pool = Workers(workers, threads // workers) if workers > 1 else None
 
     def answer(request: dict[str, Any]) -> dict[str, Any]:
         speed = flops_per_s(settings["rows"] * workers)
-        if side_by_side is not None:
-            each = side_by_side.map(lambda rows: partial(flops_per_s, rows), [settings["rows"]] * workers)
+        if pool is not None:
+            each = pool.map(lambda rows: partial(flops_per_s, rows), [settings["rows"]] * workers)
             speed = max(speed, sum(each))
         return {"flops_per_s": speed}
 

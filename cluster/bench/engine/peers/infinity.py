@@ -1,4 +1,4 @@
-"""infinity-emb's engine, without its HTTP server: batches of 32 sorted by length."""
+"""infinity-emb's engine without its HTTP server: batches of 32 pairs, sorted by length."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def load(settings: dict[str, Any]) -> tuple[Callable[[dict[str, Any]], dict[str,
         dtype=settings["dtype"],
         trust_remote_code=False,
         model_warmup=False,
-        # BetterTransformer left transformers and torch long ago, and knows no Llama.
+        # Current transformers has no BetterTransformer.
         bettertransformer=False,
     )
     engine = SyncEngineArray.from_args([arguments])
@@ -45,10 +45,10 @@ def load(settings: dict[str, Any]) -> tuple[Callable[[dict[str, Any]], dict[str,
 
 
 def _readable_copy(model: Path, max_pair_tokens: int) -> tuple[Path, list[str]]:
-    """Links to the checkpoint, its two configs rewritten for the transformers 4 that infinity needs.
+    """Links to the checkpoint's files, and two configs rewritten for the transformers 4 that infinity needs.
 
-    Version 5 writes `rope_parameters` and `TokenizersBackend`, which version 4 would pass over in silence or refuse.
-    Infinity takes its length and its pad token from the tokenizer's config and from nowhere else.
+    Version 5 writes `rope_parameters`, which version 4 ignores silently, and `TokenizersBackend`, which it refuses.
+    Infinity reads its maximum length and pad token from the tokenizer's config only.
     """
     copy = Path(tempfile.mkdtemp(prefix="reranker-bench-infinity-"))
     atexit.register(shutil.rmtree, copy, ignore_errors=True)
@@ -68,7 +68,7 @@ def _readable_copy(model: Path, max_pair_tokens: int) -> tuple[Path, list[str]]:
     notes = ["reads a copy whose configs were rewritten for transformers 4"]
     if not tokenizer.get("pad_token"):
         tokenizer["pad_token"] = tokenizer["eos_token"]
-        notes.append("pads with the end-of-text token, as the checkpoint names none")
+        notes.append("pads with the end-of-text token, because the checkpoint has no pad token")
     if config.get("pad_token_id") is None:
         config["pad_token_id"] = config["eos_token_id"]
     for name, content in (("config.json", config), ("tokenizer_config.json", tokenizer)):

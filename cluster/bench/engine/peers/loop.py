@@ -22,7 +22,7 @@ def load(settings: dict[str, Any]) -> tuple[Callable[[dict[str, Any]], dict[str,
     model = model.eval().to(settings["device"])
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
-        notes.append("pads with the end-of-text token, as the checkpoint names none")
+        notes.append("pads with the end-of-text token, because the checkpoint has no pad token")
     if model.config.pad_token_id is None:
         model.config.pad_token_id = tokenizer.pad_token_id
 

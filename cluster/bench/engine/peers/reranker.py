@@ -1,4 +1,4 @@
-"""This project's own engine in one process: text in, logits out, as `Reranker.score` does it."""
+"""This project's engine in one process, from text to logits as in `Reranker.score`."""
 
 from __future__ import annotations
 

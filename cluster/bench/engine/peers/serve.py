@@ -1,9 +1,9 @@
-"""Run one driver in this process: `python serve.py DRIVER.py SETTINGS`, JSON lines in and out. Standard library only.
+"""Run one driver: `python serve.py DRIVER.py SETTINGS`, JSON lines in and out. Standard library only.
 
-A driver is a file with `PACKAGES`, the distributions whose versions matter, and
-`load(settings) -> (answer, notes)`: `answer` turns a request into a dict, `notes` say in words what a reader of the
-figures must know. First line out: `{"load_s", "versions", "notes"}`. Then, for each request, what `answer` gave and
-`"seconds"`, the time it took by this process's clock, the pipe left out, and `"device_bytes"`.
+A driver is a file with `PACKAGES`, the distributions whose versions are reported, and
+`load(settings) -> (answer, notes)`: `answer` turns a request into a dict, `notes` are sentences for the reader of the
+figures. The first line out is `{"load_s", "versions", "notes"}`. Each request is answered with the driver's dict,
+`"seconds"`, the driver's own time without the pipe, and `"device_bytes"`.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from typing import Any
 
 def main() -> None:
     driver_path, settings = Path(sys.argv[1]), json.loads(sys.argv[2])
-    # The drivers' directory must not stand in for the packages they are named after.
+    # Drivers have the names of the packages that they import: their directory must not come first.
     sys.path = [entry for entry in sys.path if Path(entry or ".").resolve() != Path(__file__).resolve().parent]
-    # Libraries print to stdout what they like; the pipe is for answers alone.
+    # Libraries print to stdout, which therefore becomes stderr; the pipe carries answers only.
     pipe = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
 
@@ -46,14 +46,14 @@ def main() -> None:
 def _module(path: Path) -> ModuleType:
     spec = importlib.util.spec_from_file_location(f"{path.stem}_driver", path)
     if spec is None or spec.loader is None:
-        raise SystemExit(f"{path} is no Python file")
+        raise SystemExit(f"{path} is not a Python file")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
 
 
 def _device_bytes() -> int | None:
-    """Most memory that tensors of this process have taken on a CUDA device; None where it uses none."""
+    """Peak memory of this process's tensors on a CUDA device; None if it uses none."""
     torch = sys.modules.get("torch")
     return torch.cuda.max_memory_allocated() if torch and torch.cuda.is_initialized() else None
 

@@ -1,4 +1,4 @@
-"""vLLM's offline `LLM.score`, with the prefix caching it turns on by itself for causal models."""
+"""vLLM's offline `LLM.score`, with prefix caching, which it enables by itself for causal models."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ def load(settings: dict[str, Any]) -> tuple[Callable[[dict[str, Any]], dict[str,
         os.environ["VLLM_CPU_KVCACHE_SPACE"] = str(CACHE_GB)
         cores = sorted(os.sched_getaffinity(0))[: settings["threads"]]
         os.environ["VLLM_CPU_OMP_THREADS_BIND"] = ",".join(map(str, cores))
-        os.environ.pop("OMP_NUM_THREADS", None)  # its worker binds itself; its other processes want one thread each
-        notes.append(f"{CACHE_GB} GiB are set aside for its cache")
+        os.environ.pop("OMP_NUM_THREADS", None)  # its worker sets its own threads; its other processes need one each
+        notes.append(f"{CACHE_GB} GiB are reserved for its KV cache")
         if "tcmalloc" not in os.environ.get("LD_PRELOAD", ""):
-            notes.append("runs without tcmalloc in LD_PRELOAD, which its manual advises")
+            notes.append("runs without tcmalloc in LD_PRELOAD, which its manual recommends")
     from vllm import LLM, PoolingParams  # type: ignore[import-not-found]
 
     model = LLM(

@@ -1,17 +1,17 @@
-"""The scenarios by name. Each takes all contenders, in turns where they are compared, and returns its figures."""
+"""The scenarios by name. Each file has one: its measurement, its table and its panels of the picture."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from types import MappingProxyType
 
-from cluster.bench.http.context import Bench, Outcome
-from cluster.bench.http.scenarios.mixed import mixed
-from cluster.bench.http.scenarios.overhead import overhead
-from cluster.bench.http.scenarios.overload import overload
-from cluster.bench.http.scenarios.soak import soak
-from cluster.bench.http.scenarios.throughput import throughput
+from cluster.bench.http.context import Scenario
+from cluster.bench.http.scenarios.mixed import MIXED
+from cluster.bench.http.scenarios.overhead import OVERHEAD
+from cluster.bench.http.scenarios.overload import OVERLOAD
+from cluster.bench.http.scenarios.soak import SOAK
+from cluster.bench.http.scenarios.throughput import THROUGHPUT
 
-SCENARIOS: Mapping[str, Callable[[Bench], Outcome]] = MappingProxyType(
-    {"overhead": overhead, "throughput": throughput, "mixed": mixed, "overload": overload, "soak": soak}
+SCENARIOS: Mapping[str, Scenario] = MappingProxyType(
+    {"overhead": OVERHEAD, "throughput": THROUGHPUT, "mixed": MIXED, "overload": OVERLOAD, "soak": SOAK}
 )

@@ -1,4 +1,4 @@
-"""A small HTTP server for load tests, in a thread: it answers as a reranker does, late where it is told to."""
+"""A small HTTP server in a thread that answers like a reranker, optionally late, for load tests."""
 
 import asyncio
 import contextlib
@@ -13,11 +13,11 @@ from starlette.routing import Route
 
 
 class Endpoint:
-    """slots: requests that it takes at once, others get a 429. together: answers none before so many have come."""
+    """slots: max concurrent requests; further ones get a 429. together: answers none before this many arrived."""
 
     def __init__(self, slots: int = 1_000, together: int = 1, seconds: float = 0.0) -> None:
         self._slots, self._together, self._seconds = slots, together, seconds
-        self._inside, self.most_inside = 0, 0
+        self._inside, self.max_inside = 0, 0
         self._all_here = asyncio.Event()
         self.bodies: list[dict[str, object]] = []
         self.keys: list[str | None] = []
@@ -31,7 +31,7 @@ class Endpoint:
         self.bodies.append(body)
         self.keys.append(request.headers.get("authorization"))
         self._inside += 1
-        self.most_inside = max(self.most_inside, self._inside)
+        self.max_inside = max(self.max_inside, self._inside)
         if len(self.bodies) >= self._together:
             self._all_here.set()
         await self._all_here.wait()
@@ -41,7 +41,7 @@ class Endpoint:
         return JSONResponse({"results": [{"index": n, "relevance_score": 0.5} for n in range(len(documents))]})
 
     async def broken(self, request: Request) -> Response:
-        return JSONResponse({"error": {"message": "the model has left"}}, 503)
+        return JSONResponse({"error": {"message": "the model failed"}}, 503)
 
     async def other(self, request: Request) -> Response:
         return JSONResponse({"hello": "world"})
@@ -57,11 +57,11 @@ class Endpoint:
             lifespan="off",
             ws="none",
             log_level="critical",
-            timeout_graceful_shutdown=5,  # a request that waits for others that never come must not hang the suite
+            timeout_graceful_shutdown=5,  # a request that waits for others that never arrive must not block the tests
         )
         server = uvicorn.Server(config)
         socket = config.bind_socket()
-        socket.listen(256)  # from now on clients may connect, however late the thread starts
+        socket.listen(256)  # clients may connect before the thread runs
         self.url = f"http://127.0.0.1:{socket.getsockname()[1]}"
         thread = threading.Thread(target=server.run, args=([socket],))
         thread.start()

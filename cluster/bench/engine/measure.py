@@ -1,26 +1,27 @@
-"""How fast is the engine beside its peers, and how near to what the machine can do?
+"""How fast is the engine compared with its peers, and with what the machine can do?
 
-Every contender gets the same texts, threads and dtype, in a process of its own. Rounds of all are interleaved in
-random order, each with texts that nobody has seen, and medians over rounds are compared: clocks of shared machines
-are noisy. In the same rounds the machine multiplies matrices of the model's sizes, which gives the roof.
+Every contender gets the same texts, threads and dtype, in a process of its own. Contenders run in random order within
+each round, each round has new texts, and medians over rounds are compared, because clocks of shared machines are
+noisy. In the same rounds one contender times plain matrix products of the model's sizes: the roofline.
 """
 
 from __future__ import annotations
 
 import os
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from pydantic import Field, PositiveInt
 from rich.console import Console
 from rich.progress import Progress
 
 from cluster.bench.engine.contender import GEMM, RERANKER, Contender
-from cluster.bench.engine.report import RoundFacts, print_report, report
+from cluster.bench.engine.figures import RoundFacts, figures
+from cluster.bench.engine.report import print_engine
 from cluster.bench.engine.rounds import Measured, run_rounds
+from cluster.bench.engine.settings import DEFAULT_SHAPE, EngineBenchSettings
 from cluster.bench.machine import machine_facts
+from cluster.bench.report import Figures
 from cluster.bench.roofline import needed_work
 from cluster.bench.synthetic import kept_synthetic
 from cluster.bench.workload import Request, collection_requests, sample_requests
@@ -29,31 +30,16 @@ from reranker.encoding import PairEncoder
 from reranker.engine.engine import choose_batch_tokens, choose_device, choose_dtype, choose_workers
 from reranker.engine.shape import ModelShape
 from reranker.errors import CheckpointError
-from reranker.settings import CheckpointSettings, EngineSettings, Settings
+from reranker.settings import CheckpointSettings, EngineSettings
 
 WARM_UP_ROUNDS = 2
-DEFAULT_SHAPE = "12x576"
 
 
-class EngineBenchSettings(Settings):
-    """What is measured, and over how much."""
+def measure_engine(settings: EngineBenchSettings, peers: list[Contender], console: Console) -> Figures:
+    """Measure, print a table, and return the figures (see `figures`) with model, machine and workload.
 
-    model: str | None = Field(None, description="None makes, and keeps, a random checkpoint of DEFAULT_SHAPE.")
-    dtype: str = Field("auto", description="As in CheckpointSettings; all contenders compute in it.")
-    device: str = Field("auto", description="As in CheckpointSettings.")
-    collection: Path | None = Field(None, description="None takes the bundled texts.")
-    documents: PositiveInt = Field(100, description="Of each query.")
-    rounds: PositiveInt = Field(7, description="One query each; more even out a noisy machine.")
-    threads: PositiveInt | None = Field(None, description="None takes every core this process may use.")
-    one_at_a_time: bool = Field(False, description="Never two contenders in memory; rounds are not interleaved then.")
-    seed: int = Field(0, ge=0, description="Of texts and order.")
-
-
-def measure_engine(settings: EngineBenchSettings, peers: list[Contender], console: Console) -> dict[str, Any]:
-    """The report as a JSON object (see `report`); a table goes to the console.
-
-    Peers that are not installed are skipped, those that die are reported, and the others go on. Raises
-    CheckpointError, InvalidFile or InvalidField where model or collection cannot be used.
+    Peers that are not installed are skipped; a contender that dies is reported, and the others continue. Raises
+    CheckpointError, InvalidFile or InvalidField if the model or the collection cannot be used.
     """
     checkpoint = CheckpointSettings.model_validate(
         {
@@ -64,12 +50,12 @@ def measure_engine(settings: EngineBenchSettings, peers: list[Contender], consol
     )
     files = locate(checkpoint, weights=True)
     if files.base is not None:
-        raise CheckpointError(f"{files.name} is an adapter, which peers cannot read: merge it into its base first")
+        raise CheckpointError(f"{files.name} is an adapter, which peers cannot load: merge it into its base first")
     config, encoder = load_config(files), load_encoder(checkpoint, files)
     device = choose_device(checkpoint.device)
     dtype = str(choose_dtype(checkpoint.dtype, config.dtype, device)).removeprefix("torch.")
     shape = _shape(config, console)
-    told = {
+    options: dict[str, Any] = {
         "model": str(files.directory),
         "template": encoder.template.name,
         "max_pair_tokens": encoder.max_pair_tokens,
@@ -78,10 +64,10 @@ def measure_engine(settings: EngineBenchSettings, peers: list[Contender], consol
         "threads": settings.threads or len(os.sched_getaffinity(0)),
     }
     if shape is not None:
-        engine = EngineSettings(threads=told["threads"])
+        engine = EngineSettings(threads=options["threads"])
         pair_tokens = encoder.max_pair_tokens
         workers = choose_workers(engine, config, pair_tokens, device)
-        told |= {
+        options |= {
             "linears": [(linear.inputs, linear.outputs) for linear in shape.linears],
             "layers": shape.layers,
             "workers": workers,
@@ -94,8 +80,9 @@ def measure_engine(settings: EngineBenchSettings, peers: list[Contender], consol
         if settings.collection
         else sample_requests(count, settings.documents, settings.seed)
     )
-    measured, skipped = _measure(settings, peers, told, requests, encoder, console, with_roof=shape is not None)
-    facts = [_facts(request, encoder, shape) for request in requests[WARM_UP_ROUNDS:]]
+    contenders = [RERANKER, *([GEMM] if shape is not None else []), *peers]
+    measured, skipped = _measure(settings, contenders, options, requests, encoder, console)
+    facts = [_round_facts(request, encoder, shape) for request in requests[WARM_UP_ROUNDS:]]
     result = {
         "model": {
             "name": files.name,
@@ -106,7 +93,7 @@ def measure_engine(settings: EngineBenchSettings, peers: list[Contender], consol
             "template": encoder.template.name,
             "max_pair_tokens": encoder.max_pair_tokens,
         },
-        "machine": {**machine_facts(device), "threads": told["threads"]},
+        "machine": {**machine_facts(device), "threads": options["threads"]},
         "workload": {
             "collection": settings.collection.name if settings.collection else "sample",
             "documents_per_query": settings.documents,
@@ -115,24 +102,22 @@ def measure_engine(settings: EngineBenchSettings, peers: list[Contender], consol
             "interleaved": not settings.one_at_a_time,
             "seed": settings.seed,
         },
-        **report(measured, skipped, facts),
+        **figures(measured, skipped, facts),
     }
-    print_report(result, console)
+    print_engine(result, console)
     return result
 
 
 def _measure(
     settings: EngineBenchSettings,
-    peers: list[Contender],
-    told: dict[str, Any],
+    contenders: list[Contender],
+    options: dict[str, Any],
     requests: list[Request],
     encoder: PairEncoder,
     console: Console,
-    *,
-    with_roof: bool,
 ) -> tuple[list[Measured], list[Contender]]:
-    """All contenders that are installed, and those that are not."""
-    found = [(peer, peer.interpreter()) for peer in [RERANKER, *([GEMM] if with_roof else []), *peers]]
+    """Results of the contenders that are installed, and the contenders that are not."""
+    found = [(contender, contender.interpreter()) for contender in contenders]
     installed = [(contender, interpreter) for contender, interpreter in found if interpreter is not None]
     ours = [pair for pair in installed if pair[0] in (RERANKER, GEMM)]
     theirs = [pair for pair in installed if pair not in ours]
@@ -143,17 +128,18 @@ def _measure(
         for group in groups:
             measured += run_rounds(
                 group,
-                told,
+                options,
                 requests,
                 encoder.template,
                 warm_up=WARM_UP_ROUNDS,
                 seed=settings.seed,
-                progress=lambda what: bar.update(task, advance=1, description=what),
+                progress=lambda step: bar.update(task, advance=1, description=step),
             )
-    return measured, [peer for peer, interpreter in found if interpreter is None]
+    return measured, [contender for contender, interpreter in found if interpreter is None]
 
 
 def _shape(config: Any, console: Console) -> ModelShape | None:
+    """None, with a line on the console, for an architecture whose FLOPs are not counted."""
     try:
         return ModelShape.of(config)
     except CheckpointError as error:
@@ -161,7 +147,7 @@ def _shape(config: Any, console: Console) -> ModelShape | None:
         return None
 
 
-def _facts(request: Request, encoder: PairEncoder, shape: ModelShape | None) -> RoundFacts:
+def _round_facts(request: Request, encoder: PairEncoder, shape: ModelShape | None) -> RoundFacts:
     pairs = encoder.encode(request.query, request.passages)
     work = None
     if shape is not None:

@@ -1,4 +1,4 @@
-"""How each server is asked, and how its answers are read: ours, and three peers."""
+"""The servers that can be measured, ours and three peers, and the JSON that each reads and writes."""
 
 from __future__ import annotations
 
@@ -17,10 +17,11 @@ PROBE_TIMEOUT_S = 60.0
 
 @dataclass(frozen=True, slots=True)
 class Dialect:
-    """One server's JSON. documents: the field they stand in. extra: fields of every body, as JSON.
+    """The JSON of one kind of server.
 
-    results: the field with one entry for each document; None where the answer itself is that list. models: where the
-    name is had that bodies must carry; None where they carry none.
+    documents: name of the request field for documents. extra: JSON of further fields in every request. results: name
+    of the response field with one entry per document; None if the response is that list. models: path that lists the
+    model name that every request must carry; None if requests carry none.
     """
 
     name: str
@@ -36,15 +37,15 @@ class Dialect:
         head = f'{{{named}{self.extra}"query":{json.dumps(query)},"{self.documents}":'
         return head.encode() + documents + b"}"
 
-    def answers(self, content: Any) -> int:
-        """How many documents an answer scores; 0 where it is no answer of this server."""
+    def scored_documents(self, content: Any) -> int:
+        """Number of documents that a response scores; 0 if it is not a response of this kind of server."""
         if self.results is not None:
             content = content.get(self.results) if isinstance(content, dict) else None
         return len(content) if isinstance(content, list) else 0
 
 
 OURS = Dialect("reranker", "/v2/rerank", "documents")
-# truncate: TEI refuses long pairs by default. vLLM and infinity want the served model's name.
+# TEI refuses long pairs unless asked to truncate. vLLM and infinity require the served model's name.
 PEERS: Mapping[str, Dialect] = MappingProxyType(
     {
         "tei": Dialect("tei", "/rerank", "texts", extra='"truncate":true,', results=None),
@@ -56,7 +57,7 @@ PEERS: Mapping[str, Dialect] = MappingProxyType(
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A server that is measured. process: the id that its processes descend from, where the bench started them."""
+    """A server to measure. process: pid of the root of its processes if the benchmark started it, else None."""
 
     name: str
     url: str
@@ -68,15 +69,15 @@ class Target:
         return self.dialect.body(query, documents, self.model)
 
 
-def peer_named(name: str) -> Dialect:
+def dialect_of_peer(name: str) -> Dialect:
     """Raises InvalidField."""
     if name not in PEERS:
-        raise InvalidField("--peer", f"{name!r} is not known: use one of {', '.join(PEERS)}, and then its URL")
+        raise InvalidField("--peer", f"{name!r} is not known: use one of {', '.join(PEERS)}, followed by its URL")
     return PEERS[name]
 
 
-def reach(name: str, url: str, dialect: Dialect, process: int | None = None) -> Target:
-    """A target that has answered one request as it should. Raises Unavailable: what came, and what to do."""
+def connect(name: str, url: str, dialect: Dialect, process: int | None = None) -> Target:
+    """A target that answered a probe request correctly. Raises Unavailable with the answer and what to do."""
     url = url.rstrip("/")
     with httpx.Client(base_url=url, timeout=PROBE_TIMEOUT_S, trust_env=False) as client:
         try:
@@ -86,21 +87,21 @@ def reach(name: str, url: str, dialect: Dialect, process: int | None = None) -> 
             response = client.post(dialect.path, content=body, headers={"content-type": "application/json"})
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise Unavailable(
-                f"{name}: nothing answers at {url} ({type(error).__name__}): start it, or give its base URL"
+                f"{name}: no answer at {url} ({type(error).__name__}): start it, or give its base URL"
             ) from None
     content = _content(response)
     if response.status_code != httpx.codes.OK:
-        raise Unavailable(f"{name}: {url}{dialect.path} answered {response.status_code}: {complaint(content)}")
-    if dialect.answers(content) != 2:
+        raise Unavailable(f"{name}: {url}{dialect.path} answered {response.status_code}: {error_text(content)}")
+    if dialect.scored_documents(content) != 2:
         raise Unavailable(
-            f"{name}: {url}{dialect.path} did not answer with two scores for two documents, but with "
-            f"{response.text[:120]!r}: does {dialect.name} run there?"
+            f"{name}: {url}{dialect.path} should score two documents, but answered {response.text[:120]!r}: does "
+            f"{dialect.name} run there?"
         )
     return target
 
 
 def _model(client: httpx.Client, dialect: Dialect) -> str | None:
-    """The first model that the server lists; None where it lists none."""
+    """The first model that the server lists; None if it lists none."""
     content = _content(client.get(str(dialect.models)))
     try:
         return str(content["data"][0]["id"])
@@ -115,8 +116,8 @@ def _content(response: httpx.Response) -> Any:
         return response.text
 
 
-def complaint(content: Any) -> str:
-    """The words of an error, whichever server wrote it: {"error": str or {"message"}}, {"message"} or {"detail"}."""
+def error_text(content: Any) -> str:
+    """The message of an error response of any server: {"error": str or {"message"}}, {"message"} or {"detail"}."""
     while isinstance(content, dict):
         content = next((content[field] for field in ("error", "message", "detail") if field in content), str(content))
     return str(content)[:300]
