@@ -88,7 +88,7 @@ def serve_in_foreground(args: Mapping[str, Any], port: int) -> int:
     args and port: as for `local_graph`.
     """
     with tempfile.TemporaryDirectory(prefix="reranker-graph-") as scratch:
-        command = [*_SERVE_RUN, _write_config(Path(scratch), args, port)]
+        command: list[str | Path] = [*_SERVE_RUN, _write_config(Path(scratch), args, port)]
         process = subprocess.Popen(command, env=os.environ | serve_environment())  # noqa: S603  (our own config)
         signal.signal(signal.SIGTERM, lambda *_: process.terminate())
         while True:

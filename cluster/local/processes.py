@@ -28,14 +28,11 @@ class Session(Settings):
     started_s: float
 
 
-def start(
-    command: Sequence[str | Path], log: Path, environment: Mapping[str, str], *, cwd: Path | None = None
-) -> subprocess.Popen[bytes]:
+def start(command: Sequence[str | Path], log: Path, environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
     """Start a command in a new session, so that Ctrl-C reaches this process alone, which then stops the command."""
     with log.open("wb") as output:
         return subprocess.Popen(  # noqa: S603  (our own command)
             command,
-            cwd=cwd,
             env=environment,
             stdin=subprocess.DEVNULL,
             stdout=output,
