@@ -14,7 +14,8 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from ray.serve.config import AutoscalingContext
@@ -27,16 +28,20 @@ _DECIDE_EVERY_S = 0.5  # reports come once a second at best; reading those of 10
 
 
 class WorkPolicy:
-    """kwargs: fields of AutoscalingSettings. Raises pydantic's ValidationError for others, and the deploy fails."""
+    """kwargs: fields of AutoscalingSettings. Raises pydantic's ValidationError for others, and the deploy fails.
 
-    def __init__(self, **kwargs: Any) -> None:
+    clock: seconds that never step. Serve's `current_time` is the wall clock, which may step by hours.
+    """
+
+    def __init__(self, *, clock: Callable[[], float] = time.monotonic, **kwargs: Any) -> None:
+        self._clock = clock
         self._autoscaler = Autoscaler(AutoscalingSettings(**kwargs))
         self._arrived = CounterIncrease()
         self._decided: tuple[float, int, int, int] | None = None  # when, running, target, and what was wanted
 
     def __call__(self, ctx: AutoscalingContext) -> tuple[int, dict[str, Any]]:
         """The number of replicas wanted, and no state for Serve to keep."""
-        now_s = float(ctx.current_time or 0.0)
+        now_s = self._clock()
         replicas = (ctx.current_num_replicas, ctx.target_num_replicas)
         if self._decided and self._decided[1:3] == replicas and now_s < self._decided[0] + _DECIDE_EVERY_S:
             return self._decided[3], {}

@@ -172,8 +172,7 @@ class Gateway:
 def _context(request: RerankRequest, left_s: float) -> RequestContext:
     partial = request.on_deadline == "partial"
     margin_s = min(_RESPONSE_MARGIN_S, _RESPONSE_MARGIN_SHARE * left_s) if partial else 0.0
-    deadline_unix_s = time.time() + left_s - margin_s
-    return RequestContext(uuid.uuid4().hex, request.client, request.priority, deadline_unix_s, partial)
+    return RequestContext(uuid.uuid4().hex, request.client, request.priority, left_s - margin_s, partial)
 
 
 def _first_cause(failures: ExceptionGroup[Exception]) -> Exception:

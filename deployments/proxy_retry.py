@@ -4,13 +4,16 @@ Serve loads this into the proxy of each node if the environment of `ray start` o
 
     RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH=deployments.proxy_retry:middlewares
 
-Knows ASGI and the paths of the dialects. Scoring has no side effects, so a request is safe to repeat.
+Knows ASGI and the paths of this application. Scoring has no side effects, so its requests are safe to repeat. Those
+of other applications behind the same proxy may not be: they pass through. If the `route_prefix` of this application
+is not `/`, set RERANKER_ROUTE_PREFIX to it in the same environment.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import os
 
 from starlette.middleware import Middleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -23,26 +26,32 @@ log = logging.getLogger("ray.serve")
 
 _MAX_RETRIES = 2
 _RETRY_PAUSE_S = 0.2
+_PAGES = ("/health", "/ready", "/v1/models", "/info")
 
 
 def middlewares() -> list[Middleware]:
     """Serve calls this once per proxy."""
-    return [Middleware(ProxyRetry)]
+    return [Middleware(ProxyRetry, route_prefix=os.environ.get("RERANKER_ROUTE_PREFIX", "/"))]
 
 
 class ProxyRetry:
     """An ASGI middleware. When a replica is lost, Serve's own application returns without having sent anything.
 
-    max_body_bytes: larger bodies are not kept for a retry, and their clients get Serve's 500.
+    max_body_bytes: larger bodies are not kept for a retry, and their clients get Serve's 500. route_prefix: of this
+    application.
     """
 
-    def __init__(self, app: ASGIApp, max_body_bytes: int = LimitsSettings().max_body_bytes) -> None:
+    def __init__(
+        self, app: ASGIApp, max_body_bytes: int = LimitsSettings().max_body_bytes, route_prefix: str = "/"
+    ) -> None:
         self._app = app
         self._max_body_bytes = max_body_bytes
+        prefix = route_prefix.rstrip("/")
+        self._repeatable = {("POST", prefix + path) for path in ROUTES} | {("GET", prefix + path) for path in _PAGES}
         self._budget = RetryBudget()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or not _is_repeatable(scope):
+        if scope["type"] != "http" or (scope["method"], scope["path"]) not in self._repeatable:
             await self._app(scope, receive, send)
             return
         self._budget.earn()
@@ -94,7 +103,3 @@ class _ReplayableBody:
             self._messages.clear()
         elif self.is_replayable:
             self._messages.append(message)
-
-
-def _is_repeatable(scope: Scope) -> bool:
-    return scope["method"] == "GET" or any(scope["path"].endswith(path) for path in ROUTES)

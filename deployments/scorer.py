@@ -12,10 +12,11 @@ import ray
 from torch import AcceleratorError
 
 from deployments.scoring_loop import LoopStopped, ScoringLoop
+from deployments.tokenizer import encode_shard
 from reranker.engine.device_thread import device_thread
 from reranker.errors import FidelityError, NonFiniteLogit
 from reranker.fidelity import VerifiedEngine, load_verified
-from reranker.pairs import EncodedPairs, ShardScores
+from reranker.pairs import EncodedShard, ShardScores
 from reranker.settings import CheckpointSettings, EngineSettings
 from reranker.types import ModelDescription, Passage, RequestContext, Truncation
 
@@ -37,10 +38,11 @@ class Scorer:
         self._verification: asyncio.Task[None] | None = None
         self._verified_at = -_VERIFY_EVERY_S
 
-    async def score(self, pairs: EncodedPairs, context: RequestContext) -> ShardScores:
+    async def score(self, shard: EncodedShard, context: RequestContext) -> ShardScores:
         """One shard's scores. Raises DeadlineExceeded, and NonFiniteLogit with the index of a candidate."""
+        pairs = shard.pairs
         try:
-            logits = await self._loop.score(context, pairs)
+            logits = await self._loop.score(context._replace(timeout_s=context.timeout_s - shard.encode_s), pairs)
         except (LoopStopped, AcceleratorError) as error:
             _exit_unhealthy(error)
         except NonFiniteLogit as error:
@@ -52,8 +54,7 @@ class Scorer:
         self, query: str, passages: Sequence[Passage], truncation: Truncation, context: RequestContext
     ) -> ShardScores:
         """Like `score`, for a shard so small that it is tokenized here."""
-        pairs = await asyncio.to_thread(self._loaded.encoder.encode, query, passages, truncation)
-        return await self.score(pairs, context)
+        return await self.score(await encode_shard(self._loaded.encoder, query, passages, truncation), context)
 
     async def describe(self) -> ModelDescription:
         return replace(self._loaded.description, tokens_per_s=round(self._loop.throughput.tokens_per_s, 1))

@@ -59,16 +59,15 @@ class ScoringLoop:
     async def score(self, context: RequestContext, pairs: EncodedPairs) -> FloatArray:
         """Logits of the pairs, in their order. Pairs not yet in a batch are dropped if the caller is cancelled.
 
-        They are dropped at the context's deadline too: raises DeadlineExceeded or, for a partial context, returns NaN
-        for missing logits. Raises NonFiniteLogit with the pair's index if the model gives NaN or infinity,
+        They are dropped after the context's timeout too: raises DeadlineExceeded or, for a partial context, returns
+        NaN for missing logits. Raises NonFiniteLogit with the pair's index if the model gives NaN or infinity,
         LoopStopped, and whatever `score` raises.
         """
         if self._task is None:
             self._task = asyncio.create_task(self._run())
             self._task.add_done_callback(self._fail_all)
         self.check()
-        left_s = context.deadline_unix_s - time.time()
-        if left_s <= 0 and not context.partial:
+        if context.timeout_s <= 0 and not context.partial:
             raise DeadlineExceeded(0)
         job = self._queue.put(context, pairs)
         if not job.unscored:
@@ -77,7 +76,7 @@ class ScoringLoop:
         self._futures[job] = asyncio.get_running_loop().create_future()
         self._job_queued.set()
         try:
-            async with asyncio.timeout(left_s if left_s < 1e6 else None):
+            async with asyncio.timeout(context.timeout_s if context.timeout_s < 1e6 else None):
                 await self._futures[job]
         except TimeoutError:
             if not context.partial:

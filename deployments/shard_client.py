@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+import time
 from collections.abc import Coroutine, Sequence
 from typing import Any
 
@@ -59,11 +60,16 @@ class ShardClient:
         cancels the calls.
         """
         self._budget.earn()
+        started = time.monotonic()
         attempt = 0
         while True:
             attempt += 1
             is_last = attempt > self._settings.max_retries
-            call = self._call(query, passages, truncation, context)
+            attempt_context = context._replace(
+                timeout_s=context.timeout_s - (time.monotonic() - started),
+                refused_tokens=context.refused_tokens if attempt == 1 else 0,  # demand counts once
+            )
+            call = self._call(query, passages, truncation, attempt_context)
             try:
                 return await self._within(None if is_last else attempt_timeout_s, call)
             except _AttemptTimeout:

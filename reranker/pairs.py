@@ -161,6 +161,13 @@ class EncodedPairs:
         return CandidateScores(scores.logits, scores.truncated & ~missing, np.where(missing, 0, scores.tokens))
 
 
+class EncodedShard(NamedTuple):
+    """A tokenizer's answer to one shard. encode_s: time it took, which counts towards the request's timeout."""
+
+    pairs: EncodedPairs
+    encode_s: float
+
+
 def offsets(lengths: NDArray[np.integer]) -> OffsetArray:
     """Lengths (n,) -> int64 offsets (n + 1,) into their concatenation."""
     out = np.zeros(len(lengths) + 1, dtype=np.int64)

@@ -55,15 +55,15 @@ class RerankRequest:
 class RequestContext(NamedTuple):
     """What a scorer needs to know about the request that a shard belongs to.
 
-    deadline_unix_s: later answers are discarded (seconds since 1970, so that every node reads it alike). partial: at
-    the deadline, answer with the scores there are so far. refused_tokens: tokens of the requests that were refused
-    since the last shard was sent, which autoscaling counts as demand.
+    timeout_s: time left for the answer when the shard is sent; a duration, because the clocks of two nodes differ.
+    partial: when it has passed, answer with the scores there are so far. refused_tokens: tokens of the requests that
+    were refused since the last shard was sent, which autoscaling counts as demand.
     """
 
     request_id: str
     client: str = ""
     priority: int = 0
-    deadline_unix_s: float = math.inf
+    timeout_s: float = math.inf
     partial: bool = False
     refused_tokens: int = 0
 

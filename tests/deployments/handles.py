@@ -106,12 +106,23 @@ class FakeReplica:
             raise fault
 
 
-class FakeTokenizer(FakeReplica):
-    """Its encoded pairs are the passages themselves."""
+class FakeShard(NamedTuple):
+    """Meets EncodedShard."""
 
-    async def encode(self, query: str, passages: Sequence[Passage], truncation: Truncation) -> Sequence[Passage]:
+    pairs: Sequence[Passage]
+    encode_s: float
+
+
+class FakeTokenizer(FakeReplica):
+    """The pairs of its encoded shards are the passages themselves. encode_s: the time it says that it took."""
+
+    def __init__(self, *faults: Exception, encode_s: float = 0.0) -> None:
+        super().__init__(*faults)
+        self._encode_s = encode_s
+
+    async def encode(self, query: str, passages: Sequence[Passage], truncation: Truncation) -> FakeShard:
         await self.meet_fault()
-        return passages
+        return FakeShard(passages, self._encode_s)
 
 
 class FakeScorer(FakeReplica):
@@ -130,15 +141,17 @@ class FakeScorer(FakeReplica):
     async def score_texts(
         self, query: str, passages: Sequence[Passage], truncation: Truncation, context: RequestContext
     ) -> ShardScores:
-        return await self.score(passages, context)
+        return await self.score(FakeShard(passages, 0.0), context)
 
-    async def score(self, pairs: Sequence[Passage], context: RequestContext) -> ShardScores:
+    async def score(self, shard: FakeShard, context: RequestContext) -> ShardScores:
+        pairs = shard.pairs
+        deadline = time.monotonic() + context.timeout_s - shard.encode_s
         self.called.set()
         self.contexts.append(context)
         await self.meet_fault()
         logits = np.full(len(pairs), np.nan, dtype=np.float32)
         for n, passage in enumerate(pairs):
-            left_s = context.deadline_unix_s - time.time()
+            left_s = deadline - time.monotonic()
             await asyncio.sleep(min(self._passage_s, max(0.0, left_s)))
             if left_s < self._passage_s:
                 if not context.partial:

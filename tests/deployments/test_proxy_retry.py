@@ -64,7 +64,7 @@ def joined(bodies: Sequence[Sequence[bytes]]) -> list[bytes]:
 @pytest.mark.parametrize("reads", [0, 1, 3])
 async def test_lost_request_is_retried_with_its_whole_body(lost: int, reads: int) -> None:
     gateways = Gateways(lost, reads)
-    client = await send(gateways, "/prefix/v2/rerank")
+    client = await send(gateways)
     assert [message["type"] for message in client.got] == ["http.response.start", "http.response.body"]
     assert client.got[1]["body"] == b"".join(PARTS)
     assert joined(gateways.bodies) == [b"".join(PARTS[:reads])] * lost + [b"".join(PARTS)]
@@ -76,10 +76,36 @@ async def test_request_is_retried_twice_at_most() -> None:
     assert len(gateways.bodies) == 3
 
 
-async def test_request_to_another_application_is_not_retried() -> None:
+@pytest.mark.parametrize(
+    ("method", "path", "route_prefix", "attempts"),
+    [
+        ("POST", "/v1/rerank", "/", 2),
+        ("GET", "/health", "/", 2),
+        ("POST", "/ours/v1/rerank", "/ours", 2),
+        ("POST", "/ours/v1/rerank", "/ours/", 2),
+        ("POST", "/another/application", "/", 1),
+        ("POST", "/another/v1/rerank", "/", 1),  # another application may have a path that ends like ours
+        ("POST", "/another/v1/rerank", "/ours", 1),
+        ("POST", "/v1/rerank", "/ours", 1),
+        ("GET", "/another/health", "/", 1),
+        ("GET", "/charge-a-credit-card", "/", 1),
+        ("PUT", "/v1/rerank", "/", 1),
+    ],
+)
+async def test_only_requests_of_this_application_are_retried(
+    method: str, path: str, route_prefix: str, attempts: int
+) -> None:
     gateways = Gateways(lost=1)
-    assert (await send(gateways, "/another/application")).got == []
-    assert len(gateways.bodies) == 1
+    client = Client()
+    middleware = ProxyRetry(gateways, 100, route_prefix)
+    await middleware({"type": "http", "method": method, "path": path}, client.receive, client.send)
+    assert len(gateways.bodies) == attempts
+
+
+def test_serve_callback_reads_the_route_prefix_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RERANKER_ROUTE_PREFIX", "/ours")
+    (middleware,) = middlewares()
+    assert middleware.kwargs == {"route_prefix": "/ours"}
 
 
 async def test_large_body_is_passed_on_and_not_retried() -> None:

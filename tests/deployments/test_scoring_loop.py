@@ -3,7 +3,6 @@
 import asyncio
 import math
 import threading
-import time
 from collections.abc import Callable
 
 import numpy as np
@@ -132,9 +131,7 @@ async def until(condition: Callable[[], bool]) -> None:
 async def test_job_past_its_deadline_is_dropped_before_scoring() -> None:
     gate = Gate()
     loop = ScoringLoop(gate.score, max_batch_tokens=2)
-    late = asyncio.create_task(
-        loop.score(RequestContext("late", deadline_unix_s=time.time() + 0.1), pairs_of(1, 2, 3))
-    )
+    late = asyncio.create_task(loop.score(RequestContext("late", timeout_s=0.1), pairs_of(1, 2, 3)))
     with pytest.raises(DeadlineExceeded):
         await late
     assert loop.backlog_tokens == 2  # the pair on the device cannot be dropped
@@ -148,14 +145,14 @@ async def test_job_past_its_deadline_is_dropped_before_scoring() -> None:
 async def test_job_that_arrives_past_its_deadline_is_not_queued() -> None:
     loop = ScoringLoop(last_token, max_batch_tokens=2)
     with pytest.raises(DeadlineExceeded):
-        await loop.score(RequestContext("late", deadline_unix_s=time.time() - 1), pairs_of(1))
+        await loop.score(RequestContext("late", timeout_s=-1), pairs_of(1))
     assert loop.arrived_tokens == 0
 
 
 async def test_partial_answer_has_nan_for_pairs_not_scored_by_the_deadline() -> None:
     gate = Gate()
     loop = ScoringLoop(gate.score, max_batch_tokens=2)
-    context = RequestContext("partial", deadline_unix_s=time.time() + 0.5, partial=True)
+    context = RequestContext("partial", timeout_s=0.5, partial=True)
     answer = asyncio.create_task(loop.score(context, pairs_of(1, 2, 3)))
     await gate.pass_one()
     logits = (await answer).tolist()

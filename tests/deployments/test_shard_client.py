@@ -4,6 +4,7 @@ import asyncio
 import logging
 from typing import Any, cast
 
+import numpy as np
 import pytest
 from ray.exceptions import ActorDiedError, OutOfMemoryError, WorkerCrashedError
 from ray.serve.exceptions import BackPressureError
@@ -18,6 +19,7 @@ from tests.deployments.handles import FakeHandle, FakeResponse, FakeScorer, Fake
 
 PASSAGES = [Passage("1"), Passage("3"), Passage("2")]
 LOST = ActorDiedError()
+REQUEST = RequestContext("request")
 
 
 class Shard:
@@ -28,13 +30,15 @@ class Shard:
         *faults: Exception,
         tokenizer_faults: tuple[Exception, ...] = (),
         empty_budget: bool = False,
+        encode_s: float = 0.0,
+        passage_s: float = 0.0,
         **settings: Any,
     ) -> None:
         budget = RetryBudget()
         while empty_budget and budget.spend():
             pass
-        self.tokenizer = FakeHandle("Tokenizer", FakeTokenizer(*tokenizer_faults))
-        self.scorer = FakeHandle("Scorer", FakeScorer(*faults))
+        self.tokenizer = FakeHandle("Tokenizer", FakeTokenizer(*tokenizer_faults, encode_s=encode_s))
+        self.scorer = FakeHandle("Scorer", FakeScorer(*faults, passage_s=passage_s))
         self._client = ShardClient(
             cast(DeploymentHandle[Any], self.tokenizer),
             cast(DeploymentHandle[Any], self.scorer),
@@ -43,8 +47,8 @@ class Shard:
             retry_pause_s=0.0,
         )
 
-    async def score(self, attempt_timeout_s: float = 60.0) -> list[float]:
-        answer = await self._client.score("query", PASSAGES, "model", RequestContext("request"), attempt_timeout_s)
+    async def score(self, attempt_timeout_s: float = 60.0, context: RequestContext = REQUEST) -> list[float]:
+        answer = await self._client.score("query", PASSAGES, "model", context, attempt_timeout_s)
         return cast(list[float], answer.scores.logits.tolist())
 
     @property
@@ -55,6 +59,22 @@ class Shard:
 def test_fake_response_has_only_methods_of_the_real_one() -> None:
     methods = {name for name in vars(FakeResponse) if not name.startswith("_")} | {"__await__"}
     assert methods <= set(dir(DeploymentResponse))
+
+
+async def test_each_attempt_is_told_the_time_left_and_refused_tokens_only_once() -> None:
+    shard = Shard(LOST, LOST, direct_chars=4_096)
+    context = RequestContext("request", timeout_s=30.0, refused_tokens=700)
+    await shard.score(context=context)
+    told = [call.args[-1] for call in shard.scorer.calls]
+    assert [attempt.refused_tokens for attempt in told] == [700, 0, 0]
+    assert 30.0 >= told[0].timeout_s > told[1].timeout_s > told[2].timeout_s > 0
+
+
+async def test_time_spent_tokenizing_counts_towards_the_timeout() -> None:
+    """The scorer answers a partial request in time although the tokenizer took nearly all of it."""
+    shard = Shard(direct_chars=0, encode_s=29.9, passage_s=1.0)
+    answer = await shard.score(context=RequestContext("request", timeout_s=30.0, partial=True))
+    assert np.isnan(answer).all()
 
 
 async def test_small_shard_goes_directly_to_the_scorer() -> None:
