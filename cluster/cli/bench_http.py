@@ -85,7 +85,7 @@ def http(
     picture: Annotated[Path | None, typer.Option(help="Draw all scenarios into this PNG file.")] = None,
     json_path: Json = None,
 ) -> None:
-    """Measure the HTTP endpoint under load, alone or beside peers.
+    """Measure the HTTP endpoint under load, optionally compared with a peer.
 
     - overhead: latency of one client with one document per request, compared with the engine alone
     - throughput: documents/s of many clients, compared with the engine alone

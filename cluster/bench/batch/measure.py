@@ -21,7 +21,7 @@ from cluster.batch.settings import BatchSettings
 from cluster.batch.stages.encode import encode_unit
 from cluster.bench import SIMULATED_TOKENS_PER_S
 from cluster.bench.batch.inputs import CANDIDATES, Inputs, collection_inputs, large_inputs, realistic_inputs
-from cluster.bench.batch.memory import Memory, MemoryWatch
+from cluster.bench.batch.memory import Memory, MemoryWatch, summarize
 from cluster.bench.batch.report import print_batch
 from cluster.bench.batch.settings import BatchBenchSettings
 from cluster.bench.machine import machine_facts
@@ -168,4 +168,4 @@ def _run(job: BatchSettings, cpus: int) -> tuple[Figures, Memory]:
         _, stderr = process.communicate(job.model_dump_json())
     if process.returncode:
         raise Unavailable(f"the job exited with code {process.returncode}: {stderr.strip()[-500:]}")
-    return json.loads((job.output / "report.json").read_bytes()), watch.memory
+    return json.loads((job.output / "report.json").read_bytes()), summarize(watch.samples)

@@ -12,6 +12,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import median_high
 
 import psutil
 
@@ -39,20 +40,13 @@ class MemoryWatch(Sampler):
         store_before = shutil.disk_usage(_OBJECT_STORE).used
         super().__init__(lambda: _bytes_by_role(driver, store_before), _PERIOD_S)
 
-    @property
-    def memory(self) -> Memory:
-        return summarize(self.samples)
-
 
 def summarize(samples: Sequence[dict[str, float]]) -> Memory:
-    of_role: dict[str, list[float]] = defaultdict(list)
-    for sample in samples:
-        for role, value in sample.items():
-            of_role[role].append(value)
-    halves = {role: sorted(values[len(values) // 2 :]) for role, values in of_role.items()}
+    roles = dict.fromkeys(role for sample in samples for role in sample)
+    series = {role: [int(sample[role]) for sample in samples if role in sample] for role in roles}
     return Memory(
-        {role: int(values[len(values) // 2]) for role, values in halves.items()},
-        {role: int(max(values)) for role, values in of_role.items()},
+        steady={role: median_high(values[len(values) // 2 :]) for role, values in series.items()},
+        peak={role: max(values) for role, values in series.items()},
     )
 
 

@@ -39,7 +39,7 @@ _QUIET = {
 
 @dataclass(frozen=True, slots=True)
 class Contender:
-    """install: command that fills its virtual environment, where `{bin}` is its bin directory; None: runs in ours."""
+    """install: command that fills its virtual environment, `{bin}` being its bin directory; None: uses ours."""
 
     name: str
     driver: Path
@@ -134,7 +134,7 @@ class ContenderProcess:
         return self._read()
 
     def peak_memory_bytes(self) -> int | None:
-        """Peak resident memory of its process and all that it started, added up; None if the system does not tell."""
+        """Sum of the peak resident memory of each process in its session; None if the system does not report it."""
         peaks = []
         for pid in processes.members(self._session):
             with contextlib.suppress(OSError):  # the process has just exited

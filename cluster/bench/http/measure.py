@@ -90,7 +90,7 @@ def _ours(servers: Servers, stack: ExitStack, console: Console) -> list[Target]:
         )
         targets.append(connect("throughput mode", graph.url, OURS, graph.process))
         direct = f"http://127.0.0.1:{replica_port}"
-        targets.append(connect("the same, without proxy", direct, OURS, graph.process))
+        targets.append(connect("throughput mode, no proxy", direct, OURS, graph.process))
     return targets
 
 

@@ -25,40 +25,40 @@ def measure(bench: Bench) -> Outcome:
     small, large, seconds = settings.small_documents, settings.large_documents, settings.seconds_of("mixed")
     texts.prepare(small)
     texts.prepare(large)
-    lone, beside = defaultdict[str, list[Row]](list), defaultdict[str, list[Row]](list)
+    alone, mixed = defaultdict[str, list[Row]](list), defaultdict[str, list[Row]](list)
     background = defaultdict[str, list[Row]](list)
     for number in range(settings.rounds):
         for target in bench.shuffled_targets("mixed", number):
             run = runs.run_sequential(target, texts, WARM_UP + settings.requests // 2, small, settings.timeout_s)
             refuse_failing(target, run.rows)
-            lone[target.name] += run.rows[WARM_UP:]
+            alone[target.name] += run.rows[WARM_UP:]
             # A low rate, so that small requests wait for large ones and not for each other.
             rate = _SMALL_LOAD / p50_of(run.rows)
             arrivals = poisson(rate, seconds, Mix((small,), (1.0,)), settings.seed + number)
             run, larges = runs.run_with_background(
                 target, texts, arrivals, settings.large_clients, large, settings.timeout_s
             )
-            beside[target.name] += run.rows
+            mixed[target.name] += run.rows
             background[target.name] += larges
     contenders = []
     for target in bench.targets:
-        alone = figures.spread(figures.latencies(lone[target.name]))
-        crowded = figures.spread(figures.latencies(beside[target.name]))
+        spread_alone = figures.spread(figures.latencies(alone[target.name]))
+        spread_mixed = figures.spread(figures.latencies(mixed[target.name]))
         contenders.append(
             {
                 "name": target.name,
-                "lone": alone,
-                "beside": crowded,
-                "p99_over_lone_p50": _over(crowded["p99_s"], alone["p50_s"]),
-                "p99_over_lone_p99": _over(crowded["p99_s"], alone["p99_s"]),
-                "statuses": figures.statuses(beside[target.name]),
+                "lone": spread_alone,
+                "beside": spread_mixed,
+                "p99_over_lone_p50": _over(spread_mixed["p99_s"], spread_alone["p50_s"]),
+                "p99_over_lone_p99": _over(spread_mixed["p99_s"], spread_alone["p99_s"]),
+                "statuses": figures.statuses(mixed[target.name]),
                 "large": figures.spread(figures.latencies(background[target.name])),
                 "large_statuses": figures.statuses(background[target.name]),
-                "client_lag": figures.lag(beside[target.name]),
+                "client_lag": figures.lag(mixed[target.name]),
             }
         )
     sizes = {"small_documents": small, "large_documents": large, "large_clients": settings.large_clients}
-    return Outcome({"contenders": contenders, **sizes, "seconds": seconds}, bench.in_order(beside))
+    return Outcome({"contenders": contenders, **sizes, "seconds": seconds}, bench.in_order(mixed))
 
 
 def _over(value: float | None, base: float | None) -> float | None:

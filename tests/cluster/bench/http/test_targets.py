@@ -1,4 +1,4 @@
-"""Servers to measure: their JSON, and what is said of one that does not answer as it should."""
+"""Servers to measure: the JSON of each kind, and errors for missing or wrong servers."""
 
 import json
 
