@@ -32,7 +32,7 @@ def marks(pairs: EncodedPairs) -> FloatArray:
     return pairs.passage_ids[pairs.passage_offsets[:-1]].astype(np.float32)
 
 
-def of(request: str, client: str = "", priority: int = 0) -> RequestContext:
+def context_of(request: str, client: str = "", priority: int = 0) -> RequestContext:
     return RequestContext(request, client, priority)
 
 
@@ -65,7 +65,7 @@ class QueueMachine(RuleBasedStateMachine):
         lengths=st.lists(st.integers(2, 120), max_size=12),
     )
     def put(self, request: str, client: str, priority: int, lengths: list[int]) -> None:
-        job = self.queue.put(of(request, client, priority), pairs_of(lengths, self.next_mark))
+        job = self.queue.put(context_of(request, client, priority), pairs_of(lengths, self.next_mark))
         self.jobs.append((job, lengths, self.next_mark))
         self.waiting |= {self.next_mark + n: length for n, length in enumerate(lengths)}
         self.next_mark += len(lengths)
@@ -112,8 +112,8 @@ def test_small_request_finishes_after_its_fair_share_of_the_tokens(small: list[i
     """Among k requests: after at most k times its own tokens, plus one pair per rival and one batch."""
     queue = TokenBudgetQueue(BUDGET)
     for number, lengths in enumerate(others):
-        queue.put(of(f"other {number}"), pairs_of(lengths * 20))
-    job = queue.put(of("small"), pairs_of(small))
+        queue.put(context_of(f"other {number}"), pairs_of(lengths * 20))
+    job = queue.put(context_of("small"), pairs_of(small))
 
     computed = 0
     while batch := queue.next_batch():
@@ -127,18 +127,18 @@ def test_small_request_finishes_after_its_fair_share_of_the_tokens(small: list[i
 
 def test_late_request_is_in_the_next_batch_despite_a_long_queue() -> None:
     queue = TokenBudgetQueue(BUDGET)
-    queue.put(of("large"), pairs_of([50] * 1000))
+    queue.put(context_of("large"), pairs_of([50] * 1000))
     for _ in range(10):
         queue.next_batch()
-    late = queue.put(of("late"), pairs_of([50]))
+    late = queue.put(context_of("late"), pairs_of([50]))
     assert any(job is late for job, _ in queue.next_batch().parts)
 
 
 def test_large_request_is_not_starved_by_a_stream_of_small_ones() -> None:
     queue = TokenBudgetQueue(BUDGET)
-    large = queue.put(of("large"), pairs_of([50] * 10))
+    large = queue.put(context_of("large"), pairs_of([50] * 10))
     for number in range(12):
-        queue.put(of(f"small {number}"), pairs_of([50]))
+        queue.put(context_of(f"small {number}"), pairs_of([50]))
         queue.complete(batch := queue.next_batch(), marks(batch.pairs))
     assert large.unscored == 0
 
@@ -148,10 +148,10 @@ def test_request_that_fits_one_batch_gets_four_shares_among_large_requests(small
     """Each rival computes at most a quarter of its tokens before it is done, plus two pairs."""
     queue = TokenBudgetQueue(BUDGET)
     for number in range(rivals):
-        queue.put(of(f"large {number}"), pairs_of([20] * 1000))
+        queue.put(context_of(f"large {number}"), pairs_of([20] * 1000))
     for _ in range(2 * rivals):
         queue.next_batch()
-    job = queue.put(of("small"), pairs_of(small))
+    job = queue.put(context_of("small"), pairs_of(small))
     computed = 0
     while job.unscored:
         batch = queue.next_batch()
@@ -162,9 +162,9 @@ def test_request_that_fits_one_batch_gets_four_shares_among_large_requests(small
 
 def test_new_clients_that_fill_the_device_do_not_starve_a_large_request() -> None:
     queue = TokenBudgetQueue(50)
-    large = queue.put(of("large"), pairs_of([50] * 100))
+    large = queue.put(context_of("large"), pairs_of([50] * 100))
     for number in range(100):
-        queue.put(of(f"new {number}", f"client {number}"), pairs_of([50]))
+        queue.put(context_of(f"new {number}", f"client {number}"), pairs_of([50]))
         queue.complete(batch := queue.next_batch(), marks(batch.pairs))
     assert 100 - large.unscored >= 10
 
@@ -172,8 +172,8 @@ def test_new_clients_that_fill_the_device_do_not_starve_a_large_request() -> Non
 def test_shards_of_one_request_share_one_fair_share() -> None:
     queue = TokenBudgetQueue(BUDGET)
     for _ in range(10):
-        queue.put(of("many shards"), pairs_of([50] * 4))
-    other = queue.put(of("one shard"), pairs_of([50] * 4))
+        queue.put(context_of("many shards"), pairs_of([50] * 4))
+    other = queue.put(context_of("one shard"), pairs_of([50] * 4))
     computed = next(n for n, finished in enumerate(drain(queue), 1) if other in finished)
     assert computed <= 5  # 4 batches with one pair of each request, and one to spare
 
@@ -184,8 +184,8 @@ def test_client_with_many_requests_gets_the_share_of_one_with_a_single_request(
 ) -> None:
     queue = TokenBudgetQueue(BUDGET)
     for number in range(requests):
-        queue.put(of(f"request {number}", "greedy"), pairs_of(small * 20))
-    job = queue.put(of("the only one", "modest"), pairs_of(small))
+        queue.put(context_of(f"request {number}", "greedy"), pairs_of(small * 20))
+    job = queue.put(context_of("the only one", "modest"), pairs_of(small))
     computed = 0
     while job.unscored:
         batch = queue.next_batch()
@@ -197,8 +197,8 @@ def test_client_with_many_requests_gets_the_share_of_one_with_a_single_request(
 @given(priority=st.integers(1, 5))
 def test_low_priority_request_gets_a_smaller_share_and_is_not_starved(priority: int) -> None:
     queue = TokenBudgetQueue(50)
-    low = queue.put(of("low", priority=priority), pairs_of([50] * 100))
-    high = queue.put(of("high"), pairs_of([50] * 100))
+    low = queue.put(context_of("low", priority=priority), pairs_of([50] * 100))
+    high = queue.put(context_of("high"), pairs_of([50] * 100))
     while high.unscored:
         queue.complete(batch := queue.next_batch(), marks(batch.pairs))
     served = 100 - low.unscored
@@ -211,12 +211,12 @@ def test_low_priority_request_delays_no_newcomer(priority: int, served: int, sam
 
     def batches_until_done(*, with_low_priority: bool) -> int:
         queue = TokenBudgetQueue(BUDGET)
-        queue.put(of("large", "client"), pairs_of([20] * 1000))
+        queue.put(context_of("large", "client"), pairs_of([20] * 1000))
         if with_low_priority:
-            queue.put(of("low", "client", priority), pairs_of([20] * 200))
+            queue.put(context_of("low", "client", priority), pairs_of([20] * 200))
         for _ in range(served):
             queue.next_batch()
-        small = queue.put(of("small", "client" if same_client else "other"), pairs_of([10] * 5))
+        small = queue.put(context_of("small", "client" if same_client else "other"), pairs_of([10] * 5))
         batches = 0
         while small.unscored:
             queue.complete(batch := queue.next_batch(), marks(batch.pairs))
@@ -229,7 +229,9 @@ def test_low_priority_request_delays_no_newcomer(priority: int, served: int, sam
 @given(priorities=st.lists(st.integers(0, 9), min_size=2, max_size=4))
 def test_requests_of_one_client_are_served_in_proportion_to_their_priorities(priorities: list[int]) -> None:
     queue = TokenBudgetQueue(50)
-    jobs = [queue.put(of(f"request {n}", priority=p), pairs_of([10] * 2000)) for n, p in enumerate(priorities)]
+    jobs = [
+        queue.put(context_of(f"request {n}", priority=p), pairs_of([10] * 2000)) for n, p in enumerate(priorities)
+    ]
     while min(job.unscored for job in jobs) > 1000:
         queue.complete(batch := queue.next_batch(), marks(batch.pairs))
     served = [2000 - job.unscored for job in jobs]
@@ -240,5 +242,5 @@ def test_requests_of_one_client_are_served_in_proportion_to_their_priorities(pri
 
 def test_job_without_pairs_is_complete_at_once() -> None:
     queue = TokenBudgetQueue(BUDGET)
-    assert queue.put(of("empty"), pairs_of([])).unscored == 0
+    assert queue.put(context_of("empty"), pairs_of([])).unscored == 0
     assert queue.next_batch() is None
