@@ -25,7 +25,7 @@ help:
 	@echo "make cluster  the production config on a head and four GPU nodes of this machine; loses one, keeps running"
 	@echo "make cluster-down  stop it: no process is left"
 	@echo "make test     the test suite"
-	@echo "make test-slow  the tests that take minutes of a real cluster: faults, kills, load"
+	@echo "make test-slow  the tests that take minutes: faults, kills and load on a real cluster; scores without AVX-512"
 	@echo "make lint     ruff and mypy"
 	@echo "make ci       everything that must pass before a change lands: lint, demo, test"
 	@echo "make lock     pin the versions of all dependencies anew: requirements/"
@@ -83,11 +83,15 @@ cluster: .venv
 cluster-down: .venv
 	$(BIN)/reranker cluster down
 
+# Makes an AVX-512 CPU compute as one without AVX-512 and bf16 instructions.
+AS_PLAIN_CPU := ONEDNN_MAX_CPU_ISA=AVX2 ATEN_CPU_CAPABILITY=avx2
+
 test: .venv
 	$(BIN)/python -m pytest
 
 test-slow: .venv
 	$(BIN)/python -m pytest -m slow
+	$(AS_PLAIN_CPU) $(BIN)/python -m pytest -m "slow or not slow" tests/reranker/test_parity.py tests/reranker/engine
 
 lint: .venv
 	$(BIN)/ruff check .

@@ -1,4 +1,4 @@
-"""Our scores are Hugging Face's: both families, every cut, any mix of pairs in a batch."""
+"""Logits equal Hugging Face's: both families, every way to truncate, any mix of pairs in a batch."""
 
 import random
 from pathlib import Path
@@ -67,48 +67,67 @@ def test_float32_logits_are_hugging_faces(checkpoint: str, request: pytest.Fixtu
         assert ours(verified(model, max_batch_tokens=budget)) == pytest.approx(expected, abs=1e-4)
 
 
-def test_the_reference_loop_does_pool_before_a_spelled_pad_token(padded_llama: Path) -> None:
-    """The case is real: with the pad token spelled at the end, the logit is that of an earlier token."""
+def test_reference_pools_before_a_spelled_pad_token(padded_llama: Path) -> None:
+    """With the pad token spelled at the end, Hugging Face's logit is that of an earlier token."""
     ending, plain = hugging_face(padded_llama, [("q", Passage("tide<|end_of_text|>")), ("q", Passage("tide"))])
     assert ending == pytest.approx(plain, abs=1e-5)
 
 
-def test_deterministic_scores_do_not_depend_on_company(family: Path) -> None:
+def test_deterministic_scores_do_not_depend_on_the_batch(family: Path) -> None:
     loaded = verified(family, deterministic=True)
     together = ours(loaded)
     alone = [ours(loaded, {query: [passage]})[0] for query, passage in PAIRS]
     assert together.tolist() == alone
 
 
-def test_company_changes_a_float32_score_by_rounding_only(family: Path) -> None:
+def test_batch_changes_a_float32_score_by_rounding_only(family: Path) -> None:
     loaded = verified(family, max_batch_tokens=100_000)
     alone = [ours(loaded, {query: [passage]})[0] for query, passage in PAIRS]
     assert ours(loaded) == pytest.approx(np.array(alone), abs=2e-5)
 
 
-def test_bfloat16_is_as_near_to_float32_as_hugging_faces_own_loop() -> None:
-    """The bounds of half precision, over 1,000 pairs on the embedded model."""
+def random_queries() -> dict[str, list[Passage]]:
+    """20 queries with 50 passages each."""
     words = random.Random(11)  # noqa: S311  (texts, not secrets)
-    queries = {
+    return {
         " ".join(words.choices(WORDS, k=6)): [
             Passage(" ".join(words.choices(WORDS, k=words.randint(3, 30)))) for _ in range(50)
         ]
         for _ in range(20)
     }
-    pairs = [(query, passage) for query, passages in queries.items() for passage in passages]
-    assert len(pairs) == 1000
-    truth = hugging_face(EMBEDDED, pairs)
-    theirs = hugging_face(EMBEDDED, pairs, torch.bfloat16)
-    mine = ours(verified(EMBEDDED, "bfloat16"), queries)
 
-    my_error, their_error = np.abs(mine - truth), np.abs(theirs - truth)
+
+def check_half_precision(mine: FloatArray, theirs: FloatArray, exact: FloatArray) -> None:
+    """The bounds that docs/benchmarks.md promises, over 1,000 pairs.
+
+    There the ratio of the two mean errors, paired, has a standard error of 0.026: a forward that rounds as Hugging
+    Face's does is nearly four of them below the bound of 1.1.
+    """
+    assert len(exact) == 1000
+    my_error, their_error = np.abs(mine - exact), np.abs(theirs - exact)
     assert my_error.mean() <= 1.1 * their_error.mean()
     assert my_error.max() <= 1.5 * their_error.max()
-    assert stats.kendalltau(mine, truth).statistic >= stats.kendalltau(theirs, truth).statistic - 0.002
+    assert stats.kendalltau(mine, exact).statistic >= stats.kendalltau(theirs, exact).statistic - 0.002
 
 
-def test_scores_are_the_same_bits_however_the_lanes_race(family: Path) -> None:
-    """Twenty queries, so that passes of both workers want prefixes that nobody has computed yet."""
+def test_bfloat16_error_is_within_bounds_of_hugging_faces_forward(family: Path) -> None:
+    """Hugging Face's forward runs in padded batches here: its loop over single pairs takes minutes on some CPUs."""
+    queries = random_queries()
+    exact = ours(verified(family, forward="huggingface"), queries)
+    theirs = ours(verified(family, "bfloat16", forward="huggingface"), queries)
+    check_half_precision(ours(verified(family, "bfloat16"), queries), theirs, exact)
+
+
+@pytest.mark.slow
+def test_bfloat16_error_of_the_embedded_model_is_within_bounds_of_hugging_faces_loop() -> None:
+    queries = random_queries()
+    pairs = [(query, passage) for query, passages in queries.items() for passage in passages]
+    exact, theirs = (hugging_face(EMBEDDED, pairs, dtype) for dtype in (torch.float32, torch.bfloat16))
+    check_half_precision(ours(verified(EMBEDDED, "bfloat16"), queries), theirs, exact)
+
+
+def test_scores_are_bit_equal_however_the_workers_are_timed(family: Path) -> None:
+    """Twenty queries, so that passes of both workers need prefixes that are not cached yet."""
     loaded = verified(family, max_batch_tokens=600, threads=2)
     assert loaded.engine.workers == 2
     queries = {" ".join(WORDS[n : n + 1 + n % 7]): [Passage(text) for text in SAMPLE_TEXTS[:4]] for n in range(20)}
@@ -119,7 +138,7 @@ def test_scores_are_the_same_bits_however_the_lanes_race(family: Path) -> None:
     assert len(runs) == 1
 
 
-def test_few_pairs_are_scored_by_all_threads_at_once(family: Path) -> None:
+def test_few_pairs_are_scored_in_one_pass_by_all_threads(family: Path) -> None:
     loaded = verified(family, threads=4)
     assert loaded.engine.workers == 4
     alone = {"when is high tide": QUERIES["when is high tide"][:2]}
