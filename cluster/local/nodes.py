@@ -6,10 +6,8 @@ Ray's servers still listen on every interface, so the cluster has a token, witho
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -54,13 +52,13 @@ def start_head(state: ClusterState, directory: StateDirectory) -> ClusterState:
         *("--include-dashboard=false", f"--ray-client-server-port={free_port(host)}"),
     ]
     state, process = _start(state, directory, "head", host, command, gpu=False)
+    log = directory.log("head")
     deadline = time.monotonic() + _START_TIMEOUT_S
     while process.poll() is None and time.monotonic() < deadline:
-        with contextlib.suppress(OSError):
-            socket.create_connection((host, int(port)), timeout=1).close()
+        if "--block" in log.read_text(errors="replace"):  # Ray prints its options once the node is up
             return state
         time.sleep(0.1)
-    raise Unavailable(f"Ray's head did not start; {processes.tail(directory.log('head'))}")
+    raise Unavailable(f"Ray's head did not start; {processes.tail(log)}")
 
 
 def start_gpu_node(state: ClusterState, directory: StateDirectory) -> ClusterState:
