@@ -159,7 +159,10 @@ def test_live_runs_differ_only_in_their_policy() -> None:
 
 @pytest.mark.slow
 def test_real_serve_scales_to_zero_and_back_without_failed_requests() -> None:
-    (row,) = measure_live(["zero"], LiveSettings(length_s=75), lambda _: None, ["ours"])
+    messages: list[str] = []
+    rows = measure_live(["zero"], LiveSettings(length_s=75), messages.append, ["ours"])
+    assert len(rows) == 1, messages
+    (row,) = rows
     assert row["requests"] > 10
     assert (row["failed"], row["refused"]) == (0, 0), row["problems"]
     running = [running for _, running, _ in row["replicas"]]
