@@ -23,8 +23,8 @@ from reranker.deduplicate import deduplicate
 from reranker.documents import checked_query
 from reranker.errors import (
     DeadlineExceeded,
+    DocumentError,
     EmptyField,
-    NonFiniteLogit,
     Overloaded,
     RerankerError,
     TooManyCandidates,
@@ -92,8 +92,8 @@ class Gateway:
                 scores = await self._score(request, context, passages, costs, reservation, deadline)
             except DeadlineExceeded:
                 raise DeadlineExceeded(timeout_ms) from None
-            except NonFiniteLogit as error:
-                raise NonFiniteLogit(int((places == error.index).argmax())) from error
+            except DocumentError as error:
+                raise error.at(int((places == error.index).argmax())) from error
         if request.truncation != "max_passage":
             self._estimate.learn(request.query, passages, scores)
         scores = scores.take(places)
@@ -133,7 +133,7 @@ class Gateway:
     ) -> CandidateScores:
         """Scores of the passages, shard by shard. deadline: seconds of the monotonic clock.
 
-        Raises DeadlineExceeded, NonFiniteLogit with the passage's index, and whatever else a shard raises.
+        Raises DeadlineExceeded, a DocumentError with the passage's index, and whatever else a shard raises.
         """
         attempt_timeout_s = _ATTEMPT_TIMEOUT_FACTOR * max(
             self._settings.admission.queue_s, self._admission.drained_in_s
@@ -145,8 +145,8 @@ class Gateway:
                 answer = await self._shard_client.score(
                     request.query, passages[part], request.truncation, shard_context, attempt_timeout_s
                 )
-            except NonFiniteLogit as error:
-                raise NonFiniteLogit(part.start + error.index) from error
+            except DocumentError as error:
+                raise error.at(part.start + error.index) from error
             self._capacity.observe(answer.tokens_per_s)
             self._admission.done(request.client, reservation, int(costs[part].sum()))
             return answer.scores

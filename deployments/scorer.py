@@ -14,7 +14,7 @@ from torch import AcceleratorError
 from deployments.scoring_loop import LoopStopped, ScoringLoop
 from deployments.tokenizer import encode_shard
 from reranker.engine.device_thread import device_thread
-from reranker.errors import FidelityError, NonFiniteLogit
+from reranker.errors import DeadlineExceeded, DocumentError
 from reranker.fidelity import VerifiedEngine, load_verified
 from reranker.pairs import EncodedShard, ShardScores
 from reranker.settings import CheckpointSettings, EngineSettings
@@ -39,15 +39,23 @@ class Scorer:
         self._verified_at = -_VERIFY_EVERY_S
 
     async def score(self, shard: EncodedShard, context: RequestContext) -> ShardScores:
-        """One shard's scores. Raises DeadlineExceeded, and NonFiniteLogit with the index of a candidate."""
+        """One shard's scores.
+
+        Raises DeadlineExceeded, Unavailable, and a DocumentError with the index of a candidate.
+        """
         pairs = shard.pairs
         try:
             logits = await self._loop.score(context._replace(timeout_s=context.timeout_s - shard.encode_s), pairs)
         except (LoopStopped, AcceleratorError) as error:
             _exit_unhealthy(error)
-        except NonFiniteLogit as error:
+        except DocumentError as error:
             await self._exit_if_unhealthy()
-            raise NonFiniteLogit(int(pairs.candidate_of[error.index])) from None
+            raise error.at(int(pairs.candidate_of[error.index])) from None
+        except DeadlineExceeded:
+            raise
+        except Exception:
+            await self._exit_if_unhealthy()
+            raise
         return ShardScores(pairs.candidate_scores(logits), self._loop.throughput.tokens_per_s)
 
     async def score_texts(
@@ -74,7 +82,7 @@ class Scorer:
             _exit_unhealthy(error)
 
     async def _exit_if_unhealthy(self) -> None:
-        """Replay the golden scores: a non-finite logit is the fault of the input or of this replica.
+        """Replay the golden scores: a failed pass is the fault of its input or of this replica.
 
         All callers wait for the same check.
         """
@@ -86,7 +94,7 @@ class Scorer:
     async def _verify(self) -> None:
         try:
             await asyncio.get_running_loop().run_in_executor(self._device, self._loaded.verify)
-        except FidelityError as error:
+        except Exception as error:  # a FidelityError, or what made the pass fail
             _exit_unhealthy(error)
         finally:
             self._verified_at = time.monotonic()

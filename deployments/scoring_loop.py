@@ -11,7 +11,8 @@ from concurrent.futures import Executor
 import numpy as np
 
 from reranker.engine.device_thread import device_thread
-from reranker.errors import DeadlineExceeded, NonFiniteLogit
+from reranker.engine.isolation import OUT_OF_MEMORY, score_isolating
+from reranker.errors import DeadlineExceeded, NonFiniteLogit, RerankerError, Unavailable, UnscorableDocument
 from reranker.pairs import EncodedPairs, FloatArray
 from reranker.scheduling.queue import Batch, Job, TokenBudgetQueue
 from reranker.scheduling.throughput import Throughput
@@ -60,8 +61,9 @@ class ScoringLoop:
         """Logits of the pairs, in their order. Pairs not yet in a batch are dropped if the caller is cancelled.
 
         They are dropped after the context's timeout too: raises DeadlineExceeded or, for a partial context, returns
-        NaN for missing logits. Raises NonFiniteLogit with the pair's index if the model gives NaN or infinity,
-        LoopStopped, and whatever `score` raises.
+        NaN for missing logits. Raises, with the pair's index, NonFiniteLogit if the model gives NaN or infinity, and
+        UnscorableDocument if it fails on the pair; Unavailable if the device has no memory for a single pair;
+        LoopStopped; and torch.AcceleratorError.
         """
         if self._task is None:
             self._task = asyncio.create_task(self._run())
@@ -107,13 +109,18 @@ class ScoringLoop:
                 await self._job_queued.wait()
                 continue
             try:
-                logits = await self._forward(batch)
+                logits, failures = await self._forward(batch)
             except Exception as error:  # fail this batch's callers only
                 for job, _ in batch.parts:
                     self._fail(job, error)
                 continue
             finished = self._queue.complete(batch, logits)
+            position = 0
             for job, pairs in batch.parts:
+                for pair in pairs:
+                    if failure := failures.get(position):
+                        self._fail(job, _blame(int(pair), failure))
+                    position += 1
                 finite = np.isfinite(job.logits[pairs])
                 if not finite.all():
                     self._fail(job, NonFiniteLogit(int(pairs[np.argmin(finite)])))
@@ -121,13 +128,17 @@ class ScoringLoop:
                 if future := self._pending(job):
                     future.set_result(None)
 
-    async def _forward(self, batch: Batch) -> FloatArray:
+    async def _forward(self, batch: Batch) -> tuple[FloatArray, dict[int, Exception]]:
+        """Logits (pairs,), and the errors of pairs that cannot be scored, by position in the batch."""
         self._on_device_tokens = int(batch.pairs.lengths.sum())
         self._on_device_since = time.monotonic()
         try:
-            logits = await asyncio.get_running_loop().run_in_executor(self._device, self._score, batch.pairs)
-            self.throughput.observe(self._on_device_tokens, time.monotonic() - self._on_device_since)
-            return logits
+            scored = await asyncio.get_running_loop().run_in_executor(
+                self._device, score_isolating, self._score, batch.pairs
+            )
+            if not scored[1]:
+                self.throughput.observe(self._on_device_tokens, time.monotonic() - self._on_device_since)
+            return scored
         finally:
             self._on_device_tokens = 0
 
@@ -146,3 +157,10 @@ class ScoringLoop:
         """The caller's future, None if the caller has left."""
         future = self._futures.get(job)
         return None if future is None or future.done() else future
+
+
+def _blame(pair: int, error: Exception) -> RerankerError:
+    if isinstance(error, OUT_OF_MEMORY):
+        return Unavailable("the device has no memory left for a single pair")
+    reason = " ".join(str(error).split())[:200]
+    return UnscorableDocument(pair, f"the model fails with {type(error).__name__}: {reason}")

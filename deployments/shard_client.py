@@ -13,14 +13,20 @@ from ray.serve.handle import DeploymentHandle
 
 from deployments.replica_errors import ReplicaLost, translate
 from deployments.settings import ShardSettings
-from reranker.errors import NonFiniteLogit, Unavailable
-from reranker.pairs import ShardScores
+from reranker.errors import DocumentError, NonFiniteLogit, Unavailable, UnscorableDocument
+from reranker.pairs import CandidateScores, ShardScores
 from reranker.scheduling.retry_budget import RetryBudget
 from reranker.types import Passage, RequestContext, Truncation
 
 log = logging.getLogger("ray.serve")
 
 _RETRY_PAUSE_S = 0.2
+# After so many replicas lost with one shard, its passages are sent one by one: one of them may be what ends them.
+_LOSSES_TOGETHER = 2
+_CONTROL = ("ready", (Passage("ready"),))
+
+
+_LOST_AGAIN = "replicas were lost again and again: try later"
 
 
 class _AttemptTimeout(Exception):
@@ -55,13 +61,14 @@ class ShardClient:
     ) -> ShardScores:
         """Scores of one shard. A replica that gives no answer within attempt_timeout_s counts as lost.
 
-        Retried are lost replicas, and a non-finite logit once: another replica may be healthy. Raises what a replica
-        raised (a RerankerError), Overloaded, or Unavailable when retries or their budget run out. Cancelling
-        cancels the calls.
+        Retried are lost replicas, and once a document that cannot be scored or an unexpected failure: another replica
+        may be healthy. Raises what a replica raised (a RerankerError), Overloaded, UnscorableDocument for a passage
+        that ends the replicas that score it, or Unavailable when retries or their budget run out. Cancelling cancels
+        the calls.
         """
         self._budget.earn()
         started = time.monotonic()
-        attempt = 0
+        attempt = losses = 0
         while True:
             attempt += 1
             is_last = attempt > self._settings.max_retries
@@ -76,12 +83,45 @@ class ShardClient:
                 log.warning("attempt %d at a shard got no answer in %.0f s", attempt, attempt_timeout_s)
             except ReplicaLost as error:
                 if is_last:
-                    raise Unavailable("replicas were lost again and again: try later") from error
+                    raise Unavailable(_LOST_AGAIN) from error
                 await self._prepare_retry(attempt, error)
-            except NonFiniteLogit as error:
+                losses += 1
+                if losses == _LOSSES_TOGETHER:
+                    return await self._score_one_by_one(query, passages, truncation, attempt_context)
+            except (NonFiniteLogit, UnscorableDocument, Unavailable) as error:
                 if is_last or attempt > 1:
                     raise
                 await self._prepare_retry(attempt, error)
+
+    async def _score_one_by_one(
+        self, query: str, passages: Sequence[Passage], truncation: Truncation, context: RequestContext
+    ) -> ShardScores:
+        """Scores of the passages, each in a call of its own, to find the one that ends its replica.
+
+        Raises UnscorableDocument for the passage in whose call a replica was lost if any other call succeeds, and
+        Unavailable if none does: then replicas are lost whatever they score.
+        """
+        answers: list[ShardScores] = []
+        suspect: int | None = None
+        for index, passage in enumerate(passages):
+            try:
+                answers.append(await self._call(query, [passage], truncation, context))
+            except ReplicaLost as error:
+                log.warning("a replica was lost while it scored passage %d of a shard alone: %s", index, error)
+                suspect = index if suspect is None else suspect
+            except DocumentError as error:
+                raise error.at(index) from error
+            if suspect is not None and answers:
+                break
+        if suspect is None:
+            scores = CandidateScores.concat([answer.scores for answer in answers])
+            return ShardScores(scores, answers[-1].tokens_per_s)
+        if not answers:
+            try:
+                await self._call(*_CONTROL, truncation, context)
+            except ReplicaLost as error:
+                raise Unavailable(_LOST_AGAIN) from error
+        raise UnscorableDocument(suspect, "the replicas that score it exit")
 
     async def _prepare_retry(self, attempt: int, error: Exception) -> None:
         """Raises Unavailable when the budget is exhausted."""

@@ -7,6 +7,7 @@
     │   │   └── EmptyField        a query without text, no documents
     │   ├── TooManyCandidates
     │   ├── PairTooLong           only under truncation "error"
+    │   ├── UnscorableDocument    the model, or the replica that runs it, fails on this document
     │   ├── UnknownModel
     │   └── BodyTooLarge
     ├── InvalidFile               a file of queries, passages, runs or qrels
@@ -27,10 +28,23 @@ in `args`, so that every error can be pickled between Ray processes.
 """
 
 from pathlib import Path
+from typing import Any, Self
 
 
 class RerankerError(Exception):
     """Base of the tree. `str(error)` is one line: what was received, what is allowed, what to do."""
+
+
+class DocumentError(RerankerError):
+    """Mixed into errors about one document. index: its position, first argument of the error."""
+
+    def __init__(self, index: int, *args: Any) -> None:
+        super().__init__(index, *args)
+        self.index = index
+
+    def at(self, index: int) -> Self:
+        """The same error, with the position in a longer list of documents."""
+        return type(self)(index, *self.args[1:])
 
 
 class InvalidRequest(RerankerError):
@@ -67,18 +81,29 @@ class TooManyCandidates(InvalidRequest):
         return f"{self.got} documents, limit {self.limit}: split the request"
 
 
-class PairTooLong(InvalidRequest):
+class PairTooLong(DocumentError, InvalidRequest):
     """A pair exceeds the model's length, and the caller asked not to truncate."""
 
     def __init__(self, index: int, limit: int) -> None:
         super().__init__(index, limit)
-        self.index, self.limit = index, limit
+        self.limit = limit
 
     def __str__(self) -> str:
         return (
             f"document {self.index} and the query exceed {self.limit} tokens together: "
             'shorten them, or send truncation "model" or "max_passage"'
         )
+
+
+class UnscorableDocument(DocumentError, InvalidRequest):
+    """The model fails on this document alone, or replicas exit whenever they score it."""
+
+    def __init__(self, index: int, reason: str) -> None:
+        super().__init__(index, reason)
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"document {self.index} cannot be scored ({self.reason}): leave it out"
 
 
 class UnknownModel(InvalidRequest):
@@ -177,12 +202,8 @@ class CannotWrite(ServiceError):
     """A result cannot be written; results written before are kept."""
 
 
-class NonFiniteLogit(ServiceError):
+class NonFiniteLogit(DocumentError, ServiceError):
     """The model returned NaN or infinity; such a score never enters a ranking."""
-
-    def __init__(self, index: int) -> None:
-        super().__init__(index)
-        self.index = index
 
     def __str__(self) -> str:
         return f"the model gave no finite score for document {self.index}: its weights or dtype are at fault"

@@ -12,7 +12,7 @@ from collections.abc import Callable, Coroutine, Generator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from ray.exceptions import RayError, RayTaskError
+from ray.exceptions import ActorDiedError, RayError, RayTaskError
 from ray.serve.exceptions import RayServeException
 
 from reranker.errors import DeadlineExceeded, NonFiniteLogit
@@ -131,9 +131,17 @@ class FakeScorer(FakeReplica):
     contexts, scored: of all calls, in order. called: set once a call has reached it.
     """
 
-    def __init__(self, *faults: Exception, passage_s: float = 0.0, describe_error: Exception | None = None) -> None:
+    def __init__(
+        self,
+        *faults: Exception,
+        passage_s: float = 0.0,
+        describe_error: Exception | None = None,
+        deadly: str | None = None,
+    ) -> None:
+        """deadly: text of a passage that ends every replica that scores it."""
         super().__init__(*faults)
-        self._passage_s, self._describe_error = passage_s, describe_error
+        self._passage_s, self._describe_error, self._deadly = passage_s, describe_error, deadly
+        self.lost = 0
         self.called = asyncio.Event()
         self.contexts: list[RequestContext] = []
         self.scored: list[str] = []
@@ -149,6 +157,9 @@ class FakeScorer(FakeReplica):
         self.called.set()
         self.contexts.append(context)
         await self.meet_fault()
+        if self._deadly in [passage.text for passage in pairs]:
+            self.lost += 1
+            raise ActorDiedError()
         logits = np.full(len(pairs), np.nan, dtype=np.float32)
         for n, passage in enumerate(pairs):
             left_s = deadline - time.monotonic()
@@ -159,7 +170,7 @@ class FakeScorer(FakeReplica):
                 break
             if passage.text == "nan":
                 raise NonFiniteLogit(n)
-            logits[n] = float(passage.text)
+            logits[n] = 0.0 if passage.text == "ready" else float(passage.text)
             self.scored.append(passage.text)
         tokens = np.where(np.isnan(logits), 0, TOKENS_PER_PASSAGE).astype(np.int32)
         return ShardScores(CandidateScores(logits, np.zeros(len(pairs), dtype=bool), tokens), 1_000.0)

@@ -2,14 +2,16 @@
 
 import asyncio
 import math
+import re
 import threading
 from collections.abc import Callable
 
 import numpy as np
 import pytest
+import torch
 
 from deployments.scoring_loop import ScoringLoop
-from reranker.errors import DeadlineExceeded, NonFiniteLogit
+from reranker.errors import DeadlineExceeded, NonFiniteLogit, Unavailable, UnscorableDocument
 from reranker.pairs import EncodedPairs, FloatArray, offsets
 from reranker.types import RequestContext
 
@@ -47,20 +49,36 @@ async def test_job_without_pairs_is_answered_at_once() -> None:
     assert (await ScoringLoop(last_token, 6).score(RequestContext("request"), pairs_of())).tolist() == []
 
 
-async def test_exception_fails_only_its_own_batch() -> None:
+@pytest.mark.parametrize("max_batch_tokens", [2, 100])
+@pytest.mark.parametrize(
+    ("error", "expected", "message"),
+    [
+        (ValueError("two <eos>"), UnscorableDocument, "document 0 .* ValueError: two <eos>"),
+        (IndexError("token"), UnscorableDocument, "document 0"),
+        (MemoryError("out of memory"), Unavailable, "no memory"),
+        (torch.OutOfMemoryError("CUDA out of memory"), Unavailable, "no memory"),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+async def test_exception_fails_only_the_caller_of_the_pair_that_raises_it(
+    max_batch_tokens: int, error: Exception, expected: type[Exception], message: str
+) -> None:
+    """Also where the pairs of other callers are in the same batch."""
+
     def faulty(pairs: EncodedPairs) -> FloatArray:
         if 13 in pairs.passage_ids:
-            raise MemoryError("out of memory")
+            raise error
         return last_token(pairs)
 
-    loop = ScoringLoop(faulty, max_batch_tokens=2)
+    loop = ScoringLoop(faulty, max_batch_tokens)
     bad, good = await asyncio.gather(
         loop.score(RequestContext("a"), pairs_of(13, 1)),
         loop.score(RequestContext("b"), pairs_of(2, 3)),
         return_exceptions=True,
     )
 
-    assert isinstance(bad, MemoryError)
+    assert isinstance(bad, expected)
+    assert re.search(message, str(bad))
     assert isinstance(good, np.ndarray)
     assert good.tolist() == [2, 3]
     loop.check()

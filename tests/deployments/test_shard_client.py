@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from collections.abc import Sequence
 from typing import Any, cast
 
 import numpy as np
@@ -12,7 +13,7 @@ from ray.serve.handle import DeploymentHandle, DeploymentResponse
 
 from deployments.settings import ShardSettings
 from deployments.shard_client import ShardClient
-from reranker.errors import NonFiniteLogit, Overloaded, PairTooLong, Unavailable
+from reranker.errors import NonFiniteLogit, Overloaded, PairTooLong, Unavailable, UnscorableDocument
 from reranker.scheduling.retry_budget import RetryBudget
 from reranker.types import Passage, RequestContext
 from tests.deployments.handles import FakeHandle, FakeResponse, FakeScorer, FakeTokenizer, Hang
@@ -32,13 +33,15 @@ class Shard:
         empty_budget: bool = False,
         encode_s: float = 0.0,
         passage_s: float = 0.0,
+        deadly: str | None = None,
         **settings: Any,
     ) -> None:
         budget = RetryBudget()
         while empty_budget and budget.spend():
             pass
         self.tokenizer = FakeHandle("Tokenizer", FakeTokenizer(*tokenizer_faults, encode_s=encode_s))
-        self.scorer = FakeHandle("Scorer", FakeScorer(*faults, passage_s=passage_s))
+        self._replica = FakeScorer(*faults, passage_s=passage_s, deadly=deadly)
+        self.scorer = FakeHandle("Scorer", self._replica)
         self._client = ShardClient(
             cast(DeploymentHandle[Any], self.tokenizer),
             cast(DeploymentHandle[Any], self.scorer),
@@ -47,9 +50,19 @@ class Shard:
             retry_pause_s=0.0,
         )
 
-    async def score(self, attempt_timeout_s: float = 60.0, context: RequestContext = REQUEST) -> list[float]:
-        answer = await self._client.score("query", PASSAGES, "model", context, attempt_timeout_s)
+    async def score(
+        self,
+        attempt_timeout_s: float = 60.0,
+        context: RequestContext = REQUEST,
+        passages: Sequence[Passage] = PASSAGES,
+    ) -> list[float]:
+        answer = await self._client.score("query", passages, "model", context, attempt_timeout_s)
         return cast(list[float], answer.scores.logits.tolist())
+
+    @property
+    def lost(self) -> int:
+        """Replicas that the deadly passage has ended."""
+        return self._replica.lost
 
     @property
     def attempts(self) -> int:
@@ -62,12 +75,12 @@ def test_fake_response_has_only_methods_of_the_real_one() -> None:
 
 
 async def test_each_attempt_is_told_the_time_left_and_refused_tokens_only_once() -> None:
-    shard = Shard(LOST, LOST, direct_chars=4_096)
+    shard = Shard(LOST)
     context = RequestContext("request", timeout_s=30.0, refused_tokens=700)
     await shard.score(context=context)
     told = [call.args[-1] for call in shard.scorer.calls]
-    assert [attempt.refused_tokens for attempt in told] == [700, 0, 0]
-    assert 30.0 >= told[0].timeout_s > told[1].timeout_s > told[2].timeout_s > 0
+    assert [attempt.refused_tokens for attempt in told] == [700, 0]
+    assert 30.0 >= told[0].timeout_s > told[1].timeout_s > 0
 
 
 async def test_time_spent_tokenizing_counts_towards_the_timeout() -> None:
@@ -105,11 +118,50 @@ async def test_shard_of_a_lost_tokenizer_is_sent_again() -> None:
     assert shard.attempts == 2
 
 
-async def test_shard_fails_when_every_retry_loses_a_replica() -> None:
-    shard = Shard(*[LOST] * 4, max_retries=3)
+async def test_shard_fails_when_every_call_loses_a_replica() -> None:
+    shard = Shard(*[LOST] * 20, max_retries=3)
     with pytest.raises(Unavailable, match="again and again"):
         await shard.score()
-    assert shard.attempts == 4
+    assert shard.attempts == 2 + len(PASSAGES) + 1  # whole, one by one, and a harmless control
+
+
+@pytest.mark.parametrize("killer", [0, 1, 2])
+async def test_passage_that_ends_its_replicas_is_refused_by_name_after_three(killer: int) -> None:
+    shard = Shard(deadly=PASSAGES[killer].text)
+    with pytest.raises(UnscorableDocument, match=f"document {killer} .*replicas that score it exit"):
+        await shard.score()
+    assert shard.lost == 3
+
+
+async def test_single_passage_that_ends_its_replicas_is_told_from_an_outage() -> None:
+    shard = Shard(deadly="3")
+    with pytest.raises(UnscorableDocument, match="document 0"):
+        await shard.score(passages=[Passage("3")])
+    assert shard.lost == 3
+
+
+async def test_shard_that_loses_two_replicas_by_chance_is_scored_one_by_one() -> None:
+    shard = Shard(LOST, LOST)
+    assert await shard.score() == [1, 3, 2]
+    assert shard.attempts == 2 + len(PASSAGES)
+
+
+async def test_bad_document_found_one_by_one_keeps_its_position() -> None:
+    shard = Shard(LOST, LOST, *[NonFiniteLogit(0)] * 9)
+    with pytest.raises(NonFiniteLogit, match="document 0"):
+        await shard.score()
+    shard = Shard(LOST, LOST)
+    with pytest.raises(NonFiniteLogit, match="document 1"):
+        await shard.score(passages=[Passage("1"), Passage("nan")])
+
+
+@pytest.mark.parametrize("error", [RuntimeError("CUBLAS_STATUS_ALLOC_FAILED"), Unavailable("no memory")])
+async def test_unexpected_failure_is_retried_once(error: Exception) -> None:
+    assert await Shard(error).score() == [1, 3, 2]
+    shard = Shard(*[error] * 9)
+    with pytest.raises(Unavailable):
+        await shard.score()
+    assert shard.attempts == 2
 
 
 async def test_shard_fails_when_the_retry_budget_is_exhausted() -> None:
@@ -151,13 +203,13 @@ async def test_reranker_error_of_a_replica_is_raised_unwrapped_without_retry() -
     assert shard.attempts == 1
 
 
-async def test_unknown_exception_becomes_unavailable_without_retry_and_is_logged(
+async def test_unknown_exception_becomes_unavailable_after_one_retry_and_is_logged(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    shard = Shard(ZeroDivisionError("secret"))
+    shard = Shard(*[ZeroDivisionError("secret")] * 2)
     with caplog.at_level(logging.ERROR, "ray.serve"), pytest.raises(Unavailable, match=r"failed: ZeroDivisionError$"):
         await shard.score()
-    assert shard.attempts == 1
+    assert shard.attempts == 2
     assert "secret" in caplog.text
 
 

@@ -27,6 +27,7 @@ EXAMPLES: dict[type[RerankerError], RerankerError] = {
     errors.EmptyField: errors.EmptyField("query", "is empty"),
     errors.TooManyCandidates: errors.TooManyCandidates(12_000, 10_000),
     errors.PairTooLong: errors.PairTooLong(3, 228),
+    errors.UnscorableDocument: errors.UnscorableDocument(3, "the model fails"),
     errors.UnknownModel: errors.UnknownModel("other", "fake"),
     errors.BodyTooLarge: errors.BodyTooLarge(10_000),
     errors.InvalidFile: errors.InvalidFile("a.jsonl", "is empty", 3),
@@ -41,6 +42,7 @@ EXAMPLES: dict[type[RerankerError], RerankerError] = {
     errors.CannotWrite: errors.CannotWrite("out: no space left"),
     errors.NonFiniteLogit: errors.NonFiniteLogit(3),
 }
+ABSTRACT = {errors.InvalidRequest, errors.ServiceError, errors.DocumentError}
 BODIES: dict[str, dict[str, Any]] = {
     "Cohere v2": {"path": "/v2/rerank", "query": "q", "documents": ["1"]},
     "Cohere v1, Jina, vLLM": {"path": "/v1/rerank", "query": "q", "documents": ["1"]},
@@ -53,8 +55,9 @@ BODIES: dict[str, dict[str, Any]] = {
 
 def tree(root: type[RerankerError]) -> Iterator[type[RerankerError]]:
     for kind in root.__subclasses__():
-        yield kind
-        yield from tree(kind)
+        if kind.__module__ == errors.__name__:  # Ray derives classes of its own from those that cross processes
+            yield kind
+            yield from tree(kind)
 
 
 async def post(body: dict[str, Any] | bytes, path: str, service: FakeService | None = None) -> httpx.Response:
@@ -83,7 +86,7 @@ def message_of(dialect: str, body: Any) -> str:
 
 
 def test_every_error_has_an_example() -> None:
-    assert set(tree(RerankerError)) - {errors.InvalidRequest, errors.ServiceError} == set(EXAMPLES)
+    assert set(tree(RerankerError)) - ABSTRACT == set(EXAMPLES)
 
 
 @pytest.mark.parametrize("dialect", BODIES)
