@@ -20,6 +20,7 @@ from reranker.checkpoints.weights import Weights
 from reranker.encoding import PairLayout
 from reranker.engine.models import ForwardPass
 from reranker.engine.models.attention import attention_over
+from reranker.engine.models.config_keys import unknown_key
 from reranker.engine.models.heads import Heads
 from reranker.engine.models.linear import LayerReader, Linear, pad_rows
 from reranker.engine.models.packed import Sequences
@@ -28,6 +29,11 @@ from reranker.pairs import EncodedPairs, OffsetArray
 
 _ROOTS = {"bert": "bert", "roberta": "roberta", "xlm-roberta": "roberta"}  # prefix of tensor names
 _HEADS = {"bert": ("bert.pooler.dense", "classifier"), "roberta": ("classifier.dense", "classifier.out_proj")}
+_CONFIG_KEYS = frozenset(
+    {"hidden_act", "hidden_size", "intermediate_size", "is_decoder", "layer_norm_eps", "max_position_embeddings"}
+    | {"num_attention_heads", "num_hidden_layers", "pad_token_id", "position_embedding_type", "type_vocab_size"}
+    | {"vocab_size"}
+)
 
 
 def unsupported(config: PretrainedConfig) -> str | None:
@@ -40,7 +46,7 @@ def unsupported(config: PretrainedConfig) -> str | None:
         return f"its positions are {config.position_embedding_type}"
     if getattr(config, "is_decoder", False):
         return "it is a decoder"
-    return None
+    return unknown_key(config, _CONFIG_KEYS)
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,7 +35,9 @@ class HuggingFaceModel:
         config = module.config.get_text_config()
         self._pad_token_id: int | None = config.pad_token_id
         self._causal = isinstance(getattr(module, "score", None), nn.Linear)
-        self._maskable = self._causal or config.model_type in _MASKED_ENCODERS
+        # With is_causal set, Hugging Face runs an encoder as causal in padded batches and as bidirectional in others.
+        is_masked_encoder = config.model_type in _MASKED_ENCODERS and not getattr(config, "is_causal", False)
+        self._maskable = self._causal or is_masked_encoder
         self._body = module.base_model if self._causal else module
         accepted = inspect.signature(self._body.forward).parameters
         self._has_types = "token_type_ids" in accepted and getattr(config, "type_vocab_size", 0) > 1

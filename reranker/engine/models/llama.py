@@ -27,6 +27,7 @@ from reranker.checkpoints.weights import Weights
 from reranker.engine.memory import PREFIX_CACHE_TOKENS, PREFIX_PASS_TOKENS
 from reranker.engine.models import ForwardPass
 from reranker.engine.models.attention import attention_over
+from reranker.engine.models.config_keys import unknown_key
 from reranker.engine.models.heads import Heads, KeysValues
 from reranker.engine.models.linear import LayerReader, Linear, pad_rows
 from reranker.engine.models.packed import Sequences
@@ -37,6 +38,12 @@ from reranker.pairs import EncodedPairs, IntArray
 
 FAMILIES = frozenset({"llama", "mistral", "qwen2", "qwen3"})
 _FIXED_ROPES = frozenset({"default", "linear", "llama3", "yarn"})  # other types depend on the input's length
+_CONFIG_KEYS = frozenset(
+    {"attention_bias", "head_dim", "hidden_act", "hidden_size", "intermediate_size", "layer_types"}
+    | {"max_position_embeddings", "max_window_layers", "mlp_bias", "num_attention_heads", "num_hidden_layers"}
+    | {"num_key_value_heads", "pad_token_id", "rms_norm_eps", "rope_parameters", "sliding_window"}
+    | {"use_sliding_window", "vocab_size"}
+)
 
 
 def unsupported(config: PretrainedConfig, max_pair_tokens: int) -> str | None:
@@ -45,13 +52,19 @@ def unsupported(config: PretrainedConfig, max_pair_tokens: int) -> str | None:
         return f"its architecture is {config.model_type}"
     if getattr(config, "hidden_act", "silu") != "silu":
         return f"its activation is {config.hidden_act}"
-    window = getattr(config, "sliding_window", None)
-    if getattr(config, "use_sliding_window", window is not None) and window and window < max_pair_tokens:
+    window = getattr(config, "sliding_window", None)  # None as well where use_sliding_window switches it off
+    if window is not None and window < max_pair_tokens:
         return f"its attention window of {window} is shorter than a pair"
     rope = config.rope_parameters.get("rope_type", "default")
     if rope not in _FIXED_ROPES:
         return f"its rope type is {rope}"
-    return None
+    if config.rope_parameters.get("partial_rotary_factor") not in (None, 1.0):
+        return "it rotates only a part of each head"
+    if other := set(getattr(config, "layer_types", None) or ()) - {"full_attention", "sliding_attention"}:
+        return f"it has layers of type {min(other)}"
+    if getattr(config, "is_causal", True) is not True:
+        return f"config key is_causal is {config.is_causal!r}"
+    return unknown_key(config, _CONFIG_KEYS | {"is_causal"})
 
 
 @dataclass(frozen=True, slots=True)
