@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,7 +31,7 @@ class PairLayout:
     """The special tokens a tokenizer puts around a pair: head, query, middle, passage, tail.
 
     prefix_type, passage_type: token type ids. The last `middle_passage_typed` tokens of the middle have the passage's
-    type (as the second BOS of Llama 3 has).
+    type (as the second BOS of Llama 3 has). sends_types: whether the model is given them; some tokenizers do not.
     """
 
     head: tuple[int, ...]
@@ -40,6 +40,7 @@ class PairLayout:
     prefix_type: int
     passage_type: int
     middle_passage_typed: int
+    sends_types: bool = True
 
     @property
     def special_tokens(self) -> int:
@@ -47,7 +48,10 @@ class PairLayout:
 
     @classmethod
     def of(cls, tokenizer: PreTrainedTokenizerBase) -> PairLayout:
-        """Derive the layout from one tokenized pair. Raises CheckpointError if the pair cannot be split."""
+        """Derive the layout from one tokenized pair. Raises CheckpointError if the pair cannot be split.
+
+        Types are sent if the tokenizer returns them unasked, because that is what a user's own loop sends.
+        """
         probe = tokenizer("a", "b", return_token_type_ids=True)
         ids, owners, types = probe["input_ids"], probe.sequence_ids(), probe["token_type_ids"]
         try:
@@ -66,6 +70,7 @@ class PairLayout:
             prefix_type=types[0],
             passage_type=types[passage],
             middle_passage_typed=passage - switch,
+            sends_types="token_type_ids" in tokenizer("a", "b"),
         )
 
 
@@ -73,7 +78,8 @@ class PairEncoder:
     """Encodes pairs for one checkpoint. Thread-safe.
 
     embeddings: rows of the model's embedding table, None if unknown. A tokenizer may have an added token without a
-    row (usually a pad token): a text that contains it is tokenized as ordinary text.
+    row (usually a pad token): a text that contains it is tokenized as ordinary text. sends_types: as the
+    checkpoint's manifest recorded it; None asks the tokenizer.
     """
 
     def __init__(
@@ -82,12 +88,15 @@ class PairEncoder:
         template: PromptTemplate,
         max_pair_tokens: int,
         embeddings: int | None = None,
+        sends_types: bool | None = None,
     ) -> None:
         if not tokenizer.is_fast:
             raise CheckpointError("its tokenizer has no tokenizer.json: save it once as a fast tokenizer")
         self.template = template
         self.max_pair_tokens = max_pair_tokens
         self.layout = PairLayout.of(tokenizer)
+        if sends_types is not None:
+            self.layout = replace(self.layout, sends_types=sends_types)
         self._text_budget = max_pair_tokens - self.layout.special_tokens
         if self._text_budget < 2:
             raise CheckpointError(

@@ -10,8 +10,8 @@ from pathlib import Path
 import torch
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import (
-    BertConfig,
-    BertForSequenceClassification,
+    AutoConfig,
+    AutoModelForSequenceClassification,
     LlamaConfig,
     LlamaForSequenceClassification,
     PreTrainedTokenizerFast,
@@ -79,10 +79,14 @@ def write_llama(
     return directory
 
 
-def write_bert(directory: Path, *, labels: int = 1, seed: int = 0) -> Path:
+def write_bert(
+    directory: Path, *, architecture: str = "bert", labels: int = 1, token_types: bool = True, seed: int = 0
+) -> Path:
+    """token_types: whether the tokenizer returns token_type_ids; some tokenizers of the hub do not."""
     tokenizer = _word_pieces(400)
     torch.manual_seed(seed)
-    config = BertConfig(
+    config = AutoConfig.for_model(
+        architecture,
         vocab_size=400,
         hidden_size=64,
         intermediate_size=128,
@@ -93,8 +97,10 @@ def write_bert(directory: Path, *, labels: int = 1, seed: int = 0) -> Path:
         pad_token_id=0,
         initializer_range=0.2,
     )
-    model = BertForSequenceClassification(config)
-    torch.nn.init.normal_(model.classifier.weight, std=0.5)
+    model = AutoModelForSequenceClassification.from_config(config)
+    for name, weight in model.named_parameters():
+        if "classifier" in name and weight.dim() > 1:
+            torch.nn.init.normal_(weight, std=0.5)
     model.save_pretrained(directory)
     PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
@@ -102,7 +108,7 @@ def write_bert(directory: Path, *, labels: int = 1, seed: int = 0) -> Path:
         sep_token="[SEP]",
         pad_token="[PAD]",
         unk_token="[UNK]",
-        model_input_names=["input_ids", "token_type_ids", "attention_mask"],
+        model_input_names=["input_ids", *(["token_type_ids"] if token_types else []), "attention_mask"],
         model_max_length=512,
     ).save_pretrained(directory)
     return directory
@@ -111,7 +117,6 @@ def write_bert(directory: Path, *, labels: int = 1, seed: int = 0) -> Path:
 def write_lora(directory: Path, base: Path) -> Path:
     """A LoRA adapter over `base` with nonzero weights and its own head."""
     from peft import LoraConfig, TaskType, get_peft_model
-    from transformers import AutoModelForSequenceClassification
 
     torch.manual_seed(7)
     config = LoraConfig(task_type=TaskType.SEQ_CLS, r=4, target_modules=["q_proj", "v_proj", "down_proj"])

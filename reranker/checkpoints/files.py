@@ -113,7 +113,8 @@ def load_encoder(settings: CheckpointSettings, files: CheckpointFiles | None = N
         raise CheckpointError(f"max_pair_tokens {max_pair_tokens} exceeds the {longest} that {files.name} reads")
     # An adapter may add embedding rows that the base model's config does not count.
     embeddings = getattr(config.get_text_config(), "vocab_size", None) if files.base is None else None
-    return PairEncoder(tokenizer, template_named(template), max_pair_tokens, embeddings)
+    sends_types = files.manifest.token_types if files.manifest is not None else None
+    return PairEncoder(tokenizer, template_named(template), max_pair_tokens, embeddings, sends_types)
 
 
 def load_config(files: CheckpointFiles, *, trust_remote_code: bool = False) -> PretrainedConfig:

@@ -67,6 +67,7 @@ def import_checkpoint(settings: CheckpointSettings, output: Path) -> Manifest:
     manifest = Manifest(
         template=encoder.template.name,
         max_pair_tokens=encoder.max_pair_tokens,
+        token_types=encoder.layout.sends_types,
         made_with=f"torch {torch.__version__}, transformers {transformers.__version__}",
         golden=tuple(
             GoldenPair(

@@ -40,6 +40,9 @@ class Manifest(BaseModel):
     version: Literal[1] = 1
     template: Annotated[Literal["dear", "bare"], BeforeValidator(_current_template_name)]
     max_pair_tokens: PositiveInt
+    token_types: bool | None = Field(
+        None, description="Whether the model is given token type ids; None in older manifests: the tokenizer decides."
+    )
     made_with: str = Field("", description="Versions of torch and transformers that computed the golden scores.")
     golden: tuple[GoldenPair, ...] = ()
 

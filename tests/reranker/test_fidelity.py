@@ -11,6 +11,7 @@ from reranker.checkpoints.manifest import Manifest, read_manifest, write_manifes
 from reranker.errors import CheckpointError, FidelityError
 from reranker.fidelity import load_verified
 from reranker.settings import CheckpointSettings, EngineSettings
+from tests.checkpoints import rewrite_json, write_bert
 
 
 @pytest.fixture
@@ -43,6 +44,17 @@ def test_imported_checkpoint_is_verified(imported: Path, dtype: str) -> None:
 
 def test_imported_adapter_is_verified(lora: Path, tmp_path: Path) -> None:
     import_checkpoint(CheckpointSettings(model=str(lora)), tmp_path / "imported")
+    assert fidelity(tmp_path / "imported").startswith("verified")
+
+
+@pytest.mark.parametrize("token_types", [True, False])
+def test_import_records_whether_token_types_are_sent(token_types: bool, tmp_path: Path) -> None:
+    """The record holds even if another tokenizer version would decide otherwise."""
+    model = write_bert(tmp_path / "bert", token_types=token_types)
+    manifest = import_checkpoint(CheckpointSettings(model=str(model)), tmp_path / "imported")
+    assert manifest.token_types is token_types
+    names = ["input_ids", "attention_mask"] if token_types else ["input_ids", "token_type_ids", "attention_mask"]
+    rewrite_json(tmp_path / "imported" / "tokenizer_config.json", model_input_names=names)
     assert fidelity(tmp_path / "imported").startswith("verified")
 
 

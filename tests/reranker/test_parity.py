@@ -14,7 +14,7 @@ from reranker.fidelity import VerifiedEngine, load_verified
 from reranker.pairs import EncodedPairs, FloatArray
 from reranker.settings import CheckpointSettings, EngineSettings
 from reranker.types import Passage
-from tests.checkpoints import SAMPLE_TEXTS
+from tests.checkpoints import SAMPLE_TEXTS, write_bert
 
 WORDS = " ".join(SAMPLE_TEXTS).split()
 QUERIES = {
@@ -65,6 +65,19 @@ def test_float32_logits_are_hugging_faces(checkpoint: str, request: pytest.Fixtu
     assert np.ptp(expected) > 0.5, "a head that gives every pair the same logit would pass any test"
     for budget in (228, 300, 100_000):
         assert ours(verified(model, max_batch_tokens=budget)) == pytest.approx(expected, abs=1e-4)
+
+
+@pytest.mark.parametrize("forward", ["auto", "huggingface"])
+@pytest.mark.parametrize("architecture", ["bert", "electra", "albert"])
+def test_token_types_are_sent_only_where_hugging_faces_own_call_sends_them(
+    architecture: str, forward: str, tmp_path: Path
+) -> None:
+    with_types = write_bert(tmp_path / "with", architecture=architecture)
+    without = write_bert(tmp_path / "without", architecture=architecture, token_types=False)
+    expected = [hugging_face(model) for model in (with_types, without)]
+    assert np.abs(expected[0] - expected[1]).max() > 0.01, "the types must matter, or any choice would pass"
+    for model, logits in zip((with_types, without), expected, strict=True):
+        assert ours(verified(model, forward=forward)) == pytest.approx(logits, abs=1e-4)
 
 
 def test_reference_pools_before_a_spelled_pad_token(padded_llama: Path) -> None:

@@ -140,7 +140,7 @@ class BertModel:
 
     def _token_types(self, sequences: Sequences, pairs: EncodedPairs) -> np.ndarray:
         """int64 (tokens,)"""
-        if len(self._type_embeddings) < 2:
+        if len(self._type_embeddings) < 2 or not self._layout.sends_types:
             return np.zeros(len(sequences.ids), dtype=np.int64)
         switch = pairs.prefix_lengths[sequences.input_index] - self._layout.middle_passage_typed
         passage = sequences.positions >= np.repeat(switch, sequences.lengths)

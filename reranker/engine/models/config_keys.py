@@ -1,7 +1,7 @@
 """Which keys of a config.json a fast forward must understand, because they may change the arithmetic.
 
 transformers reads keys that no architecture declares (`is_causal`), and new versions add more. So a fast forward
-lists the keys that it understands, and any other key with a value that is not the architecture's default rules it out.
+lists the keys that it understands. Any other key whose value is not the architecture's default rules it out.
 """
 
 from __future__ import annotations

@@ -10,11 +10,11 @@ from functools import partial
 import numpy as np
 import torch
 from torch import Tensor, nn
-from transformers import PreTrainedModel
+from transformers import PretrainedConfig, PreTrainedModel
 
 from reranker.encoding import PairLayout
 from reranker.engine.models import ForwardPass
-from reranker.pairs import EncodedPairs
+from reranker.pairs import EncodedPairs, IntArray
 
 # Encoders known to honour an attention mask on the right. All other non-causal architectures get batches of equal
 # lengths, which need no padding.
@@ -40,7 +40,10 @@ class HuggingFaceModel:
         self._maskable = self._causal or is_masked_encoder
         self._body = module.base_model if self._causal else module
         accepted = inspect.signature(self._body.forward).parameters
-        self._has_types = "token_type_ids" in accepted and getattr(config, "type_vocab_size", 0) > 1
+        takes_types = "token_type_ids" in accepted and getattr(config, "type_vocab_size", 0) > 1
+        self._sends_types = takes_types and layout.sends_types
+        self._rope_switches = _rope_switches(config)
+        self._dynamic_ropes = [part for part in module.modules() if getattr(part, "rope_type", None) == "dynamic"]
         self._extra = {"use_cache": False} if "use_cache" in accepted else {}
 
     def prepare(self, pairs: EncodedPairs) -> ForwardPass:
@@ -49,12 +52,16 @@ class HuggingFaceModel:
     @torch.inference_mode()
     def _run(self, pairs: EncodedPairs) -> Tensor:
         lengths = pairs.lengths
-        if not self._maskable and len(set(lengths.tolist())) > 1:
+        groups = self._groups(lengths)
+        if (groups != groups[0]).any():
             logits = torch.empty(len(pairs))
-            for length in np.unique(lengths):
-                same = np.flatnonzero(lengths == length)
+            for group in np.unique(groups):
+                same = np.flatnonzero(groups == group)
                 logits[torch.from_numpy(same)] = self._run(pairs.take(same)).cpu()
             return logits
+        for rope in self._dynamic_ropes:  # else a rope keeps the frequencies of the longest pair before
+            rope.max_seq_len_cached = rope.original_max_seq_len
+            rope.inv_freq = rope.original_inv_freq.to(rope.inv_freq.device)
         device = next(self._module.parameters()).device
         ids = np.full((len(pairs), int(lengths.max())), self._pad_token_id or 0, dtype=np.int64)
         for pair, length in enumerate(lengths):
@@ -64,7 +71,7 @@ class HuggingFaceModel:
         if lengths.min() < ids.shape[1]:
             mask = (positions < lengths[:, None]).astype(np.int64)
             inputs["attention_mask"] = torch.from_numpy(mask).to(device)
-        if self._has_types:
+        if self._sends_types:
             passage = positions >= (pairs.prefix_lengths - self._layout.middle_passage_typed)[:, None]
             types = np.where(passage, self._layout.passage_type, self._layout.prefix_type)
             inputs["token_type_ids"] = torch.from_numpy(types).to(device)
@@ -78,6 +85,17 @@ class HuggingFaceModel:
     def clear_cache(self) -> None:
         """There is no cache."""
 
+    def _groups(self, lengths: IntArray) -> IntArray:
+        """int (pairs,), equal for pairs that may share a pass: others would change their logits.
+
+        Hugging Face computes some rotary embeddings from the longest pair of the batch.
+        """
+        if not self._maskable:
+            return lengths
+        for rope in self._dynamic_ropes:
+            return np.where(lengths > rope.original_max_seq_len, lengths, 0)
+        return np.searchsorted(self._rope_switches, lengths)
+
     def _pooled_positions(self, ids: np.ndarray, lengths: np.ndarray) -> np.ndarray:
         """Where Hugging Face reads the logit: the last token, or the last one that is not the pad token.
 
@@ -88,6 +106,16 @@ class HuggingFaceModel:
             inside &= ids != self._pad_token_id
         last = ids.shape[1] - 1 - np.argmax(inside[:, ::-1], axis=1)
         return np.where(inside.any(axis=1), last, 0)
+
+
+def _rope_switches(config: PretrainedConfig) -> list[int]:
+    """The lengths beyond which a longrope model uses other frequencies, ascending.
+
+    rope_parameters: of the model, or of each type of layer.
+    """
+    parameters = getattr(config, "rope_parameters", None) or {}
+    ropes = [parameters, *(rope for rope in parameters.values() if isinstance(rope, dict))]
+    return sorted(rope["original_max_position_embeddings"] for rope in ropes if rope.get("rope_type") == "longrope")
 
 
 def _column(logits: Tensor) -> Tensor:
