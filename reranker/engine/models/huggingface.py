@@ -6,6 +6,7 @@ and the right token is pooled here. Other models are called unchanged, with padd
 
 import inspect
 from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
@@ -43,7 +44,9 @@ class HuggingFaceModel:
         takes_types = "token_type_ids" in accepted and getattr(config, "type_vocab_size", 0) > 1
         self._sends_types = takes_types and layout.sends_types
         self._rope_switches = _rope_switches(config)
-        self._dynamic_ropes = [part for part in module.modules() if getattr(part, "rope_type", None) == "dynamic"]
+        self._dynamic_ropes: list[Any] = [
+            part for part in module.modules() if getattr(part, "rope_type", None) == "dynamic"
+        ]
         self._extra = {"use_cache": False} if "use_cache" in accepted else {}
 
     def prepare(self, pairs: EncodedPairs) -> ForwardPass:
@@ -85,7 +88,7 @@ class HuggingFaceModel:
     def clear_cache(self) -> None:
         """There is no cache."""
 
-    def _groups(self, lengths: IntArray) -> IntArray:
+    def _groups(self, lengths: IntArray) -> np.ndarray:
         """int (pairs,), equal for pairs that may share a pass: others would change their logits.
 
         Hugging Face computes some rotary embeddings from the longest pair of the batch.
