@@ -74,12 +74,24 @@ class PairLayout:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class PadToken:
+    """A pad token behind a pair, at which its logit is read. It attends to the pair, and nothing attends to it.
+
+    position: its column in a padded batch, the last one.
+    """
+
+    token_id: int
+    position: int
+
+
 class PairEncoder:
     """Encodes pairs for one checkpoint. Thread-safe.
 
     embeddings: rows of the model's embedding table, None if unknown. A tokenizer may have an added token without a
     row (usually a pad token): a text that contains it is tokenized as ordinary text. sends_types: as the
-    checkpoint's manifest recorded it; None asks the tokenizer.
+    checkpoint's manifest recorded it; None asks the tokenizer. pad: the pad token at which logits
+    are read, None for a pair's last token. pooling: the same in words.
     """
 
     def __init__(
@@ -89,11 +101,15 @@ class PairEncoder:
         max_pair_tokens: int,
         embeddings: int | None = None,
         sends_types: bool | None = None,
+        pad: PadToken | None = None,
+        pooling: str = "last",
     ) -> None:
         if not tokenizer.is_fast:
             raise CheckpointError("its tokenizer has no tokenizer.json: save it once as a fast tokenizer")
         self.template = template
         self.max_pair_tokens = max_pair_tokens
+        self.pad = pad
+        self.pooling = pooling
         self.layout = PairLayout.of(tokenizer)
         if sends_types is not None:
             self.layout = replace(self.layout, sends_types=sends_types)

@@ -58,6 +58,8 @@ def load_verified(checkpoint: CheckpointSettings, settings: EngineSettings) -> V
         golden, fidelity = _verified(files.manifest, encoder, engine)
     else:
         fidelity = "simulated: the scores are invented"
+    if encoder.pooling.startswith("last:"):
+        log.warning("%s: pooling %s", files.name, encoder.pooling)
     log.info("%s on %s in %s: %s", files.name, engine.device, engine.dtype, fidelity)
     return VerifiedEngine(
         engine,
@@ -72,6 +74,7 @@ def load_verified(checkpoint: CheckpointSettings, settings: EngineSettings) -> V
             dtype=str(engine.dtype).removeprefix("torch."),
             device=engine.device,
             fidelity=fidelity,
+            pooling=encoder.pooling,
         ),
         golden,
     )
@@ -81,8 +84,13 @@ def _verified(manifest: Manifest | None, encoder: PairEncoder, engine: Engine) -
     """The golden pairs that apply to this engine, after their replay, and the fidelity for its description."""
     if manifest is None or not manifest.golden:
         return (), "unverified: the checkpoint has no golden scores"
-    if (encoder.template.name, encoder.max_pair_tokens) != (manifest.template, manifest.max_pair_tokens):
-        scored_as = f"template {manifest.template} at {manifest.max_pair_tokens} tokens"
+    pooling = "last" if encoder.pad is None else "padded"
+    if (encoder.template.name, encoder.max_pair_tokens, pooling) != (
+        manifest.template,
+        manifest.max_pair_tokens,
+        manifest.pooling,
+    ):
+        scored_as = f"template {manifest.template} at {manifest.max_pair_tokens} tokens, pooling {manifest.pooling}"
         return (), f"unverified: the golden scores are for {scored_as}"
     worst, bound = replay(manifest.golden, encoder, engine)
     return manifest.golden, f"verified: {len(manifest.golden)} golden scores within {worst:.2g} (bound {bound:.2g})"

@@ -45,6 +45,7 @@ class Reranker:
         device: str = "auto",
         *,
         revision: str | None = None,
+        pooling: str = "auto",
         engine: EngineSettings | None = None,
     ) -> None:
         settings = CheckpointSettings.model_validate(
@@ -55,6 +56,7 @@ class Reranker:
                 "dtype": dtype,
                 "device": device,
                 "revision": revision,
+                "pooling": pooling,
             }
         )
         loaded = load_verified(settings, engine or EngineSettings())

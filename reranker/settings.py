@@ -62,6 +62,11 @@ class CheckpointSettings(Settings):
     max_pair_tokens: PositiveInt | None = Field(
         None, description="Max tokens of query and passage together; by default the checkpoint's own limit."
     )
+    pooling: Literal["auto", "last", "padded"] = Field(
+        "auto",
+        description="Where a causal model's logit is read: 'last' (the pair's last token), 'padded' (as Hugging Face "
+        "reads pairs padded to the max length), or 'auto' (the checkpoint's own).",
+    )
     dtype: Dtype = Field(
         "auto",
         description="Dtype of the weights: 'auto' (the checkpoint's own if the device is fast in it), 'float32', "

@@ -110,7 +110,8 @@ class ModelDescription:
 
     assumed_template: the checkpoint does not name its template. fidelity: "verified: …" or "unverified: …"; a model
     with wrong scores is never served. tokens_per_s: the latest measured speed of one replica with full batches; 0
-    before the first measurement.
+    before the first measurement. pooling: where logits are read, with a warning after "last: " where Hugging Face's
+    padded batches read them elsewhere.
     """
 
     model: str
@@ -123,3 +124,4 @@ class ModelDescription:
     device: str
     fidelity: str
     tokens_per_s: float = 0.0
+    pooling: str = "last"

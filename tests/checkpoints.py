@@ -37,10 +37,14 @@ def write_llama(
     heads: int = 4,
     vocabulary: int = 400,
     pad_is_eos: bool = False,
+    config_pad: int | str | None = "tokenizer's",
     seed: int = 0,
     dtype: torch.dtype = torch.float32,
 ) -> Path:
-    """pad_is_eos: use the end-of-text token as the pad token, as many Llama rerankers on the hub do."""
+    """pad_is_eos: use the end-of-text token as the pad token, as many Llama rerankers on the hub do.
+
+    config_pad: another pad id in the config than the tokenizer's, as DeAR's training leaves it.
+    """
     tokenizer = _byte_level_bpe(vocabulary)
     torch.manual_seed(seed)
     config = LlamaConfig(
@@ -62,7 +66,7 @@ def write_llama(
         num_labels=1,
         bos_token_id=0,
         eos_token_id=1,
-        pad_token_id=1 if pad_is_eos else None,
+        pad_token_id=(1 if pad_is_eos else None) if config_pad == "tokenizer's" else config_pad,
         initializer_range=0.15,
     )
     model = LlamaForSequenceClassification(config).to(dtype)

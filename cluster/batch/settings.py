@@ -89,6 +89,7 @@ class BatchSettings(Settings):
             "unit_pairs": self.unit_pairs,
             "template": self.checkpoint.template,
             "max_pair_tokens": self.checkpoint.max_pair_tokens,
+            "pooling": self.checkpoint.pooling,
             "dtype": self.checkpoint.dtype,
             "engine": self.engine.model_dump(mode="json"),
         }

@@ -8,6 +8,11 @@ import typer
 from cluster.cli.options import MODEL_PANEL, options_of
 from reranker.settings import CheckpointSettings
 
+_POOLING = {
+    "last": "logits read at the last token",
+    "padded": "logits read at a pad token, as Hugging Face does because the tokenizer's pad id is not the config's",
+}
+
 model = typer.Typer(help="Prepare checkpoints.", no_args_is_help=True)
 
 
@@ -17,7 +22,7 @@ def root() -> None:
 
 
 @model.command("import")
-@options_of(CheckpointSettings, {MODEL_PANEL: ("template", "max_pair_tokens", "revision")})
+@options_of(CheckpointSettings, {MODEL_PANEL: ("template", "max_pair_tokens", "pooling", "revision")})
 def import_model(
     options: dict[str, Any],
     source: Annotated[str, typer.Argument(metavar="SRC", help="Checkpoint or adapter directory, or hub id.")],
@@ -39,6 +44,7 @@ def import_model(
         manifest = import_checkpoint(CheckpointSettings.model_validate({"model": source, **options}), output)
     console.print(
         f"{output}: template {manifest.template}, {manifest.max_pair_tokens} tokens per pair, "
+        f"{_POOLING[manifest.pooling]}, "
         f"{len(manifest.golden)} golden scores ({manifest.made_with})"
     )
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 MODEL_PANEL = "Model"
-MODEL_FIELDS = ("model", "template", "max_pair_tokens", "dtype", "device", "revision")
+MODEL_FIELDS = ("model", "template", "max_pair_tokens", "pooling", "dtype", "device", "revision")
 _SHORT_FLAGS = {"model": ["-m"]}
 
 Command = Callable[..., None]

@@ -19,6 +19,7 @@ from huggingface_hub import constants as hub_constants
 from transformers import AutoConfig, AutoTokenizer, PretrainedConfig, PreTrainedTokenizerBase
 
 from reranker.checkpoints.manifest import Manifest, read_manifest
+from reranker.checkpoints.pooling import check_can_pad, choose_pooling, describe, pad_token_read
 from reranker.encoding import PairEncoder
 from reranker.errors import CheckpointError
 from reranker.extras import how_to_install
@@ -114,7 +115,19 @@ def load_encoder(settings: CheckpointSettings, files: CheckpointFiles | None = N
     # An adapter may add embedding rows that the base model's config does not count.
     embeddings = getattr(config.get_text_config(), "vocab_size", None) if files.base is None else None
     sends_types = files.manifest.token_types if files.manifest is not None else None
-    return PairEncoder(tokenizer, template_named(template), max_pair_tokens, embeddings, sends_types)
+    pad = pad_token_read(config, tokenizer, max_pair_tokens, embeddings)
+    pooling = choose_pooling(settings.pooling, files.manifest and files.manifest.pooling, template, pad)
+    if pooling == "padded":
+        check_can_pad(tokenizer, embeddings, files.name)
+    return PairEncoder(
+        tokenizer,
+        template_named(template),
+        max_pair_tokens,
+        embeddings,
+        sends_types,
+        pad if pooling == "padded" else None,
+        describe(pooling, pad),
+    )
 
 
 def load_config(files: CheckpointFiles, *, trust_remote_code: bool = False) -> PretrainedConfig:

@@ -4,6 +4,7 @@ The golden scores come from the model card's own loop, not from our engine, so t
 with the reference and not with itself.
 """
 
+import logging
 import shutil
 from pathlib import Path
 
@@ -17,6 +18,8 @@ from reranker.checkpoints.reference import reference_inputs, reference_logits
 from reranker.errors import CheckpointError
 from reranker.settings import CheckpointSettings
 from reranker.types import Passage
+
+log = logging.getLogger(__name__)
 
 _LONG = (
     "The tide table lists high and low water for each harbour, in local time, with the height in metres above "
@@ -60,13 +63,17 @@ def import_checkpoint(settings: CheckpointSettings, output: Path) -> Manifest:
     logits = {}
     for dtype in (torch.float32, torch.bfloat16):
         module = load_module(files, dtype=dtype, device="cpu", trust_remote_code=settings.trust_remote_code)
-        logits[dtype] = reference_logits(module, tokenizer, encoder.template, encoder.max_pair_tokens, GOLDEN_TEXTS)
+        logits[dtype] = reference_logits(
+            module, tokenizer, encoder.template, encoder.max_pair_tokens, GOLDEN_TEXTS, padded=encoder.pad is not None
+        )
         del module
     if not np.isfinite(logits[torch.float32]).all():
         raise CheckpointError(f"{files.name} gives logits that are not finite: its weights may be damaged")
+    log.info("%s: pooling %s", files.name, encoder.pooling)
     manifest = Manifest(
         template=encoder.template.name,
         max_pair_tokens=encoder.max_pair_tokens,
+        pooling="last" if encoder.pad is None else "padded",
         token_types=encoder.layout.sends_types,
         made_with=f"torch {torch.__version__}, transformers {transformers.__version__}",
         golden=tuple(

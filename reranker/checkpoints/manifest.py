@@ -40,6 +40,7 @@ class Manifest(BaseModel):
     version: Literal[1] = 1
     template: Annotated[Literal["dear", "bare"], BeforeValidator(_current_template_name)]
     max_pair_tokens: PositiveInt
+    pooling: Literal["last", "padded"] = Field("last", description="Where the golden logits were read.")
     token_types: bool | None = Field(
         None, description="Whether the model is given token type ids; None in older manifests: the tokenizer decides."
     )

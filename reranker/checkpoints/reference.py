@@ -21,18 +21,29 @@ def reference_logits(
     template: PromptTemplate,
     max_pair_tokens: int,
     pairs: Iterable[tuple[str, Passage]],
+    *,
+    padded: bool = False,
 ) -> FloatArray:
-    """Logits of (query, passage) pairs in order, float32 (pairs,), computed in the module's own dtype."""
+    """Logits of (query, passage) pairs in order, float32 (pairs,), computed in the module's own dtype.
+
+    padded: pad every pair to the max length, as DeAR's quick start does.
+    """
     device = next(module.parameters()).device
     logits = []
     for query, passage in pairs:
-        inputs = reference_inputs(tokenizer, template, max_pair_tokens, query, passage).to(device)
+        inputs = reference_inputs(tokenizer, template, max_pair_tokens, query, passage, padded=padded).to(device)
         logits.append(module(**inputs).logits.float().flatten().item())
     return np.array(logits, dtype=np.float32)
 
 
 def reference_inputs(
-    tokenizer: PreTrainedTokenizerBase, template: PromptTemplate, max_pair_tokens: int, query: str, passage: Passage
+    tokenizer: PreTrainedTokenizerBase,
+    template: PromptTemplate,
+    max_pair_tokens: int,
+    query: str,
+    passage: Passage,
+    *,
+    padded: bool = False,
 ) -> BatchEncoding:
     """One pair as Hugging Face tokenizes it, tensors of shape (1, tokens).
 
@@ -44,6 +55,7 @@ def reference_inputs(
         [template.passage(passage)],
         truncation="longest_first",
         max_length=max_pair_tokens,
+        padding="max_length" if padded else False,
         return_tensors="pt",
     )
     return inputs

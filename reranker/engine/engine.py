@@ -72,7 +72,7 @@ class Engine:
 
         Which pairs share a forward pass depends only on their lengths and on the number of workers.
         """
-        workers, lengths = self._workers, pairs.lengths
+        workers, lengths = self._workers, self._model.pass_tokens(pairs.lengths)
         if workers is not None and len(pairs) < 2 * workers.count and not self._deterministic:
             workers = None  # too few pairs to share evenly: all threads work on one pass
         if self._deterministic or workers is None:

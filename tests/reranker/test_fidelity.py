@@ -11,7 +11,7 @@ from reranker.checkpoints.manifest import Manifest, read_manifest, write_manifes
 from reranker.errors import CheckpointError, FidelityError
 from reranker.fidelity import load_verified
 from reranker.settings import CheckpointSettings, EngineSettings
-from tests.checkpoints import rewrite_json, write_bert
+from tests.checkpoints import rewrite_json, write_bert, write_llama
 
 
 @pytest.fixture
@@ -56,6 +56,35 @@ def test_import_records_whether_token_types_are_sent(token_types: bool, tmp_path
     names = ["input_ids", "attention_mask"] if token_types else ["input_ids", "token_type_ids", "attention_mask"]
     rewrite_json(tmp_path / "imported" / "tokenizer_config.json", model_input_names=names)
     assert fidelity(tmp_path / "imported").startswith("verified")
+
+
+@pytest.fixture
+def other_pad(tmp_path: Path) -> Path:
+    """A Llama whose tokenizer pads with another id than its config's."""
+    return write_llama(tmp_path / "other-pad", pad_is_eos=True, config_pad=0)
+
+
+def test_import_scores_dear_as_padded_and_the_replay_does_too(other_pad: Path, tmp_path: Path) -> None:
+    settings = CheckpointSettings(model=str(other_pad), template="dear", max_pair_tokens=100)
+    assert import_checkpoint(settings, tmp_path / "imported").pooling == "padded"
+    assert fidelity(tmp_path / "imported").startswith("verified")
+    assert fidelity(tmp_path / "imported", pooling="last").startswith("unverified: the golden scores are for")
+
+
+def test_pooling_is_last_with_one_warning_where_padded_batches_of_hugging_face_differ(
+    other_pad: Path, llama: Path, bert: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for model, differs in ((other_pad, True), (llama, False), (bert, False)):
+        caplog.clear()
+        loaded = load_verified(CheckpointSettings(model=str(model), template="bare"), EngineSettings())
+        assert loaded.description.pooling.startswith("last: logits are read") == differs
+        assert loaded.encoder.pad is None
+        assert len([r for r in caplog.records if "pooling last" in r.getMessage()]) == differs
+
+
+def test_padded_pooling_without_a_pad_token_is_refused(llama: Path) -> None:
+    with pytest.raises(CheckpointError, match="its tokenizer has no pad token"):
+        load_verified(CheckpointSettings(model=str(llama), pooling="padded"), EngineSettings())
 
 
 def test_embedded_model_is_verified() -> None:

@@ -14,7 +14,7 @@ from reranker.fidelity import VerifiedEngine, load_verified
 from reranker.pairs import EncodedPairs, FloatArray
 from reranker.settings import CheckpointSettings, EngineSettings
 from reranker.types import Passage
-from tests.checkpoints import SAMPLE_TEXTS, write_bert
+from tests.checkpoints import SAMPLE_TEXTS, write_bert, write_llama
 
 WORDS = " ".join(SAMPLE_TEXTS).split()
 QUERIES = {
@@ -48,13 +48,18 @@ def ours(loaded: VerifiedEngine, queries: dict[str, list[Passage]] = QUERIES) ->
 
 
 def hugging_face(
-    model: Path | str, pairs: list[tuple[str, Passage]] = PAIRS, dtype: torch.dtype = torch.float32
+    model: Path | str,
+    pairs: list[tuple[str, Passage]] = PAIRS,
+    dtype: torch.dtype = torch.float32,
+    *,
+    padded: bool = False,
 ) -> FloatArray:
     settings = CheckpointSettings(model=str(model))
     files = locate(settings, weights=True)
     encoder = verified(model).encoder
     module = load_module(files, dtype=dtype, device="cpu")
-    return reference_logits(module, load_tokenizer(files), encoder.template, encoder.max_pair_tokens, pairs)
+    template, max_pair_tokens = encoder.template, encoder.max_pair_tokens
+    return reference_logits(module, load_tokenizer(files), template, max_pair_tokens, pairs, padded=padded)
 
 
 @pytest.mark.parametrize("checkpoint", ["bert", "llama", "padded_llama", "lora", EMBEDDED])
@@ -78,6 +83,21 @@ def test_token_types_are_sent_only_where_hugging_faces_own_call_sends_them(
     assert np.abs(expected[0] - expected[1]).max() > 0.01, "the types must matter, or any choice would pass"
     for model, logits in zip((with_types, without), expected, strict=True):
         assert ours(verified(model, forward=forward)) == pytest.approx(logits, abs=1e-4)
+
+
+@pytest.mark.parametrize("forward", ["auto", "huggingface"])
+@pytest.mark.parametrize("config_pad", [1, 0, 5, None])
+def test_dear_logits_are_those_of_its_quick_start_which_pads_to_the_max_length(
+    config_pad: int | None, forward: str, tmp_path: Path
+) -> None:
+    """Among the pairs are empty passages, ones that spell the pad token, and ones that fill the length."""
+    model = write_llama(tmp_path / "llama", pad_is_eos=True, config_pad=config_pad)
+    padded, unpadded = hugging_face(model, padded=True), hugging_face(model)
+    assert (np.abs(padded - unpadded).max() > 0.05) == (config_pad != 1)
+    for budget in (228, 100_000):
+        loaded = verified(model, forward=forward, max_batch_tokens=budget)
+        assert loaded.description.pooling.startswith("last" if config_pad == 1 else "padded: ")
+        assert ours(loaded) == pytest.approx(padded, abs=1e-5)
 
 
 def test_reference_pools_before_a_spelled_pad_token(padded_llama: Path) -> None:

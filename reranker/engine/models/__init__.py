@@ -5,7 +5,7 @@ from typing import Protocol
 
 from torch import Tensor
 
-from reranker.pairs import EncodedPairs
+from reranker.pairs import EncodedPairs, IntArray
 
 ForwardPass = Callable[[], Tensor]
 
@@ -15,6 +15,10 @@ class ScoringModel(Protocol):
 
     pads: bool
     """Whether a batch costs its size times its longest pair, rather than the sum of its lengths."""
+
+    def pass_tokens(self, lengths: IntArray) -> IntArray:
+        """Tokens that pairs of these lengths take in a pass: int (pairs,)."""
+        ...
 
     def prepare(self, pairs: EncodedPairs) -> ForwardPass:
         """A forward pass over at least one pair. It returns logits, float32 (pairs,), in the order of the pairs.

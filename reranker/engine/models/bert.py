@@ -25,7 +25,7 @@ from reranker.engine.models.heads import Heads
 from reranker.engine.models.linear import LayerReader, Linear, pad_rows
 from reranker.engine.models.packed import Sequences
 from reranker.engine.models.transfer import in_input_order, on_device
-from reranker.pairs import EncodedPairs, OffsetArray
+from reranker.pairs import EncodedPairs, IntArray, OffsetArray
 
 _ROOTS = {"bert": "bert", "roberta": "roberta", "xlm-roberta": "roberta"}  # prefix of tensor names
 _HEADS = {"bert": ("bert.pooler.dense", "classifier"), "roberta": ("classifier.dense", "classifier.out_proj")}
@@ -103,6 +103,9 @@ class BertModel:
         pooler, head = _HEADS[root]
         self._pooler = reader.linear(pooler, width=width, out=width)
         self._head = reader.linear(head, width=width, out=1)
+
+    def pass_tokens(self, lengths: IntArray) -> IntArray:
+        return lengths
 
     def prepare(self, pairs: EncodedPairs) -> ForwardPass:
         sequences = Sequences.pack([pairs.pair_ids(pair) for pair in range(len(pairs))])

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from transformers import PretrainedConfig, PreTrainedModel
 
-from reranker.encoding import PairLayout
+from reranker.encoding import PadToken, PairLayout
 from reranker.engine.models import ForwardPass
 from reranker.pairs import EncodedPairs, IntArray
 
@@ -30,11 +30,14 @@ class HuggingFaceModel:
 
     pads = True
 
-    def __init__(self, module: PreTrainedModel, layout: PairLayout) -> None:
+    def __init__(self, module: PreTrainedModel, layout: PairLayout, pad: PadToken | None = None) -> None:
+        """pad: read logits at this pad token of padded pairs; None reads them at the last token."""
         self._module = module
         self._layout = layout
+        self._pad = pad
         config = module.config.get_text_config()
         self._pad_token_id: int | None = config.pad_token_id
+        self._fill: int = pad.token_id if pad is not None else (self._pad_token_id or 0)
         self._causal = isinstance(getattr(module, "score", None), nn.Linear)
         # With is_causal set, Hugging Face runs an encoder as causal in padded batches and as bidirectional in others.
         is_masked_encoder = config.model_type in _MASKED_ENCODERS and not getattr(config, "is_causal", False)
@@ -49,12 +52,16 @@ class HuggingFaceModel:
         ]
         self._extra = {"use_cache": False} if "use_cache" in accepted else {}
 
+    def pass_tokens(self, lengths: IntArray) -> IntArray:
+        return lengths if self._pad is None else np.full_like(lengths, self._pad.position + 1)
+
     def prepare(self, pairs: EncodedPairs) -> ForwardPass:
         return partial(self._run, pairs)
 
     @torch.inference_mode()
     def _run(self, pairs: EncodedPairs) -> Tensor:
         lengths = pairs.lengths
+        columns = int(self.pass_tokens(lengths).max())
         groups = self._groups(lengths)
         if (groups != groups[0]).any():
             logits = torch.empty(len(pairs))
@@ -66,7 +73,7 @@ class HuggingFaceModel:
             rope.max_seq_len_cached = rope.original_max_seq_len
             rope.inv_freq = rope.original_inv_freq.to(rope.inv_freq.device)
         device = next(self._module.parameters()).device
-        ids = np.full((len(pairs), int(lengths.max())), self._pad_token_id or 0, dtype=np.int64)
+        ids = np.full((len(pairs), columns), self._fill, dtype=np.int64)
         for pair, length in enumerate(lengths):
             ids[pair, :length] = pairs.pair_ids(pair)
         positions = np.arange(ids.shape[1])
@@ -81,7 +88,7 @@ class HuggingFaceModel:
         output = self._body(**inputs, **self._extra)
         if not self._causal:
             return _column(output.logits)
-        pooled = torch.from_numpy(self._pooled_positions(ids, lengths)).to(device)
+        pooled = torch.from_numpy(self._pooled_positions(ids, self.pass_tokens(lengths))).to(device)
         hidden = output.last_hidden_state[torch.arange(len(pairs), device=device), pooled]
         return _column(self._module.score(hidden))  # type: ignore[operator]
 
@@ -93,6 +100,8 @@ class HuggingFaceModel:
 
         Hugging Face computes some rotary embeddings from the longest pair of the batch.
         """
+        if self._pad is not None:
+            return np.zeros_like(lengths)  # padding makes all pairs equally long
         if not self._maskable:
             return lengths
         for rope in self._dynamic_ropes:

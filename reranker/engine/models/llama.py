@@ -24,6 +24,7 @@ from transformers import PretrainedConfig
 from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding
 
 from reranker.checkpoints.weights import Weights
+from reranker.encoding import PadToken
 from reranker.engine.memory import PREFIX_CACHE_TOKENS, PREFIX_PASS_TOKENS
 from reranker.engine.models import ForwardPass
 from reranker.engine.models.attention import attention_over
@@ -34,7 +35,7 @@ from reranker.engine.models.packed import Sequences
 from reranker.engine.models.prefixes import PrefixCache, PrefixLayers
 from reranker.engine.models.transfer import in_input_order, on_device
 from reranker.engine.packing import pack
-from reranker.pairs import EncodedPairs, IntArray
+from reranker.pairs import BoolArray, EncodedPairs, IntArray, OffsetArray
 
 FAMILIES = frozenset({"llama", "mistral", "qwen2", "qwen3"})
 _FIXED_ROPES = frozenset({"default", "linear", "llama3", "yarn"})  # other types depend on the input's length
@@ -84,15 +85,48 @@ class _Layer:
     down: Linear
 
 
+@dataclass(frozen=True, slots=True)
+class _Pads:
+    """The pad token of a pass. is_read: bool (sequences,), whether a sequence's logit is read at it."""
+
+    token: PadToken
+    is_read: BoolArray
+
+    def behind(
+        self, ids: IntArray, positions: OffsetArray, last: OffsetArray
+    ) -> tuple[IntArray, OffsetArray, OffsetArray]:
+        """Ids and positions with a pad token for each sequence behind them, and the row of each pooled token.
+
+        ids, positions: (tokens,). last: (sequences,), row of each sequence's last token.
+        """
+        count = len(last)
+        return (
+            np.concatenate((ids, np.full(count, self.token.token_id, dtype=ids.dtype))),
+            np.concatenate((positions, np.full(count, self.token.position))),
+            np.where(self.is_read, len(ids) + np.arange(count), last),
+        )
+
+
 class LlamaModel:
     """See ScoringModel."""
 
     pads = False
 
     def __init__(
-        self, weights: Weights, config: PretrainedConfig, max_pair_tokens: int, *, dtype: torch.dtype, device: str
+        self,
+        weights: Weights,
+        config: PretrainedConfig,
+        max_pair_tokens: int,
+        pad: PadToken | None = None,
+        *,
+        dtype: torch.dtype,
+        device: str,
     ) -> None:
-        """Raises CheckpointError when the weights do not match the config."""
+        """pad: read logits at this pad token; None reads them at the last token.
+
+        Raises CheckpointError when the weights do not match the config.
+        """
+        self._pad = pad
         size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
         self._heads = Heads(config.num_attention_heads, config.num_key_value_heads, size)
         self._epsilon: float = config.rms_norm_eps
@@ -106,18 +140,26 @@ class LlamaModel:
         self._cos, self._sin = _rotations(config, max_pair_tokens, like=self._embedding)
         self._prefix_cache = PrefixCache(PREFIX_CACHE_TOKENS)
 
+    def pass_tokens(self, lengths: IntArray) -> IntArray:
+        return lengths if self._pad is None else lengths + 1
+
     def prepare(self, pairs: EncodedPairs) -> ForwardPass:
         """Computes the prefixes that are not cached."""
         sequences, prefix_ids = self._split(pairs)
-        return partial(self._logits, sequences, self._prefix_layers(prefix_ids))
+        pads = None if self._pad is None else _Pads(self._pad, self._is_padded(pairs)[sequences.input_index])
+        return partial(self._logits, sequences, self._prefix_layers(prefix_ids), pads)
 
     def clear_cache(self) -> None:
         self._prefix_cache.clear()
 
     @torch.inference_mode()
-    def _logits(self, sequences: Sequences, prefixes: list[PrefixLayers]) -> Tensor:
-        hidden, _ = self._run(sequences, prefixes, keep=False)
+    def _logits(self, sequences: Sequences, prefixes: list[PrefixLayers], pads: _Pads | None) -> Tensor:
+        hidden, _ = self._run(sequences, prefixes, pads, keep=False)
         return in_input_order(self._head(self._normed(hidden, self._norm)), sequences)
+
+    def _is_padded(self, pairs: EncodedPairs) -> BoolArray:
+        """bool (pairs,), whether the logit is read at a pad token: not for a pair that fills the max length."""
+        return pairs.lengths <= (-1 if self._pad is None else self._pad.position)
 
     def _split(self, pairs: EncodedPairs) -> tuple[Sequences, list[IntArray]]:
         """The sequences to compute per pair, and the token ids of the unique prefixes that they continue.
@@ -127,14 +169,16 @@ class LlamaModel:
         index_of: dict[bytes, int] = {}  # by token ids: shards of one request repeat the same prefix
         parts, prefix_of, prefix_lengths = [], [], []
         prefix_ids: list[IntArray] = []
+        is_padded = self._is_padded(pairs)
         for pair in range(len(pairs)):
             prefix = int(pairs.prefix_of[pair])
             start, end = pairs.prefix_offsets[prefix : prefix + 2]
             passage_ids = pairs.passage_ids[pairs.passage_offsets[pair] : pairs.passage_offsets[pair + 1]]
-            pooled = self._pooled_position(passage_ids)
+            pooled = len(passage_ids) - 1 if is_padded[pair] else self._pooled_position(passage_ids)
             if pooled < 0:
                 pair_ids = pairs.pair_ids(pair)
-                parts.append(pair_ids[: max(0, self._pooled_position(pair_ids)) + 1])
+                kept = len(pair_ids) if is_padded[pair] else max(0, self._pooled_position(pair_ids)) + 1
+                parts.append(pair_ids[:kept])
                 prefix_of.append(-1)
                 prefix_lengths.append(0)
                 continue
@@ -166,7 +210,7 @@ class LlamaModel:
         for batch in pack(lengths, PREFIX_PASS_TOKENS, padded=False):
             indices = missing[batch]
             sequences = Sequences.pack([prefix_ids[index] for index in indices])
-            _, computed = self._run(sequences, [], keep=True)
+            _, computed = self._run(sequences, [], None, keep=True)
             for sequence, index in enumerate(indices[sequences.input_index]):
                 start, end = sequences.starts[sequence : sequence + 2]
                 # Copies: a view would keep the tensors of the whole pass alive.
@@ -178,17 +222,25 @@ class LlamaModel:
                 self._prefix_cache.put(prefix_ids[index], layers)
         return [layers for layers in found if layers is not None]
 
-    def _run(self, sequences: Sequences, prefixes: list[PrefixLayers], *, keep: bool) -> tuple[Tensor, PrefixLayers]:
-        """Hidden states before the final norm, (sequences, width), of each sequence's last token.
+    def _run(
+        self, sequences: Sequences, prefixes: list[PrefixLayers], pads: _Pads | None, *, keep: bool
+    ) -> tuple[Tensor, PrefixLayers]:
+        """Hidden states before the final norm, (sequences, width), of each sequence's pooled token.
 
-        prefixes: by prefix index. keep: also return keys and values of all tokens, by layer; else that list is empty.
+        That is its last one, or its pad token. Pad tokens are computed behind all sequences, one for each: nothing
+        attends to them, so they need only queries. prefixes: by prefix index. keep: also return keys and values of
+        all tokens, by layer; else that list is empty.
         """
         device = self._embedding.device
         attention = attention_over(sequences, self._heads, causal=True, like=self._embedding)
-        positions = on_device(sequences.positions, device)
-        last = on_device(sequences.starts[1:] - 1, device)
+        ids, positions, last = sequences.ids, sequences.positions, sequences.starts[1:] - 1
+        tokens, count = len(ids), 0
+        if pads is not None:
+            ids, positions, last = pads.behind(ids, positions, last)
+            count = len(sequences)
+        positions, last = on_device(positions, device), on_device(last, device)
         cos, sin = (pad_rows(table.index_select(0, positions)) for table in (self._cos, self._sin))
-        x = pad_rows(functional.embedding(on_device(sequences.ids, device), self._embedding))
+        x = pad_rows(functional.embedding(on_device(ids, device), self._embedding))
         query, key, _ = self._heads
         kept: PrefixLayers = []
         for number, layer in enumerate(self._layers):
@@ -197,12 +249,17 @@ class LlamaModel:
             if number < len(self._layers) - 1:
                 qkv = self._project(layer, 0, normed, cos, sin, query, key)
                 kv = qkv[:, query:]
-                attended = attention.all_tokens(qkv, layer_prefixes)
+                if not count:
+                    attended = attention.all_tokens(qkv, layer_prefixes)
+                else:
+                    of_tokens = attention.all_tokens(qkv[:tokens], layer_prefixes)
+                    of_pads = attention.one_token(qkv[tokens : tokens + count, :query], kv[:tokens], layer_prefixes)
+                    attended = pad_rows(torch.cat((of_tokens, of_pads)))
                 del qkv
             else:
                 q = self._project(layer, 0, normed[last], cos[last], sin[last], query, 0)
                 kv = self._project(layer, 1, normed, cos, sin, 0, key)
-                attended, x = attention.one_token(q, kv, layer_prefixes), x[last]
+                attended, x = attention.one_token(q, kv[:tokens], layer_prefixes), x[last]
             if keep:
                 kept.append(
                     KeysValues(kv[:, :key].transpose(0, 1).contiguous(), kv[:, key:].transpose(0, 1).contiguous())

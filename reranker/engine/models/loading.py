@@ -43,11 +43,11 @@ def load_model(
     if huggingface or problem is not None:
         if problem is not None:
             log.warning("%s has no fast forward, using Hugging Face's: %s", files.name, problem)
-        return HuggingFaceModel(module(device), encoder.layout)
+        return HuggingFaceModel(module(device), encoder.layout, encoder.pad)
 
     def fast(weights: Weights) -> ScoringModel:
         if config.model_type in llama_family.FAMILIES:
-            return LlamaModel(weights, config, encoder.max_pair_tokens, dtype=dtype, device=device)
+            return LlamaModel(weights, config, encoder.max_pair_tokens, encoder.pad, dtype=dtype, device=device)
         return BertModel(weights, config, encoder.layout, dtype=dtype, device=device)
 
     if files.base is None:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from reranker.engine.models import ForwardPass
-from reranker.pairs import EncodedPairs
+from reranker.pairs import EncodedPairs, IntArray
 
 
 class SimulatedModel:
@@ -20,6 +20,9 @@ class SimulatedModel:
 
     def __init__(self, tokens_per_s: float) -> None:
         self._tokens_per_s = tokens_per_s
+
+    def pass_tokens(self, lengths: IntArray) -> IntArray:
+        return lengths
 
     def prepare(self, pairs: EncodedPairs) -> ForwardPass:
         return partial(self._run, pairs)

@@ -23,7 +23,7 @@ from transformers import (
 )
 
 from reranker.checkpoints.weights import ModuleWeights
-from reranker.encoding import PairLayout
+from reranker.encoding import PadToken, PairLayout
 from reranker.engine.models.bert import BertModel
 from reranker.engine.models.huggingface import HuggingFaceModel
 from reranker.engine.models.llama import LlamaModel
@@ -115,6 +115,33 @@ def test_fast_forward_gives_the_logits_of_hugging_faces(name: str, pairs: Encode
     expected = np.concatenate([reference.prepare(pairs.take(np.array([n])))().numpy() for n in range(len(pairs))])
     assert fast.prepare(pairs)().numpy() == pytest.approx(expected, abs=1e-4)
     assert fast.prepare(pairs)().numpy() == pytest.approx(expected, abs=1e-4)  # with every prefix in the cache
+
+
+@pytest.mark.parametrize("name", ["llama 3", "llama, pad token", "llama, one layer", "qwen3"])
+@settings(max_examples=25)
+@given(pairs=any_pairs(), room=st.integers(0, 20))
+def test_logit_at_a_pad_token_is_that_of_hugging_faces_padded_pair(name: str, pairs: EncodedPairs, room: int) -> None:
+    """With no room, the longest pair fills the max length and has no pad token."""
+    columns = int(pairs.lengths.max()) + room
+    config = CONFIGS[name]()
+    _, reference = forwards(name)
+    module = reference._module
+    pad = PadToken(7, columns - 1)
+    fast = LlamaModel(
+        ModuleWeights(name, module.state_dict()), config, columns, pad, dtype=torch.float32, device="cpu"
+    )
+    expected = []
+    for pair in range(len(pairs)):
+        ids = torch.full((1, columns), pad.token_id)
+        length = int(pairs.lengths[pair])
+        ids[0, :length] = torch.from_numpy(pairs.pair_ids(pair).astype(np.int64))
+        mask = (torch.arange(columns) < length).long()[None]
+        with torch.inference_mode():
+            expected.append(module(input_ids=ids, attention_mask=mask).logits.item())
+    assert fast.prepare(pairs)().numpy() == pytest.approx(np.array(expected), abs=1e-5, rel=1e-5)
+    assert HuggingFaceModel(module, LAYOUT, pad).prepare(pairs)().numpy() == pytest.approx(
+        np.array(expected), abs=1e-5, rel=1e-5
+    )
 
 
 def test_prefixes_that_exceed_one_pass_and_the_cache_do_not_change_logits() -> None:

@@ -1,0 +1,71 @@
+"""Where a causal model's logit is read: at a pair's last token, or at a pad token behind it.
+
+Hugging Face reads it at the last token whose id is not the config's pad id. If the tokenizer pads with another id,
+that is the last pad token of a padded pair. DeAR's models are like this: they are trained with pad id 0 in the
+config, their tokenizer pads with the end-of-text token, and their quick start pads every pair to the max length.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from transformers import PretrainedConfig, PreTrainedTokenizerBase
+
+from reranker.encoding import PadToken
+from reranker.errors import CheckpointError
+
+Pooling = Literal["last", "padded"]
+
+
+def choose_pooling(wanted: str, recorded: Pooling | None, template: str, pad: PadToken | None) -> Pooling:
+    """wanted: the setting. recorded: by the manifest, None without one. pad: of `pad_token_read`."""
+    if wanted == "last" or wanted == "padded":
+        return wanted  # type: ignore[return-value]
+    if recorded is not None:
+        return recorded
+    return "padded" if template == "dear" and pad is not None else "last"
+
+
+def pad_token_read(
+    config: PretrainedConfig, tokenizer: PreTrainedTokenizerBase, max_pair_tokens: int, embeddings: int | None
+) -> PadToken | None:
+    """The pad token at which Hugging Face reads the logit of a pair padded to the max length.
+
+    None where padding changes nothing. embeddings: rows of the embedding table, None if unknown.
+    """
+    pad, known = tokenizer.pad_token_id, config.get_text_config().pad_token_id
+    if pad is None or pad == known or tokenizer.padding_side != "right":
+        return None
+    if embeddings is not None and pad >= embeddings:
+        return None  # Hugging Face cannot run a padded pair at all
+    return PadToken(pad, max_pair_tokens - 1) if _pools_by_pad_id(config) else None
+
+
+def check_can_pad(tokenizer: PreTrainedTokenizerBase, embeddings: int | None, name: str) -> None:
+    """Raises CheckpointError where Hugging Face cannot pad: there is no pad token, or the model does not know it."""
+    pad = tokenizer.pad_token_id
+    if pad is None:
+        raise CheckpointError(f"{name} cannot be scored with pooling padded: its tokenizer has no pad token")
+    if embeddings is not None and pad >= embeddings:
+        raise CheckpointError(f"{name} cannot be scored with pooling padded: its model has no pad token {pad}")
+
+
+def describe(pooling: Pooling, pad: PadToken | None) -> str:
+    """For clients and the log; "last: …" is a warning."""
+    if pad is None:
+        return "last"
+    if pooling == "padded":
+        return f"padded: logits are read at pad token {pad.token_id} in column {pad.position}, as Hugging Face does"
+    return (
+        f"last: logits are read at the last token, but Hugging Face's padded batches read them at pad token "
+        f"{pad.token_id}, which is not the config's: set pooling to padded for the scores of padded pairs"
+    )
+
+
+def _pools_by_pad_id(config: PretrainedConfig) -> bool:
+    from transformers import MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING
+    from transformers.modeling_layers import GenericForSequenceClassification
+
+    if type(config) not in MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING:
+        return False
+    return issubclass(MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING[type(config)], GenericForSequenceClassification)
