@@ -17,10 +17,12 @@ from reranker.errors import CheckpointError
 Pooling = Literal["last", "padded"]
 
 
-def choose_pooling(wanted: str, recorded: Pooling | None, template: str, pad: PadToken | None) -> Pooling:
+def choose_pooling(
+    wanted: Literal["auto", "last", "padded"], recorded: Pooling | None, template: str, pad: PadToken | None
+) -> Pooling:
     """wanted: the setting. recorded: by the manifest, None without one. pad: of `pad_token_read`."""
-    if wanted == "last" or wanted == "padded":
-        return wanted  # type: ignore[return-value]
+    if wanted != "auto":
+        return wanted
     if recorded is not None:
         return recorded
     return "padded" if template == "dear" and pad is not None else "last"
