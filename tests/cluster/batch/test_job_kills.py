@@ -15,6 +15,8 @@ from ray.cluster_utils import Cluster
 
 from tests.cluster.batch.jobs import PART, Job, wait_until, write_copies
 
+pytestmark = pytest.mark.slow  # test_job_resume.py kills one job in the fast suite
+
 KILLS = int(os.environ.get("RERANKER_KILLS", "3"))
 SEED = int(os.environ.get("RERANKER_KILLS_SEED", "20"))
 UNITS = 24
@@ -96,7 +98,6 @@ def test_job_killed_repeatedly_resumes_to_equal_files(undisturbed: Job, tmp_path
     assert len(pairs) == len(set(pairs)) == 100 * UNITS
 
 
-@pytest.mark.slow
 def test_job_survives_the_loss_of_a_node(undisturbed: Job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A node is killed with all its processes; until Ray notices, it still sends units there."""
     monkeypatch.setenv("RAY_TMPDIR", str(undisturbed.scratch))
