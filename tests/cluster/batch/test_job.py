@@ -182,6 +182,7 @@ def test_output_of_a_finished_job_is_refused_and_unchanged(done: tuple[BatchSett
     assert (settings.output / "_SUCCESS").read_bytes() == before
 
 
+@pytest.mark.slow
 def test_deterministic_job_from_parquet_equals_the_library_and_skips_missing_rows(
     cluster: None, scored: dict[str, dict[str, float]], tmp_path: Path
 ) -> None:
@@ -247,6 +248,7 @@ def test_job_refuses_a_wrong_checkpoint_before_output_is_written(tmp_path: Path)
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_failing_scorer_ends_the_command_with_one_line(tmp_path: Path) -> None:
     """The command starts Ray itself, and the failure occurs in an actor of the Ray Data job."""
     damaged = Path(shutil.copytree(Path(reranker.__file__).parent / "embedded", tmp_path / "damaged"))

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import signal
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -39,10 +40,10 @@ def killed(scratch: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Job
     """A job that was killed after its first parts, and the error of a second process that used its directory."""
     job = Job(scratch, tmp_path_factory.mktemp("killed") / "out", **inputs_in(SAMPLE), **REAL)
     process = job.start()
-    wait_until(lambda: job.count("work/plan.json"), process)
+    wait_until(lambda: job.count(f"parquet/{PART}"), process)
+    process.send_signal(signal.SIGSTOP)  # it keeps its lock, but writes no more parts
     other = Job(scratch, job.output, **job.settings)
     refusal = other.last_line(other.start())
-    wait_until(lambda: job.count(f"parquet/{PART}"), process)
     process.kill()
     process.wait()
     assert 0 < len(job.parts) < UNITS
@@ -54,6 +55,7 @@ def resume(job: Job, **changes: Any) -> BatchReport:
     return run_batch(BatchSettings.model_validate(settings), Console(quiet=True))
 
 
+@pytest.mark.slow
 def test_second_job_is_refused_while_the_first_one_runs(killed: tuple[Job, str]) -> None:
     job, refusal = killed
     assert refusal == f"JobRefused: {job.output} is in use by another process: wait for it, or stop it"
@@ -82,6 +84,7 @@ def test_temporary_files_of_a_killed_process_are_deleted(tmp_path: Path) -> None
         assert [path.name for path in tmp_path.iterdir()] == [".lock"]
 
 
+@pytest.mark.slow
 def test_resumed_job_of_the_real_model_writes_equal_files(
     killed: tuple[Job, str], finished: Job, tmp_path: Path
 ) -> None:
@@ -101,6 +104,7 @@ def _change_one_byte_of_the_corpus(job: Job, elsewhere: Path) -> dict[str, Any]:
     return {"corpus": elsewhere / "corpus.jsonl"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("change", "named"),
     [
@@ -122,6 +126,7 @@ def test_resume_with_other_settings_or_inputs_is_refused(
     assert not ray.is_initialized()
 
 
+@pytest.mark.slow
 def test_resume_of_a_finished_job_reports_it_without_scoring(finished: Job) -> None:
     before = finished.files
     report = resume(finished)
@@ -131,6 +136,7 @@ def test_resume_of_a_finished_job_reports_it_without_scoring(finished: Job) -> N
     assert finished.files == before
 
 
+@pytest.mark.slow
 def test_resume_of_a_finished_job_writes_a_missing_report(finished: Job) -> None:
     (finished.output / "report.json").unlink()
     resume(finished)

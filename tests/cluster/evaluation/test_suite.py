@@ -161,6 +161,7 @@ def reranked(cluster: None, shell: Shell, suite: Path) -> Reranked:
     return Reranked(shell, suite)
 
 
+@pytest.mark.slow
 def test_suite_is_reranked_measured_and_not_scored_again_when_resumed(reranked: Reranked) -> None:
     for ended in (reranked.as_json, reranked.as_table):
         assert ended.code == 0, ended.err
