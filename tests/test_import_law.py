@@ -128,7 +128,8 @@ def test_packages_have_no_import_circle(package: str) -> None:
     [
         ("import reranker, reranker.settings, reranker.ir.trec, reranker.types", {"torch", "transformers", "ray"}),
         ("from reranker import InvalidField, ScoredCandidate", {"torch", "transformers", "ray"}),
-        ("from reranker import Reranker", {"ray", "fastapi", "matplotlib"}),
+        # Hugging Face's modeling code takes as long to import as all the rest, for each actor that starts.
+        ("from reranker import Reranker", {"ray", "fastapi", "matplotlib", "transformers.modeling_utils"}),
         ("import cluster.cli.main", {"torch", "transformers", "ray", "scipy", "matplotlib"}),
     ],
 )

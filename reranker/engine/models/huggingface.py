@@ -4,18 +4,23 @@ Needs no pad token. Hugging Face's pooling of causal models refuses batches with
 and the right token is pooled here. Other models are called unchanged, with padding masked.
 """
 
+from __future__ import annotations
+
 import inspect
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from transformers import PretrainedConfig, PreTrainedModel
+from transformers import PretrainedConfig
 
 from reranker.encoding import PadToken, PairLayout
 from reranker.engine.models import ForwardPass
 from reranker.pairs import EncodedPairs, IntArray
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 # Encoders known to honour an attention mask on the right. All other non-causal architectures get batches of equal
 # lengths, which need no padding.

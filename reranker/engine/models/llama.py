@@ -21,7 +21,6 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 from transformers import PretrainedConfig
-from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding
 
 from reranker.checkpoints.weights import Weights
 from reranker.encoding import PadToken
@@ -306,6 +305,8 @@ def _rotate_(x: Tensor, cos: Tensor, sin: Tensor) -> None:
 
 def _rotations(config: PretrainedConfig, positions: int, *, like: Tensor) -> tuple[Tensor, Tensor]:
     """Cosines and sines by position, each (positions, 1, head size / 2), rounded as Hugging Face rounds them."""
+    from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding  # takes seconds
+
     rotary = LlamaRotaryEmbedding(config).to(like.device)  # type: ignore[arg-type]
     both = rotary(like, torch.arange(positions, device=like.device)[None])
     cos, sin = (table[0, :, None, : table.shape[-1] // 2].contiguous() for table in both)

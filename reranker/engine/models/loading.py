@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import logging
+from typing import TYPE_CHECKING
 
 import torch
-from transformers import PretrainedConfig, PreTrainedModel
+from transformers import PretrainedConfig
 
 from reranker.checkpoints.files import CheckpointFiles, load_module
 from reranker.checkpoints.weights import ModuleWeights, SafetensorsWeights, Weights
@@ -17,6 +18,9 @@ from reranker.engine.models.bert import BertModel
 from reranker.engine.models.huggingface import HuggingFaceModel
 from reranker.engine.models.llama import LlamaModel
 from reranker.errors import MissingWeights
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel  # takes seconds to import; the fast forwards do not need it
 
 log = logging.getLogger(__name__)
 
