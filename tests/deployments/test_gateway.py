@@ -133,7 +133,7 @@ async def test_timeout_of_a_request_is_capped_by_the_limit() -> None:
 
 @pytest.mark.parametrize(
     ("timeout_ms", "on_deadline", "margin_s"),
-    [(10_000, "error", 0.0), (10_000, "partial", 0.1), (500, "partial", 0.05)],
+    [(10_000, "error", 0.0), (10_000, "partial", 0.5), (500, "partial", 0.05)],
 )
 async def test_scorer_deadline_leaves_a_partial_answer_its_response_margin(
     timeout_ms: int, on_deadline: Any, margin_s: float
