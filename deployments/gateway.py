@@ -36,8 +36,8 @@ from reranker.scheduling.admission import Admission, Reservation
 from reranker.scheduling.token_estimate import TokenEstimate
 from reranker.types import ModelDescription, Passage, RequestContext, RerankOutcome, RerankRequest
 
-# A partial answer stops scoring this long before the deadline, so that it arrives in time. The margin covers the way to
-# the scorer as well: a shard is sent the time that is left, which the scorer counts from the shard's arrival.
+# A partial answer stops scoring this long before the deadline, so that it arrives in time. The margin covers the way
+# to the scorer as well: a shard is sent the time that is left, which the scorer counts from the shard's arrival.
 _RESPONSE_MARGIN_S = 0.5
 _RESPONSE_MARGIN_SHARE = 0.1  # at most this share of the request's time
 
