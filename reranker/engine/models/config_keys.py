@@ -19,7 +19,7 @@ _IRRELEVANT = frozenset(
 )
 _IRRELEVANT_STARTS = ("_", "output_")
 _IRRELEVANT_PARTS = ("dropout", "_token_id")
-_SAYS_NOTHING = (None, {}, [])
+_SAYS_NOTHING: tuple[object, ...] = (None, {}, [])
 
 
 def unknown_key(config: PretrainedConfig, understood: Set[str]) -> str | None:
