@@ -114,9 +114,10 @@ def load_encoder(settings: CheckpointSettings, files: CheckpointFiles | None = N
         raise CheckpointError(f"max_pair_tokens {max_pair_tokens} exceeds the {longest} that {files.name} reads")
     # An adapter may add embedding rows that the base model's config does not count.
     embeddings = getattr(config.get_text_config(), "vocab_size", None) if files.base is None else None
+    recorded = files.manifest.pooling if files.manifest is not None else None
     sends_types = files.manifest.token_types if files.manifest is not None else None
     pad = pad_token_read(config, tokenizer, max_pair_tokens, embeddings)
-    pooling = choose_pooling(settings.pooling, files.manifest and files.manifest.pooling, template, pad)
+    pooling = choose_pooling(settings.pooling, recorded, template, pad)
     if pooling == "padded":
         check_can_pad(tokenizer, embeddings, files.name)
     return PairEncoder(

@@ -70,4 +70,5 @@ def _pools_by_pad_id(config: PretrainedConfig) -> bool:
 
     if type(config) not in MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING:
         return False
-    return issubclass(MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING[type(config)], GenericForSequenceClassification)
+    model = MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING[type(config)]
+    return isinstance(model, type) and issubclass(model, GenericForSequenceClassification)

@@ -232,12 +232,12 @@ class LlamaModel:
         """
         device = self._embedding.device
         attention = attention_over(sequences, self._heads, causal=True, like=self._embedding)
-        ids, positions, last = sequences.ids, sequences.positions, sequences.starts[1:] - 1
+        ids, places, pooled = sequences.ids, sequences.positions, sequences.starts[1:] - 1
         tokens, count = len(ids), 0
         if pads is not None:
-            ids, positions, last = pads.behind(ids, positions, last)
+            ids, places, pooled = pads.behind(ids, places, pooled)
             count = len(sequences)
-        positions, last = on_device(positions, device), on_device(last, device)
+        positions, last = on_device(places, device), on_device(pooled, device)
         cos, sin = (pad_rows(table.index_select(0, positions)) for table in (self._cos, self._sin))
         x = pad_rows(functional.embedding(on_device(ids, device), self._embedding))
         query, key, _ = self._heads
