@@ -101,8 +101,11 @@ def test_no_request_fails_when_a_scorer_hangs_before_serve_notices(
 
 @pytest.fixture
 def embedded(graph: Graph) -> Iterator[Graph]:
-    """A real model, whose golden scores show whether it is healthy."""
-    graph.deploy(engine={"threads": 1}, dtype="float32")
+    """A real model, whose golden scores show whether it is healthy.
+
+    Its queue is long because a scorer that starts takes CPU from the one that remains, which is no fault of either.
+    """
+    graph.deploy(engine={"threads": 1}, dtype="float32", admission={"queue_s": 60})
     yield graph
     graph.deploy()
 
