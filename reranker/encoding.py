@@ -132,12 +132,37 @@ class PairEncoder:
         Under "max_passage" a passage that does not fit becomes several pairs, one per window. Under "error" pairs
         are cut as under "model"; the caller checks `truncated`.
         """
-        query_ids = self._tokenize([self.template.query(query)])[0]
-        passage_ids = self._tokenize([self.template.passage(passage) for passage in passages])
+        query_ids = self.tokenize_query(query)
+        passage_ids = self.tokenize_passages(passages)
         candidate_of = np.arange(len(passages), dtype=np.int32)
         cut = np.zeros(len(passages), dtype=bool)
         if truncation == "max_passage":
             passage_ids, candidate_of, cut = self._windows(len(query_ids), passages, passage_ids)
+        return self.join(query_ids, passage_ids, candidate_of, cut)
+
+    def tokenize_query(self, query: str) -> IntArray:
+        """Token ids of a query in its template, without special tokens and uncut: int32 (tokens,)."""
+        return self._tokenize([self.template.query(query)])[0]
+
+    def tokenize_passages(self, passages: Sequence[Passage]) -> list[IntArray]:
+        """Token ids of each passage in its template, without special tokens and uncut: int32 (tokens,) each."""
+        return self._tokenize([self.template.passage(passage) for passage in passages])
+
+    def join(
+        self,
+        query_ids: IntArray,
+        passage_ids: Sequence[IntArray],
+        candidate_of: IntArray | None = None,
+        cut: NDArray[np.bool_] | None = None,
+    ) -> EncodedPairs:
+        """Pairs of one tokenized query with tokenized passages, cut to the max length.
+
+        candidate_of: the candidate of each passage, by default its position. cut: whether text of it is missing.
+        """
+        if candidate_of is None:
+            candidate_of = np.arange(len(passage_ids), dtype=np.int32)
+        if cut is None:
+            cut = np.zeros(len(passage_ids), dtype=bool)
         lengths = np.array([len(ids) for ids in passage_ids], dtype=np.int64)
         query_kept, passage_kept = longest_first(len(query_ids), lengths, self._text_budget)
         prefix_kept, prefix_of = np.unique(query_kept, return_inverse=True)

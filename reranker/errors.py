@@ -12,6 +12,7 @@
     │   └── BodyTooLarge
     ├── InvalidFile               a file of queries, passages, runs or qrels
     │   └── TooManyBadRows        more bad rows than the caller allows
+    ├── TrainingFailed            a run cannot go on; its last good checkpoint is kept
     ├── JobRefused                the output directory belongs to another job, or to one still running
     ├── CheckpointError           this checkpoint cannot be served
     │   ├── FidelityError         its scores differ from Hugging Face's
@@ -154,6 +155,10 @@ class TooManyBadRows(InvalidFile):
 
 class JobRefused(RerankerError):
     """A job may not write to this output, or may not resume what another job started."""
+
+
+class TrainingFailed(RerankerError):
+    """Training cannot start or go on; the message says at which step, and what to do."""
 
 
 class CheckpointError(RerankerError):

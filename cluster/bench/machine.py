@@ -11,6 +11,8 @@ from typing import Any
 import psutil
 import torch
 
+from reranker.version import __version__
+
 
 def machine_facts(device: str) -> dict[str, Any]:
     """CPU model, cores, memory, device and versions, as a JSON object."""
@@ -21,7 +23,7 @@ def machine_facts(device: str) -> dict[str, Any]:
         "device": torch.cuda.get_device_name(device) if device.startswith("cuda") else device,
         "system": platform.platform(),
         "python": platform.python_version(),
-        "packages": {name: version(name) for name in ("dear-reranker", "torch", "transformers")},
+        "packages": {"dear-reranker": __version__} | {name: version(name) for name in ("torch", "transformers")},
     }
 
 

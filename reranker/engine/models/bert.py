@@ -23,7 +23,7 @@ from reranker.engine.models.attention import attention_over
 from reranker.engine.models.config_keys import unknown_key
 from reranker.engine.models.heads import Heads
 from reranker.engine.models.linear import LayerReader, Linear, pad_rows
-from reranker.engine.models.packed import Sequences
+from reranker.engine.models.packed import Sequences, token_types
 from reranker.engine.models.transfer import in_input_order, on_device
 from reranker.pairs import EncodedPairs, IntArray, OffsetArray
 
@@ -145,9 +145,7 @@ class BertModel:
         """int64 (tokens,)"""
         if len(self._type_embeddings) < 2 or not self._layout.sends_types:
             return np.zeros(len(sequences.ids), dtype=np.int64)
-        switch = pairs.prefix_lengths[sequences.input_index] - self._layout.middle_passage_typed
-        passage = sequences.positions >= np.repeat(switch, sequences.lengths)
-        return np.where(passage, self._layout.passage_type, self._layout.prefix_type)
+        return token_types(sequences, pairs.prefix_lengths, self._layout)
 
     def _positions(self, sequences: Sequences) -> OffsetArray:
         """int64 (tokens,). RoBERTa numbers positions from its pad token's id on and skips pad tokens in the text."""

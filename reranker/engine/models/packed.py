@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from reranker.encoding import PairLayout
 from reranker.pairs import IntArray, OffsetArray, offsets
 
 
@@ -59,6 +60,13 @@ class Sequences:
             prefix_lengths=prefix_lengths[order],
             input_index=order,
         )
+
+
+def token_types(sequences: Sequences, prefix_lengths: IntArray, layout: PairLayout) -> np.ndarray:
+    """Token type of every token of whole pairs, int64 (tokens,). prefix_lengths: of the pairs, in input order."""
+    switch = prefix_lengths[sequences.input_index] - layout.middle_passage_typed
+    passage = sequences.positions >= np.repeat(switch, sequences.lengths)
+    return np.where(passage, layout.passage_type, layout.prefix_type)
 
 
 @dataclass(frozen=True, slots=True)

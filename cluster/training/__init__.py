@@ -1,0 +1,1 @@
+"""Train a reranker: data, teachers, and the job on Ray Train."""

@@ -1,0 +1,54 @@
+"""A bi-encoder as teacher: the cosine of a query's and a passage's embedding, by sentence-transformers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from cluster.training.data.training_set import TrainingSet
+from reranker.pairs import FloatArray
+
+_TEXTS_AT_ONCE = 16_384
+_CANDIDATES_AT_ONCE = 262_144
+
+
+def bi_encoder_scores(
+    data: TrainingSet, model: str, device: str | None, on_progress: Callable[[str], None] = lambda _: None
+) -> FloatArray:
+    """Cosine of every candidate, float32 (candidates,). Prompts are those that the model's own files name."""
+    from sentence_transformers import SentenceTransformer
+
+    encoder: Any = SentenceTransformer(model, device=device, local_files_only=True)
+    if encoder.device.type == "cuda":
+        encoder.half()
+    texts = [
+        f"{title} {text}" if title else text
+        for title, text in zip(data.corpus["title"].to_pylist(), data.corpus["text"].to_pylist(), strict=True)
+    ]
+    passages = _embeddings(encoder.encode_document, texts, "passages", on_progress)
+    queries = _embeddings(encoder.encode_query, data.queries, "queries", on_progress)
+    query_of = np.repeat(np.arange(len(data.queries)), np.diff(data.groups.offsets))
+    scores = np.empty(len(query_of), dtype=np.float32)
+    for start in range(0, len(scores), _CANDIDATES_AT_ONCE):
+        part = slice(start, start + _CANDIDATES_AT_ONCE)
+        scores[part] = np.einsum("nd,nd->n", queries[query_of[part]], passages[data.groups.passages[part]])
+    return scores
+
+
+def _embeddings(
+    encode: Callable[..., Any], texts: list[str], name: str, on_progress: Callable[[str], None]
+) -> FloatArray:
+    parts = []
+    for start in range(0, len(texts), _TEXTS_AT_ONCE):
+        on_progress(f"embedding {name}: {start:,} of {len(texts):,}")
+        part = encode(
+            texts[start : start + _TEXTS_AT_ONCE],
+            batch_size=256,
+            normalize_embeddings=True,
+            convert_to_numpy=True,
+            show_progress_bar=False,
+        )
+        parts.append(part.astype(np.float32))
+    return np.concatenate(parts)
