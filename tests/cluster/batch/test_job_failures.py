@@ -13,7 +13,8 @@ from safetensors.torch import load_file, save_file
 
 import reranker
 from reranker.checkpoints.files import load_encoder, locate
-from reranker.ir.trec import iter_corpus, read_queries, read_run
+from reranker.ir.runs import read_run
+from reranker.ir.texts import iter_corpus, read_queries
 from reranker.pairs import EncodedPairs
 from reranker.settings import CheckpointSettings
 from tests.checkpoints import write_bert

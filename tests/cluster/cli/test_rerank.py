@@ -32,7 +32,7 @@ def test_parquet_rows_with_null_id_and_title_are_candidates(tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("row", "problem"),
     [
-        ('{"title": "t"}', r"document\.text: is missing"),
+        ('{"title": "t"}', r"has no `text` or .*; these columns are there: 'title'"),
         ('{"text": 3}', r"document\.text: must be a string, got int"),
         ('{"text": "a", "id": [1]}', r"document\.id: must be a string, got list"),
     ],

@@ -12,7 +12,9 @@ import pytest
 from cluster.evaluation.comparison import run_names
 from cluster.sample import QRELS, QUERIES, RUN
 from reranker.ir.measures import evaluate, ndcg_by_depth
-from reranker.ir.trec import read_qrels, read_queries, read_run
+from reranker.ir.qrels import read_qrels
+from reranker.ir.runs import read_run
+from reranker.ir.texts import read_queries
 from tests.cluster.conftest import Shell
 from tests.cluster.evaluation.page import Page
 
@@ -206,7 +208,7 @@ def test_page_of_a_single_run_has_one_table_and_one_picture(shell: Shell) -> Non
 
 
 def test_page_shows_run_names_ids_and_queries_as_plain_text(shell: Shell) -> None:
-    (shell.directory / "qrels").write_text("".join(f"{query_id} 0 a 1\n" for query_id in ODD_IDS))
+    (shell.directory / "qrels").write_text("".join(f"{query_id} 0 a 1\n{query_id} 0 x 0\n" for query_id in ODD_IDS))
     (shell.directory / "base").write_text("".join(f"{query_id} Q0 x 1 2 t\n" for query_id in ODD_IDS))
     (shell.directory / ODD_NAME).write_text("".join(f"{query_id} Q0 a 1 2 t\n" for query_id in ODD_IDS))
     (shell.directory / "q.jsonl").write_text(json.dumps({"_id": ODD_IDS[0], "text": "<img src=x> $a \x07"}) + "\n")

@@ -19,7 +19,9 @@ from cluster.sample import CORPUS, QRELS, QUERIES, RUN
 from reranker import Reranker
 from reranker.errors import InvalidFile
 from reranker.ir.measures import evaluate
-from reranker.ir.trec import iter_corpus, read_qrels, read_queries, read_run
+from reranker.ir.qrels import read_qrels
+from reranker.ir.runs import read_run
+from reranker.ir.texts import iter_corpus, read_queries
 from tests.cluster.conftest import Ended, Shell
 from tests.cluster.evaluation.page import Page
 

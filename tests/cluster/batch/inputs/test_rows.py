@@ -8,7 +8,7 @@ import pytest
 
 from cluster.batch.inputs.rows import CandidateRow, iter_pair_rows, iter_query_rows
 from reranker.errors import InvalidFile
-from reranker.ir.records import OnBad, refuse
+from reranker.ir.lines import OnBad, refuse
 from reranker.types import Passage
 from tests.cluster.batch.collections import Row, pair_rows, query_rows, write_rows
 
@@ -62,7 +62,7 @@ def test_pairs_are_read_from_tsv_with_a_header(suffix: str, tmp_path: Path) -> N
         EXPECTED[0]._replace(line=3, docid="e", passage=Passage("", "Tides")),
     ]
     path = write_rows(tmp_path / f"bare.{suffix}", [PAIR])
-    assert "has 6 columns, expected a header line with some of query_id, " in str(refusal(iter_pair_rows, path))
+    assert "has 6 columns and no header that says which is which, but " in str(refusal(iter_pair_rows, path))
 
 
 @pytest.mark.parametrize("absent", [{}, {"title": None, "titles": None}], ids=["left out", "null"])
