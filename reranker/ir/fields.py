@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
 
 from reranker.errors import InvalidFile
@@ -53,10 +52,11 @@ def text_of(location: Location, line: int, row: Record, field: str, default: str
 
 def number_of(location: Location, line: int, value: object, name: str) -> float:
     """A finite number, also one that is written as text. Raises InvalidFile."""
-    number = math.nan
-    if not isinstance(value, bool) and "_" not in str(value):  # Python reads 1_0 as 10, and no other tool does
-        with contextlib.suppress(TypeError, ValueError, OverflowError):
-            number = float(value)  # type: ignore[arg-type]
-    if not math.isfinite(number):
+    try:
+        number = float(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError, OverflowError):
+        number = math.nan
+    in_python_only = isinstance(value, bool) or (isinstance(value, str) and "_" in value)  # True is 1, 1_0 is 10
+    if in_python_only or not math.isfinite(number):
         raise InvalidFile(redacted(location), f"{name} must be a finite number, got {value!r}"[:200], line)
     return number

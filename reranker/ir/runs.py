@@ -40,13 +40,15 @@ def iter_run(location: Location, on_bad: OnBad = refuse) -> Iterator[RunLine]:
                 between = " between tabs" if "\t" in text.strip() else ""
                 problem = f"has {len(columns)} columns{between}, expected 6: {_FORM}"
                 raise InvalidFile(redacted(location), problem, line)
-            row = {"qid": columns[0], "docid": columns[2]}
-            query_id, docid = (id_of(location, line, row, field) for field in row)
-            score = number_of(location, line, columns[4], "score")
+            query_id, _, docid, _, score, _ = columns
+            if "\t" in text:  # else there are no spaces in the ids
+                row = {"qid": query_id, "docid": docid}
+                query_id, docid = (id_of(location, line, row, field) for field in row)
+            candidate = RunLine(line, query_id, docid, number_of(location, line, score, "score"))
         except InvalidFile as error:
             on_bad(error, text)
         else:
-            yield RunLine(line, query_id, docid, score)
+            yield candidate
 
 
 def read_run(location: Location, ties: Ties = "trec_eval") -> Run:

@@ -101,6 +101,18 @@ def test_evaluate_json_has_null_for_an_undefined_p_value(shell: Shell) -> None:
     assert two["against_first"]["RR"] == {"difference": -0.5, "p_value": None}
 
 
+@pytest.mark.parametrize(("options", "ndcg"), [((), 0.8154648767857288), (("--ties", "file"), 1.0)])
+def test_ties_are_ordered_as_trec_eval_orders_them_unless_asked(
+    options: tuple[str, ...], ndcg: float, shell: Shell
+) -> None:
+    """0.8155 is what trec_eval, pytrec_eval and ir_measures give."""
+    (shell.directory / "qrels").write_text("q1 0 d1 1\nq1 0 d2 0\nq2 0 d3 2\n")
+    (shell.directory / "run").write_text("q1 Q0 d1 1 1.0 t\nq1 Q0 d2 2 1.0 t\nq2 Q0 d3 1 5 t\n")
+    code, out, _ = shell("evaluate", "--qrels", "qrels", "run", "--json", *options)
+    assert code == 0
+    assert json.loads(out)["runs"][0]["mean"]["nDCG@10"] == pytest.approx(ndcg)
+
+
 def test_evaluate_accepts_runs_named_like_subcommands(shell: Shell) -> None:
     for name in ("suite", "default"):
         (shell.directory / name).write_bytes(RUN.read_bytes())
