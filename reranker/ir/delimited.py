@@ -64,10 +64,11 @@ def _is_id(cell: str) -> bool:
 def _no_header(text: str, file_format: Format, columns: Columns, *, bare: bool) -> str:
     if (guess := looks_like(text, columns)) is not None:
         return f"looks like {guess}: name it .{guess}"
+    shown = text.rstrip("\r\n")[:_SHOWN_CHARACTERS]
     count = text.count(SEPARATORS[file_format]) + 1
     alone = " (without one, only a tsv of two columns is read: an id with a digit in it, and a text)" if bare else ""
     return (
-        f"has {count} columns and no header that says which is which, but {text.strip()[:_SHOWN_CHARACTERS]!r}: "
+        f"has {count} columns and no header that says which is which, but {shown!r}: "
         f"put a first line there with the columns' names, such as {columns.header}{alone}"
     )
 

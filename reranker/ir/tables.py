@@ -46,6 +46,8 @@ def iter_records(
     if file_format is None or file_format is Format.TEXT:
         raise _no_format(location, columns)
     if file_format is Format.PARQUET:
+        if stream is not None:
+            raise InvalidFile(redacted(location), "parquet cannot be read from a pipe: give the file by its name")
         yield from _parquet_records(location, columns)
     elif file_format in SEPARATORS:
         with opened(location, stream) as file:

@@ -1,6 +1,7 @@
 """`reranker rerank`: the rows of its files become candidates by the rules of `reranker.documents`."""
 
 import gzip
+import io
 from pathlib import Path
 
 import pyarrow as pa
@@ -95,6 +96,12 @@ def test_title_and_text_are_told_apart_by_the_header_alone(names: tuple[str, str
     assert read(tmp_path / "a.tsv", "\t".join(names) + "\n" + row) == expected
     with pytest.raises(InvalidFile, match=r"a\.tsv:1: has 3 columns and no header that says which is which"):
         read(tmp_path / "a.tsv", row)
+
+
+def test_parquet_from_a_pipe_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BufferedReader(io.BytesIO(b"PAR1"))))
+    with pytest.raises(InvalidFile, match="stdin: parquet cannot be read from a pipe"):
+        list(_read(Path("-"), Format.PARQUET))
 
 
 def test_title_of_another_spelling_is_read(tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 import io
 import json
 import tracemalloc
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from hypothesis import given
@@ -22,8 +22,12 @@ VALUES = st.recursive(
 OBJECTS = st.lists(st.dictionaries(st.text(max_size=4), VALUES, max_size=4), min_size=1, max_size=8)
 
 
+def stream(content: bytes) -> io.BufferedReader:
+    return io.BufferedReader(cast(io.RawIOBase, io.BytesIO(content)))
+
+
 def read(content: bytes) -> list[tuple[int, Any]]:
-    return list(array_records("a.json", io.BufferedReader(io.BytesIO(content)), refuse))
+    return list(array_records("a.json", stream(content), refuse))
 
 
 @pytest.mark.parametrize("chunk_bytes", [1, 2, 7, 2**20])
@@ -70,7 +74,7 @@ def test_damaged_array_is_refused_by_line(
 def test_array_is_streamed() -> None:
     """12 MB on one line, of which one element and the window are in memory at a time."""
     content = json.dumps([{"_id": n, "text": "x" * 1_000} for n in range(12_000)]).encode()
-    file = io.BufferedReader(io.BytesIO(content))
+    file = stream(content)
     tracemalloc.start()
     try:
         assert sum(1 for _ in array_records("a.json", file, refuse)) == 12_000
