@@ -11,6 +11,8 @@ from typing import Literal, NamedTuple
 
 Truncation = Literal["model", "error", "max_passage"]
 OnDeadline = Literal["error", "partial"]
+Ties = Literal["trec_eval", "file"]
+"""Order of a run. trec_eval: by score in float32, then by descending docid; file: by score, then in file order."""
 
 
 class Passage(NamedTuple):

@@ -42,7 +42,7 @@ def imported(source: str) -> Iterator[str]:
 
 
 def module_of(name: str) -> str | None:
-    """The file of this project that a dotted name comes from: `reranker.ir.trec.Run` -> `reranker/ir/trec.py`."""
+    """The file of this project that a dotted name comes from: `reranker.ir.runs.Run` -> `reranker/ir/runs.py`."""
     parts = name.split(".")
     for length in range(len(parts), 0, -1):
         path = Path(*parts[:length])
@@ -53,7 +53,7 @@ def module_of(name: str) -> str | None:
 
 
 def room_of(file: str) -> str:
-    """`reranker/ir/trec.py` -> `ir`; of the package itself, its front door."""
+    """`reranker/ir/runs.py` -> `ir`; of the package itself, its front door."""
     _, first, *rest = file.split("/")
     name = first.removesuffix(".py")
     if name == "__init__":
@@ -126,7 +126,7 @@ def test_packages_have_no_import_circle(package: str) -> None:
 @pytest.mark.parametrize(
     ("program", "unwanted"),
     [
-        ("import reranker, reranker.settings, reranker.ir.trec, reranker.types", {"torch", "transformers", "ray"}),
+        ("import reranker, reranker.settings, reranker.ir.runs, reranker.types", {"torch", "transformers", "ray"}),
         ("from reranker import InvalidField, ScoredCandidate", {"torch", "transformers", "ray"}),
         # Hugging Face's modeling code takes as long to import as all the rest, for each actor that starts.
         ("from reranker import Reranker", {"ray", "fastapi", "matplotlib", "transformers.modeling_utils"}),

@@ -8,7 +8,7 @@ from cluster.batch.settings import BatchSettings
 from reranker.checkpoints.files import CheckpointFiles
 from reranker.checkpoints.fingerprint import checkpoint_sha256
 from reranker.errors import JobRefused
-from reranker.ir.records import content_sha256
+from reranker.ir.locations import content_sha256
 from reranker.version import __version__
 
 Identity = dict[str, Any]

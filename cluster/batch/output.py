@@ -26,7 +26,7 @@ from cluster.batch.inputs.bad_rows import append_bad_rows
 from cluster.batch.scored import Counts, Scale, ScoredUnit
 from reranker.errors import CannotWrite, InvalidFile, JobRefused
 from reranker.files import write_atomically
-from reranker.ir.trec import write_run
+from reranker.ir.runs import write_run
 
 RUN_TAG = "dear-reranker"
 _METADATA_KEY = "reranker"  # of a part's unit, scale and counts in its parquet metadata

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, Field, NonNegativeInt, PositiveInt, model_validator
 
 from reranker.errors import InvalidField
+from reranker.ir.locations import redacted
 from reranker.settings import CheckpointSettings, EngineSettings, Settings
 
 Location = Annotated[str, BeforeValidator(lambda value: str(value) if isinstance(value, Path) else value)]
@@ -20,9 +21,11 @@ class BatchSettings(Settings):
     The inputs are one of: queries, corpus and run; pairs, one row per candidate; candidates, one row per query.
     """
 
-    queries: Location | None = Field(None, description="Queries file: jsonl or parquet with _id and text, or tsv.")
+    queries: Location | None = Field(
+        None, description="Queries with _id and text: .jsonl, .json, .csv, .tsv or .parquet, as all tables here."
+    )
     corpus: Location | None = Field(
-        None, description="Passages file of any size: jsonl or parquet with _id, title and text, or tsv."
+        None, description="Passages with _id and text, and optionally title; a file of any size."
     )
     run: Location | None = Field(None, description="First-stage run in TREC format.")
     pairs: Location | None = Field(
@@ -76,8 +79,6 @@ class BatchSettings(Settings):
 
     def for_manifest(self) -> dict[str, Any]:
         """The settings that determine the result, as JSON, without passwords in URLs."""
-        from reranker.ir.records import redacted  # loads pyarrow, which `reranker --help` must not wait for
-
         inputs = {role: redacted(location) for role, location in self.inputs.items()}
         return self.model_dump(mode="json", exclude=_NOT_IN_MANIFEST) | inputs
 

@@ -10,7 +10,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColu
 
 from cluster.sample import CORPUS
 from reranker.errors import InvalidField
-from reranker.ir.trec import iter_corpus
+from reranker.ir.texts import iter_corpus
 
 DTYPES = ("bfloat16", "float16", "float32")
 _FORMAT = 1  # increase it when the same shape and seed give other files, to invalidate cached checkpoints

@@ -16,7 +16,8 @@ from tokenizers import Tokenizer
 from cluster.sample import SAMPLE
 from reranker.checkpoints.files import load_tokenizer, locate
 from reranker.errors import InvalidField
-from reranker.ir.trec import iter_corpus, read_queries, read_run
+from reranker.ir.runs import read_run
+from reranker.ir.texts import iter_corpus, read_queries
 from reranker.settings import CheckpointSettings
 from reranker.types import Passage
 

@@ -13,10 +13,19 @@ from cluster.cli.options import MODEL_FIELDS, MODEL_PANEL, options_of
 from cluster.evaluation.group import DEFAULT, CommandOrGroup
 from reranker.errors import InvalidFile
 from reranker.extras import require
+from reranker.types import Ties
 
 evaluate = typer.Typer(cls=CommandOrGroup, help="Measure runs, or a model over whole collections.")
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, with each query's values.")]
+TiesOption = Annotated[
+    Ties,
+    typer.Option(
+        "--ties",
+        help="Order of equal scores: trec_eval's, which compares scores as float32 and then ranks the greater docid "
+        "first; or that of the file, comparing scores as written.",
+    ),
+]
 HtmlFile = Annotated[
     Path | None,
     typer.Option("--html", metavar="FILE", help="Write a self-contained HTML page with tables and pictures."),
@@ -25,16 +34,24 @@ HtmlFile = Annotated[
 
 @evaluate.command(DEFAULT, hidden=True)
 def evaluate_runs(
-    qrels: Annotated[Path, typer.Option(help="Relevance judgements: BEIR's tsv or TREC's four columns.")],
+    qrels: Annotated[
+        Path,
+        typer.Option(
+            help="Relevance judgements: TREC's `qid 0 docid grade`, BEIR's `query-id corpus-id score`, or a table "
+            "whose header says which column is which."
+        ),
+    ],
     runs: Annotated[list[Path], typer.Argument(metavar="RUNS", help="TREC runs; the first one is the baseline.")],
     as_json: Json = False,
     html: HtmlFile = None,
     queries: Annotated[Path | None, typer.Option(help="Queries file whose texts the HTML page shows.")] = None,
+    ties: TiesOption = "trec_eval",
 ) -> None:
     """Measure runs by nDCG@10, nDCG@20, AP, RR and R@100.
 
-    Several runs are shown side by side, each with its difference from the first and the p-value of a paired t-test
-    over queries. A judged query that a run lacks counts as 0.
+    Candidates are ordered by score, as trec_eval does; the ranks in a run do not count. Several runs are shown side
+    by side, each with its difference from the first and the p-value of a paired t-test over queries. A judged query
+    that a run lacks counts as 0.
 
     Example: `reranker evaluate --qrels qrels.tsv bm25.trec reranked/run.trec --html report.html`
 
@@ -43,14 +60,16 @@ def evaluate_runs(
     """
     if html is not None:
         _check_writable(html)
-    from cluster.evaluation.comparison import as_rows, check_queries_in_common, compare, run_names
-    from reranker.ir.trec import read_qrels, read_queries, read_run
+    from cluster.evaluation.comparison import as_rows, check_something_to_measure, compare, run_names
+    from reranker.ir.qrels import read_qrels
+    from reranker.ir.runs import read_run
+    from reranker.ir.texts import read_queries
 
     judgements = read_qrels(qrels)
     texts = {} if queries is None else read_queries(queries)
-    rankings = [read_run(run) for run in runs]
+    rankings = [read_run(run, ties) for run in runs]
     for path, ranking in zip(runs, rankings, strict=True):
-        check_queries_in_common(path, ranking, qrels, judgements)
+        check_something_to_measure(path, ranking, qrels, judgements)
     comparison = compare(judgements, list(zip(run_names(runs), rankings, strict=True)))
     if html is not None:
         from cluster.evaluation.page import runs_page, write_page

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import codecs
+import io
 import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
 from cluster.cli.options import MODEL_FIELDS, MODEL_PANEL, options_of
 from reranker.documents import checked_query, parse_document
 from reranker.errors import EmptyField, InvalidField, InvalidFile
+from reranker.ir.columns import Column, Columns
+from reranker.ir.formats import Format, format_of, looks_like
 from reranker.settings import CheckpointSettings
 from reranker.text import well_formed
 from reranker.types import Candidate, Passage
@@ -32,9 +34,13 @@ def rerank(
         list[Path] | None,
         typer.Argument(
             metavar="FILES",
-            help="Files of passages: text with one passage per line, or .jsonl or .parquet with text, and optionally "
-            "title and id; '-' (the default) is stdin.",
+            help="Files of passages: .jsonl, .json, .csv, .tsv or .parquet with the columns text, and optionally "
+            "title and id; any other is text with one passage per line. Each may be gzipped. '-' (the default) is "
+            "stdin.",
         ),
+    ] = None,
+    file_format: Annotated[
+        Format | None, typer.Option("--format", help="Format of all FILES; by default their names' endings say it.")
     ] = None,
     top_n: Annotated[
         int | None, typer.Option("--top-n", "-n", min=1, help="Number of passages to print; all by default.")
@@ -46,7 +52,7 @@ def rerank(
     Example: `grep -ri tide notes/ | reranker rerank -q "when is high tide" -n 5`
     """
     checked_query(query, "--query")
-    candidates = [candidate for path in files or [STDIN] for candidate in _read(path)]
+    candidates = [candidate for path in files or [STDIN] for candidate in _read(path, file_format)]
     if not candidates:
         raise EmptyField("FILES", "no passages in them: give others, or pipe one passage per line")
 
@@ -63,45 +69,53 @@ def rerank(
         _print_table(query, ranking)
 
 
-def _read(path: Path) -> Iterator[Candidate]:
+def _read(path: Path, file_format: Format | None = None) -> Iterator[Candidate]:
     """Candidates of a file, with the file's ids, or else `file:line`. Raises InvalidFile."""
+    name, stream = str(path), None
     if path == STDIN:
+        name, stream = "stdin", cast(io.BufferedReader, sys.stdin.buffer)
         if sys.stdin.isatty():
             print("reading passages from the terminal, one per line; end with Ctrl-D", file=sys.stderr)
-        yield from _lines(sys.stdin.buffer.read(), "stdin")
-    elif {".jsonl", ".parquet"} & set(path.suffixes):
-        yield from _records(path)
+    found = file_format or format_of(name) or Format.TEXT
+    if found is Format.TEXT:
+        yield from _lines(name, stream, checked=file_format is None)
     else:
-        try:
-            yield from _lines(path.read_bytes(), str(path))
-        except FileNotFoundError:
-            raise InvalidFile(path, "no such file") from None
-        except OSError as error:
-            raise InvalidFile(path, f"cannot be read: {error.strerror}") from None
+        yield from _records(name, stream, found)
 
 
-def _records(path: Path) -> Iterator[Candidate]:
-    """Candidates of a jsonl or parquet file; `_id`, as BEIR's files have it, is an id too."""
-    from reranker.ir.records import iter_records
+def _records(name: str, stream: io.BufferedReader | None, file_format: Format) -> Iterator[Candidate]:
+    from reranker.ir.tables import iter_records
 
-    for line, row in iter_records(path, ("_id", "id", "title", "text")):
-        document = {"id": row.get("_id", row.get("id")), "title": row.get("title"), "text": row.get("text")}
+    for line, row in iter_records(name, _columns(), bare=True, file_format=file_format, stream=stream):
+        document = {"id": row.get("_id"), "title": row.get("title"), "text": row.get("text")}
         try:
             candidate = parse_document(document, int_ids=True)
         except InvalidField as error:
-            raise InvalidFile(path, str(error), line) from None
+            raise InvalidFile(name, str(error), line) from None
         passage = Passage(*map(well_formed, candidate.passage))
-        yield Candidate(passage, f"{path}:{line}" if candidate.docid is None else candidate.docid)
+        yield Candidate(passage, f"{name}:{line}" if candidate.docid is None else candidate.docid)
 
 
-def _lines(raw: bytes, name: str) -> Iterator[Candidate]:
-    for number, line in enumerate(raw.removeprefix(codecs.BOM_UTF8).split(b"\n"), 1):
-        try:
-            text = line.decode("utf-8").strip()
-        except UnicodeDecodeError:
-            raise InvalidFile(name, "is not UTF-8", number) from None
-        if text:
+def _lines(name: str, stream: io.BufferedReader | None, *, checked: bool) -> Iterator[Candidate]:
+    """checked: refuse a file whose first line is not text, so that JSON is never scored as if it were a passage."""
+    from reranker.ir.lines import decoded_lines, opened
+
+    with opened(name, stream) as file:
+        for number, line in decoded_lines(name, file):
+            if not (text := line.strip()):
+                continue
+            if checked and (guess := looks_like(text, _columns())) is not None:
+                problem = f"looks like {guess}: say --format {guess}, or --format text to rank its lines as they are"
+                raise InvalidFile(name, problem, number)
+            checked = False
             yield Candidate(Passage(text), f"{name}:{number}")
+
+
+def _columns() -> Columns:
+    """A passage's columns; its id may be missing."""
+    from reranker.ir.texts import PASSAGE_ID, TEXT, TITLE
+
+    return Columns(Column("_id", ("_id", *PASSAGE_ID), needed=False), TITLE, TEXT)
 
 
 def _rows(ranking: list[ScoredCandidate]) -> list[dict[str, Any]]:

@@ -10,7 +10,8 @@ from typing import Any
 
 from reranker.errors import InvalidFile
 from reranker.ir.measures import Difference, Evaluation, differences, evaluate, ndcg_by_depth
-from reranker.ir.trec import Qrels, Run
+from reranker.ir.qrels import Qrels
+from reranker.ir.runs import Run
 
 MAIN_MEASURE = "nDCG@10"  # for the suite's table and the gains of queries, because papers report it
 
@@ -56,10 +57,22 @@ def run_names(paths: Sequence[Path]) -> list[str]:
     return [str(Path(*name)) for name in names]
 
 
-def check_queries_in_common(run_path: Path, run: Run, qrels_path: Path, qrels: Qrels) -> None:
-    """Raises InvalidFile for a run without any judged query: its measures would all be 0."""
-    if not run.keys() & qrels.keys():
+def check_something_to_measure(run_path: Path, run: Run, qrels_path: Path, qrels: Qrels) -> None:
+    """Raises InvalidFile for a run and qrels whose measures would all be 0 whatever the run's quality."""
+    if not any(grade > 0 for judged in qrels.values() for grade in judged.values()):
+        raise InvalidFile(
+            qrels_path, "has no grade above 0, so all measures would be 0: is its last column the grade?"
+        )
+    common = [query_id for query_id in qrels if query_id in run]
+    if not common:
         raise InvalidFile(run_path, f"has none of the {len(qrels)} queries that {qrels_path} judges")
+    if all(qrels[query_id].keys().isdisjoint(run[query_id]) for query_id in common):
+        ranked, judged = run[common[0]][0], next(iter(qrels[common[0]]))
+        raise InvalidFile(
+            run_path,
+            f"has none of the passages that {qrels_path} judges: for query {common[0]!r} this ranks {ranked!r}, that "
+            f"judges {judged!r}. Ids must be equal, and the columns of qrels are `qid 0 docid grade`",
+        )
 
 
 def compare(qrels: Qrels, runs: Sequence[tuple[str, Run]]) -> Comparison:

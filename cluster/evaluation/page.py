@@ -18,7 +18,7 @@ from cluster.evaluation.stylesheet import STYLESHEET
 from reranker.errors import InvalidFile
 from reranker.files import write_atomically
 from reranker.ir.measures import Gain, gains
-from reranker.ir.trec import read_queries
+from reranker.ir.texts import read_queries
 
 SHOWN_QUERIES = 10  # of those that gained, and of those that lost
 _DOCTYPE = "<!doctype html>\n"

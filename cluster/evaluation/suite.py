@@ -14,9 +14,10 @@ from cluster.batch.job import run_batch
 from cluster.batch.session import ray_session
 from cluster.batch.settings import BatchSettings
 from cluster.evaluation.collection import Collection
-from cluster.evaluation.comparison import check_queries_in_common, compare
+from cluster.evaluation.comparison import check_something_to_measure, compare
 from cluster.evaluation.report import FIRST_STAGE, RERANKED, CollectionResult, SuiteReport
-from reranker.ir.trec import read_qrels, read_run
+from reranker.ir.qrels import read_qrels
+from reranker.ir.runs import Run, read_run
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,10 +53,19 @@ def plan_suite(collections: Sequence[Collection], output: Path, depth: int, opti
         for collection in collections
     ]
     for collection in collections:
-        check_queries_in_common(
+        check_something_to_measure(
             collection.run, read_run(collection.run), collection.qrels, read_qrels(collection.qrels)
         )
     return Suite(jobs[0][1].checkpoint.model, depth, jobs)
+
+
+def read_first_stage(run: Path, depth: int) -> Run:
+    """The candidates that the job reranked, in trec_eval's order. The job takes ties in the order of the file."""
+    taken = {query_id: set(docids[:depth]) for query_id, docids in read_run(run, "file").items()}
+    return {
+        query_id: [docid for docid in docids if docid in taken[query_id]]
+        for query_id, docids in read_run(run).items()
+    }
 
 
 def run_suite(suite: Suite, console: Console) -> SuiteReport:
@@ -72,8 +82,10 @@ def run_suite(suite: Suite, console: Console) -> SuiteReport:
             reports.append(run_batch(settings, console))
     results = []
     for (collection, settings), report in zip(suite.jobs, reports, strict=True):
-        first_stage = {query_id: docids[: suite.depth] for query_id, docids in read_run(collection.run).items()}
-        runs = [(FIRST_STAGE, first_stage), (RERANKED, read_run(settings.output / "run.trec"))]
+        runs = [
+            (FIRST_STAGE, read_first_stage(collection.run, suite.depth)),
+            (RERANKED, read_run(settings.output / "run.trec")),
+        ]
         comparison = compare(read_qrels(collection.qrels), runs)
         results.append(CollectionResult(collection, report.queries, report.pairs, comparison))
     return SuiteReport(suite.model, suite.depth, results)

@@ -14,7 +14,9 @@ from rich.table import Table
 from cluster.local.graph import serving
 from cluster.sample import CORPUS, QRELS, QUERIES, RUN
 from reranker.ir.measures import evaluate
-from reranker.ir.trec import iter_corpus, read_qrels, read_queries, read_run
+from reranker.ir.qrels import read_qrels
+from reranker.ir.runs import read_run
+from reranker.ir.texts import iter_corpus, read_queries
 
 SHOWN_RANKS = 5
 

@@ -9,7 +9,7 @@ def write_small_llama(output: Path) -> None:
     """4 layers, 256 wide; otherwise as Llama 3: grouped heads, scaled rotary embeddings, a byte-level BPE."""
     from cluster.sample import CORPUS
     from reranker.checkpoints.synth import SynthShape, synthesize
-    from reranker.ir.trec import iter_corpus
+    from reranker.ir.texts import iter_corpus
 
     shape = SynthShape(4, 256, 4, 2, 64, 768, 4096, 8192, 500_000.0, rope_factor=8.0)
     synthesize(shape, output, [passage.text for _, passage in iter_corpus(CORPUS)])

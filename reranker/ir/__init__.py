@@ -1,1 +1,1 @@
-"""Files and measures of information retrieval: records, queries, corpora, runs, qrels, nDCG."""
+"""Files and measures of information retrieval: tables, queries, corpora, runs, qrels, nDCG."""

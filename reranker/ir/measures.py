@@ -1,7 +1,8 @@
 """Quality of a ranking: nDCG@10, nDCG@20, AP, RR and R@100, computed by ir-measures.
 
 nDCG uses grades as gains with a log2 discount (Järvelin and Kekäläinen, 2002), as trec_eval does. For AP, RR and R a
-grade of 1 or more is relevant. A judged query missing from a run counts as 0, as with trec_eval's `-c`.
+grade of 1 or more is relevant, and one below 0 counts as 0. A judged query missing from a run counts as 0, as with
+trec_eval's `-c`.
 """
 
 from __future__ import annotations
@@ -13,7 +14,8 @@ from typing import Any
 import ir_measures
 import numpy as np
 
-from reranker.ir.trec import Qrels, Run
+from reranker.ir.qrels import Qrels
+from reranker.ir.runs import Run
 
 MEASURES = tuple(ir_measures.parse_measure(name) for name in ("nDCG@10", "nDCG@20", "AP", "RR", "R@100"))
 DEPTHS = (1, 3, 5, 10, 20, 50, 100)
@@ -89,7 +91,11 @@ def _per_query(measures: Sequence[Any], qrels: Qrels, run: Run) -> dict[str, dic
         query_id: {docid: float(-rank) for rank, docid in enumerate(docids)} for query_id, docids in run.items()
     }
     per_query = {str(measure): dict.fromkeys(qrels, 0.0) for measure in measures}
-    for metric in ir_measures.iter_calc(measures, qrels, scored):
+    # Grades below 0 gain what 0 gains, and pytrec_eval reads outside its memory where a query has no others.
+    grades = {
+        query_id: {docid: max(0, grade) for docid, grade in judged.items()} for query_id, judged in qrels.items()
+    }
+    for metric in ir_measures.iter_calc(measures, grades, scored):
         per_query[str(metric.measure)][metric.query_id] = metric.value
     return per_query
 

@@ -16,7 +16,9 @@ from cluster.sample import SAMPLE
 from reranker.checkpoints.files import load_encoder, load_module, load_tokenizer, locate
 from reranker.checkpoints.reference import reference_logits
 from reranker.ir.measures import evaluate
-from reranker.ir.trec import iter_corpus, read_qrels, read_queries, read_run
+from reranker.ir.qrels import read_qrels
+from reranker.ir.runs import read_run
+from reranker.ir.texts import iter_corpus, read_queries
 from reranker.settings import CheckpointSettings
 
 Logits = dict[str, dict[str, float]]  # by query id, then docid

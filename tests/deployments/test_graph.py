@@ -21,7 +21,8 @@ from reranker import Reranker
 from reranker.checkpoints.files import load_module, load_tokenizer, locate
 from reranker.checkpoints.importing import import_checkpoint
 from reranker.checkpoints.reference import reference_logits
-from reranker.ir.trec import iter_corpus, read_queries, read_run
+from reranker.ir.runs import read_run
+from reranker.ir.texts import iter_corpus, read_queries
 from reranker.prompt import DEAR
 from reranker.settings import CheckpointSettings
 from reranker.types import Passage

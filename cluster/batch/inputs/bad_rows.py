@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from reranker.errors import InvalidFile, TooManyBadRows
-from reranker.ir.records import OnBad
+from reranker.ir.lines import OnBad
 
 _SHOWN_CHARACTERS = 4_000
 

@@ -9,7 +9,8 @@ import numpy as np
 import pyarrow as pa
 
 from reranker.errors import InvalidFile
-from reranker.ir.records import Location, OnBad, redacted
+from reranker.ir.lines import OnBad
+from reranker.ir.locations import Location, redacted
 from reranker.pairs import IntArray, OffsetArray
 
 _CHUNK_ROWS = 32_768

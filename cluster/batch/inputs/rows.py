@@ -2,18 +2,33 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from reranker.errors import InvalidFile
-from reranker.ir.records import Location, OnBad, Record, iter_records, redacted
-from reranker.ir.trec import id_of, passage_of, query_of
+from reranker.ir.columns import Column, Columns
+from reranker.ir.fields import id_of, number_of, passage_of, query_of
+from reranker.ir.json_rows import Record
+from reranker.ir.lines import OnBad
+from reranker.ir.locations import Location, redacted
+from reranker.ir.tables import iter_records
+from reranker.ir.texts import TEXT, TITLE
 from reranker.types import Passage
 
-_PAIR_FIELDS = ("query_id", "query", "docid", "title", "text", "first_stage_score")
 _LIST_FIELDS = {"docid": "docids", "title": "titles", "text": "texts", "first_stage_score": "first_stage_scores"}
-_QUERY_FIELDS = ("query_id", "query", *_LIST_FIELDS.values())
+_OPTIONAL = ("title", "first_stage_score")
+
+_QUERY = (Column("query_id", ("query_id", "qid")), Column("query", ("query",)))
+_PAIRS = Columns(
+    *_QUERY,
+    Column("docid", ("docid", "pid passage_id", "doc_id docno")),
+    TITLE,
+    TEXT,
+    Column("first_stage_score", ("first_stage_score",), needed=False),
+)
+_QUERIES = Columns(
+    *_QUERY, *(Column(name, (name,), needed=field not in _OPTIONAL) for field, name in _LIST_FIELDS.items())
+)
 
 
 class CandidateRow(NamedTuple):
@@ -32,7 +47,7 @@ def iter_pair_rows(location: Location, on_bad: OnBad) -> Iterator[CandidateRow]:
 
     Raises InvalidFile.
     """
-    for line, row in iter_records(location, _PAIR_FIELDS, on_bad):
+    for line, row in iter_records(location, _PAIRS, on_bad):
         try:
             candidate = _candidate(location, line, row)
         except InvalidFile as error:
@@ -46,7 +61,7 @@ def iter_query_rows(location: Location, on_bad: OnBad) -> Iterator[CandidateRow]
 
     One bad candidate makes its whole row bad. Raises InvalidFile.
     """
-    for line, row in iter_records(location, _QUERY_FIELDS, on_bad):
+    for line, row in iter_records(location, _QUERIES, on_bad):
         try:
             candidates = [_candidate(location, line, single) for single in _unfolded(location, line, row)]
         except InvalidFile as error:
@@ -60,7 +75,7 @@ def _unfolded(location: Location, line: int, row: Record) -> Iterator[Record]:
     lists: dict[str, list[Any]] = {}
     for field, name in _LIST_FIELDS.items():
         values = row.get(name)
-        if values is None and field in ("title", "first_stage_score"):
+        if values is None and field in _OPTIONAL:
             continue
         if not isinstance(values, list):
             raise InvalidFile(redacted(location), f"`{name}` must be a list, got {values!r}"[:200], line)
@@ -75,25 +90,12 @@ def _unfolded(location: Location, line: int, row: Record) -> Iterator[Record]:
 
 
 def _candidate(location: Location, line: int, row: Record) -> CandidateRow:
+    score = row.get("first_stage_score")
     return CandidateRow(
         line,
         id_of(location, line, row, "query_id"),
         query_of(location, line, row, "query"),
         id_of(location, line, row, "docid"),
         passage_of(location, line, row),
-        _score(location, line, row.get("first_stage_score")),
+        None if score is None else number_of(location, line, score, "`first_stage_score`"),
     )
-
-
-def _score(location: Location, line: int, value: object) -> float | None:
-    if value is None:
-        return None
-    try:
-        score = math.nan if isinstance(value, bool) else float(value)  # type: ignore[arg-type]
-    except (TypeError, ValueError, OverflowError):
-        score = math.nan
-    if not math.isfinite(score):
-        raise InvalidFile(
-            redacted(location), f"`first_stage_score` must be a finite number, got {value!r}"[:200], line
-        )
-    return score

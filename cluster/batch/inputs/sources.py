@@ -22,8 +22,10 @@ from cluster.batch.inputs.passages import PassageWriter
 from cluster.batch.inputs.rows import CandidateRow, iter_pair_rows, iter_query_rows
 from cluster.batch.settings import BatchSettings
 from reranker.errors import InvalidFile
-from reranker.ir.records import OnBad, redacted
-from reranker.ir.trec import iter_passages, iter_queries, iter_run
+from reranker.ir.lines import OnBad
+from reranker.ir.locations import redacted
+from reranker.ir.runs import iter_run
+from reranker.ir.texts import iter_passages, iter_queries
 from reranker.pairs import OffsetArray
 
 T = TypeVar("T")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from cluster.bench.workload import sample_requests
 from cluster.sample import SAMPLE
-from reranker.ir.trec import iter_corpus, read_queries
+from reranker.ir.texts import iter_corpus, read_queries
 
 Inputs = dict[str, str]
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from cluster.bench.workload import PASSAGE_TOKENS, QUERY_TOKENS, Windows, plain_tokenizer
 from cluster.sample import SAMPLE
-from reranker.ir.trec import iter_corpus, read_queries
+from reranker.ir.texts import iter_corpus, read_queries
 
 _PASSAGES = 8_000
 _QUERIES = 64

@@ -39,13 +39,18 @@ TIDES = Collection(
 )
 
 
-def write_rows(path: Path, rows: Iterable[Row | bytes]) -> Path:
-    """Write jsonl, tsv or parquet, as the suffix says, gzipped for .gz. A row of bytes is written unchanged."""
+def write_rows(path: Path, rows: Iterable[Row | bytes], *, header: bool = False) -> Path:
+    """Write jsonl, tsv or parquet, as the suffix says, gzipped for .gz. A row of bytes is written unchanged.
+
+    header: whether a tsv file has one.
+    """
     rows = list(rows)
     if ".parquet" in path.suffixes:
         pq.write_table(pa.Table.from_pylist(rows), path)
         return path
     lines = [row if isinstance(row, bytes) else _line(path, row).encode() for row in rows]
+    if header and ".tsv" in path.suffixes:
+        lines.insert(0, "\t".join(rows[0]).encode())
     content = b"".join(line + b"\n" for line in lines)
     path.write_bytes(gzip.compress(content) if path.suffix == ".gz" else content)
     return path
@@ -69,7 +74,7 @@ def write_files(
     run.write_text("".join(f"{query_id} Q0 {docid} 0 {score!r} t\n" for query_id, docid, score in collection.run))
     return {
         "queries": write_rows(directory / f"queries.{suffix}", queries),
-        "corpus": write_rows(directory / f"corpus.{suffix}", corpus),
+        "corpus": write_rows(directory / f"corpus.{suffix}", corpus, header=titles),
         "run": run,
     }
 

@@ -11,7 +11,7 @@ from cluster.batch.identity import Identity, identity_of, refuse_different_job
 from reranker.checkpoints.files import CheckpointFiles, locate
 from reranker.checkpoints.fingerprint import checkpoint_sha256
 from reranker.errors import InvalidFile, JobRefused
-from reranker.ir.records import content_sha256
+from reranker.ir.locations import content_sha256
 from reranker.settings import CheckpointSettings
 from reranker.version import __version__
 from tests.cluster.batch.collections import pair_rows, settings_of, write_files, write_rows

@@ -23,7 +23,8 @@ from cluster.batch.settings import BatchSettings
 from cluster.sample import SAMPLE
 from reranker import Reranker
 from reranker.errors import CheckpointError, InvalidFile, JobRefused
-from reranker.ir.trec import iter_corpus, read_queries, read_run
+from reranker.ir.runs import read_run
+from reranker.ir.texts import iter_corpus, read_queries
 from reranker.settings import EngineSettings
 from reranker.types import Candidate
 from tests.checkpoints import rewrite_json

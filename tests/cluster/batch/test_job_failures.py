@@ -13,7 +13,8 @@ from safetensors.torch import load_file, save_file
 
 import reranker
 from reranker.checkpoints.files import load_encoder, locate
-from reranker.ir.trec import iter_corpus, read_queries, read_run
+from reranker.ir.runs import read_run
+from reranker.ir.texts import iter_corpus, read_queries
 from reranker.pairs import EncodedPairs
 from reranker.settings import CheckpointSettings
 from tests.checkpoints import write_bert
@@ -32,7 +33,7 @@ def encoded_sample() -> dict[Pair, np.ndarray]:
     queries, passages = read_queries(SAMPLE / "queries.jsonl"), dict(iter_corpus(SAMPLE / "corpus.jsonl"))
     encoder = load_encoder(CheckpointSettings())
     encoded: dict[Pair, np.ndarray] = {}
-    for query_id, docids in read_run(SAMPLE / "run.trec").items():
+    for query_id, docids in read_run(SAMPLE / "run.trec", "file").items():
         pairs: EncodedPairs = encoder.encode(queries[query_id], [passages[docid] for docid in docids[:DEPTH]])
         encoded |= {(query_id, docid): pairs.pair_ids(number) for number, docid in enumerate(docids[:DEPTH])}
     return encoded

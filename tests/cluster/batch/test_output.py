@@ -16,7 +16,7 @@ from cluster.batch.inputs.bad_rows import BadRow, append_bad_rows
 from cluster.batch.output import BatchOutput
 from cluster.batch.scored import RANKED_ROWS, Counts, Scale
 from reranker.errors import CannotWrite
-from reranker.ir.trec import read_run
+from reranker.ir.runs import read_run
 from tests.cluster.batch.outputs import JOB, SCALE, begin, contents_of, finish, rankings_of, scored_unit
 
 UNITS = [scored_unit(0), scored_unit(1, bad=["x", "y"]), scored_unit(2, candidates=0, bad=["z"]), scored_unit(3)]

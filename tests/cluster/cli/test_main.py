@@ -28,14 +28,15 @@ INTERRUPTIBLE = "import signal; signal.signal(signal.SIGINT, signal.default_int_
     ("command", "named"),
     [
         ("", ["rerank", "batch", "evaluate", "model", "bench", "--version"]),
-        ("rerank", ["--query", "-q", "--top-n", "-n", "--json", "--model", "--template", "--dtype", "--device"]),
+        ("rerank", ["--query", "-q", "--top-n", "-n", "--json", "--format", "--model", "--template"]),
+        ("rerank", ["--dtype", "--device"]),
         ("batch", ["--queries", "--corpus", "--run", "--output", "--top-k", "--scorers", "--address"]),
         (
             "batch",
             ["--pairs", "--candidates", "--depth", "--resume", "--max-bad-rows", "--dry-run", "--price-per-hour"],
         ),
         ("batch", ["--model", "--template", "--max-pair-tokens", "--dtype", "--revision"]),
-        ("evaluate", ["--qrels", "RUNS", "--json", "--html", "--queries", "evaluate suite DIR"]),
+        ("evaluate", ["--qrels", "RUNS", "--json", "--html", "--queries", "--ties", "evaluate suite DIR"]),
         ("evaluate suite", ["DIR", "--output", "--depth", "--json", "--html", "--scorers", "--address"]),
         ("evaluate suite", ["--model", "--template", "--max-pair-tokens", "--dtype", "--device", "--revision"]),
         ("model", ["import"]),
@@ -122,12 +123,34 @@ def test_output_replaces_characters_the_terminal_cannot_encode(shell: Shell) -> 
     assert b"l?ufe.trec" in done.stdout
 
 
+@pytest.mark.parametrize(
+    ("options", "returncode", "shown"),
+    [
+        ("", 2, "stdin:1: looks like jsonl: say --format jsonl, or --format text to rank its lines as they are"),
+        ("--format jsonl", 0, '"text": "High tide is at noon."'),
+    ],
+)
+def test_rerank_does_not_score_the_json_of_a_pipe(options: str, returncode: int, shown: str, tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "cluster", "rerank", "-q", QUERY, "--json", *options.split()],
+        input='{"_id": 7, "text": "High tide is at noon."}\n',
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=tmp_path,
+    )
+    assert done.returncode == returncode
+    assert shown in done.stdout + done.stderr
+
+
 WRONG = [
     ("rerank -q x nothing.txt", "nothing.txt: no such file"),
     ("rerank -q x .", ".: cannot be read: Is a directory"),
     ("rerank -q x bad.jsonl", "bad.jsonl:2: is not JSON"),
     ("rerank -q x latin.txt", "latin.txt:1: is not UTF-8"),
     ("rerank -q x blank.txt", "FILES: no passages in them"),
+    ("rerank -q x table", "table:1: looks like jsonl: say --format jsonl"),
+    ("rerank -q x three.tsv", "three.tsv:1: has 3 columns and no header that says which is which"),
     ("rerank -q '' passages.txt", "--query: is empty"),
     ("rerank -q x -m ./nowhere passages.txt", "./nowhere is not a directory on this machine"),
     ("rerank -q x -m '' passages.txt", "--model: String should have at least 1 character, got ''"),
@@ -140,8 +163,26 @@ WRONG = [
     ("rerank -q x --max-pair-tokens 0 passages.txt", "--max-pair-tokens: Input should be greater than 0, got 0"),
     ("rerank -q x --max-pair-tokens 9999 passages.txt", "max_pair_tokens 9999 exceeds the 512 that embedded reads"),
     ("evaluate --qrels nothing.tsv SAMPLE/run.trec", "nothing.tsv: no such file"),
-    ("evaluate --qrels SAMPLE/run.trec SAMPLE/run.trec", "SAMPLE/run.trec:1: expected `query-id corpus-id score`"),
+    (
+        "evaluate --qrels SAMPLE/run.trec SAMPLE/run.trec",
+        "SAMPLE/run.trec:1: has 6 columns, expected `query-id corpus-id score`",
+    ),
     ("evaluate --qrels SAMPLE/qrels.tsv other.trec", "other.trec: has none of the 21 queries that SAMPLE/qrels.tsv"),
+    (
+        "evaluate --qrels SAMPLE/qrels.tsv unjudged.trec",
+        "unjudged.trec: has none of the passages that ",
+    ),
+    ("evaluate --qrels swapped.tsv swapped.trec", "swapped.tsv:1: has 'd1' where `qid 0 docid grade` has 0 or Q0"),
+    ("evaluate --qrels zero.tsv swapped.trec", "zero.tsv: has no grade above 0, so all measures would be 0"),
+    ("evaluate --qrels spaced.tsv swapped.trec", "spaced.tsv:2: `docid` 'd 1' contains spaces"),
+    (
+        "batch QUERIES --corpus three.tsv --output out",
+        "three.tsv:1: has 3 ",
+    ),
+    (
+        "batch QUERIES --corpus table --output out",
+        "table: has no ending ",
+    ),
     ("batch INPUT --run nothing.trec --output out", "nothing.trec: no such file"),
     ("batch INPUT --run SAMPLE/run.trec --output .", ". is not empty and holds no job"),
     ("batch INPUT --run SAMPLE/run.trec --output blank.txt", "blank.txt: is not a directory"),
@@ -157,8 +198,16 @@ def test_wrong_input_prints_one_line_and_exits_2(shell: Shell, command: str, com
     (shell.directory / "bad.jsonl").write_text('{"text": "a"}\n{"text": }\n')
     (shell.directory / "latin.txt").write_bytes("café".encode("latin-1"))
     (shell.directory / "blank.txt").write_text(" \n\n")
+    (shell.directory / "table").write_text('{"_id": "0-0", "text": "a"}\n')
+    (shell.directory / "three.tsv").write_text("0-0\tA text\tA title\n")
+    (shell.directory / "unjudged.trec").write_text("0 Q0 D0-0 1 1.0 t\n")
+    (shell.directory / "swapped.trec").write_text("q1 Q0 d1 1 1.0 t\n")
+    (shell.directory / "swapped.tsv").write_text("q1\td1\t1\t0\n")
+    (shell.directory / "zero.tsv").write_text("q1\td1\t0\n")
+    (shell.directory / "spaced.tsv").write_text("query-id\tcorpus-id\tscore\nq1\td 1\t1\n")
     (shell.directory / "other.trec").write_text("unknown Q0 nowhere 1 1.0 t\n")
     inputs = f"--queries {SAMPLE}/queries.jsonl --corpus {SAMPLE}/corpus.jsonl"
+    command = command.replace("QUERIES", f"--queries {SAMPLE}/queries.jsonl --run {SAMPLE}/run.trec")
     args = shlex.split(command.replace("INPUT", inputs).replace("SAMPLE", str(SAMPLE)))
 
     code, out, err = shell(*args)

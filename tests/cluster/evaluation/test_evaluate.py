@@ -12,7 +12,9 @@ import pytest
 from cluster.evaluation.comparison import run_names
 from cluster.sample import QRELS, QUERIES, RUN
 from reranker.ir.measures import evaluate, ndcg_by_depth
-from reranker.ir.trec import read_qrels, read_queries, read_run
+from reranker.ir.qrels import read_qrels
+from reranker.ir.runs import read_run
+from reranker.ir.texts import read_queries
 from tests.cluster.conftest import Shell
 from tests.cluster.evaluation.page import Page
 
@@ -97,6 +99,18 @@ def test_evaluate_json_has_null_for_an_undefined_p_value(shell: Shell) -> None:
     assert code == 0
     _, two = json.loads(out, parse_constant=pytest.fail)["runs"]
     assert two["against_first"]["RR"] == {"difference": -0.5, "p_value": None}
+
+
+@pytest.mark.parametrize(("options", "ndcg"), [((), 0.8154648767857288), (("--ties", "file"), 1.0)])
+def test_ties_are_ordered_as_trec_eval_orders_them_unless_asked(
+    options: tuple[str, ...], ndcg: float, shell: Shell
+) -> None:
+    """0.8155 is what trec_eval, pytrec_eval and ir_measures give."""
+    (shell.directory / "qrels").write_text("q1 0 d1 1\nq1 0 d2 0\nq2 0 d3 2\n")
+    (shell.directory / "run").write_text("q1 Q0 d1 1 1.0 t\nq1 Q0 d2 2 1.0 t\nq2 Q0 d3 1 5 t\n")
+    code, out, _ = shell("evaluate", "--qrels", "qrels", "run", "--json", *options)
+    assert code == 0
+    assert json.loads(out)["runs"][0]["mean"]["nDCG@10"] == pytest.approx(ndcg)
 
 
 def test_evaluate_accepts_runs_named_like_subcommands(shell: Shell) -> None:
@@ -206,7 +220,7 @@ def test_page_of_a_single_run_has_one_table_and_one_picture(shell: Shell) -> Non
 
 
 def test_page_shows_run_names_ids_and_queries_as_plain_text(shell: Shell) -> None:
-    (shell.directory / "qrels").write_text("".join(f"{query_id} 0 a 1\n" for query_id in ODD_IDS))
+    (shell.directory / "qrels").write_text("".join(f"{query_id} 0 a 1\n{query_id} 0 x 0\n" for query_id in ODD_IDS))
     (shell.directory / "base").write_text("".join(f"{query_id} Q0 x 1 2 t\n" for query_id in ODD_IDS))
     (shell.directory / ODD_NAME).write_text("".join(f"{query_id} Q0 a 1 2 t\n" for query_id in ODD_IDS))
     (shell.directory / "q.jsonl").write_text(json.dumps({"_id": ODD_IDS[0], "text": "<img src=x> $a \x07"}) + "\n")

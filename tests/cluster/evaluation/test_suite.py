@@ -15,11 +15,14 @@ import pytest
 import ray
 
 from cluster.evaluation.collection import find_collections
+from cluster.evaluation.suite import read_first_stage
 from cluster.sample import CORPUS, QRELS, QUERIES, RUN
 from reranker import Reranker
 from reranker.errors import InvalidFile
 from reranker.ir.measures import evaluate
-from reranker.ir.trec import iter_corpus, read_qrels, read_queries, read_run
+from reranker.ir.qrels import read_qrels
+from reranker.ir.runs import read_run
+from reranker.ir.texts import iter_corpus, read_queries
 from tests.cluster.conftest import Ended, Shell
 from tests.cluster.evaluation.page import Page
 
@@ -49,6 +52,12 @@ def suite(tmp_path: Path) -> Path:
     (tmp_path / "suite" / ".cache").mkdir()
     (tmp_path / "suite" / "README").write_text("two collections")
     return tmp_path / "suite"
+
+
+def test_first_stage_has_the_candidates_of_the_job_in_the_order_of_trec_eval(tmp_path: Path) -> None:
+    """The job takes the first two of the file; trec_eval ranks the greater docid first among equal scores."""
+    (tmp_path / "run.trec").write_text("".join(f"q Q0 {docid} 1 1.0 t\n" for docid in ("d1", "d2", "d3")))
+    assert read_first_stage(tmp_path / "run.trec", depth=2) == {"q": ["d2", "d1"]}
 
 
 def test_find_collections_returns_subdirectories_sorted_by_name(suite: Path, tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from reranker.checkpoints.files import CheckpointFiles, locate
 from reranker.checkpoints.fingerprint import checkpoint_sha256
 from reranker.errors import CheckpointError, InvalidFile
-from reranker.ir.records import content_sha256
+from reranker.ir.locations import content_sha256
 from reranker.settings import CheckpointSettings
 from tests.checkpoints import rewrite_json
 

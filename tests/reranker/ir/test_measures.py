@@ -3,6 +3,9 @@
 import math
 
 import pytest
+import pytrec_eval
+from hypothesis import given
+from hypothesis import strategies as st
 
 from reranker.ir.measures import DEPTHS, differences, evaluate, gains, ndcg_by_depth
 
@@ -93,6 +96,31 @@ def test_grades_below_one_do_not_count_as_relevant() -> None:
     evaluation = evaluate({"q": {"spam": -2, "bad": 0, "good": 1}}, {"q": ["spam", "bad", "good"]})
     assert evaluation.aggregate["AP"] == evaluation.aggregate["RR"] == pytest.approx(1 / 3)
     assert evaluation.aggregate["nDCG@10"] == pytest.approx(1 / 2)
+
+
+GRADES = st.dictionaries(st.sampled_from("abcdef"), st.integers(-1, 3), min_size=1)
+
+
+@given(grades=GRADES, docids=st.permutations("abcdefg"))
+def test_grade_below_zero_gains_what_zero_gains(grades: dict[str, int], docids: list[str]) -> None:
+    """Against pytrec_eval on the grades as they are, which it can read while one is above -2."""
+    names = {
+        "nDCG@10": "ndcg_cut_10",
+        "nDCG@20": "ndcg_cut_20",
+        "AP": "map",
+        "RR": "recip_rank",
+        "R@100": "recall_100",
+    }
+    run = {docid: float(-rank) for rank, docid in enumerate(docids)}
+    theirs = pytrec_eval.RelevanceEvaluator({"q": grades}, set(names.values())).evaluate({"q": run})["q"]
+    ours = evaluate({"q": grades}, {"q": list(docids)}).aggregate
+    assert ours == pytest.approx({name: theirs[their_name] for name, their_name in names.items()}, abs=1e-12)
+
+
+def test_query_with_grades_far_below_zero_alone_scores_zero() -> None:
+    """pytrec_eval reads outside its memory for it."""
+    evaluation = evaluate({"q": {"a": -3, "b": -2}, "p": {"a": 1}}, {"q": ["a", "b"], "p": ["a"]})
+    assert evaluation.per_query["nDCG@10"] == {"q": 0.0, "p": 1.0}
 
 
 def test_equal_runs_have_no_difference_and_p_value_one() -> None:

@@ -45,8 +45,8 @@ BAD: dict[str, tuple[Callable[[Path], Options], list[tuple[str, int | None, str]
         into("corpus", b'["d6", "text"]'),
         [("corpus.jsonl", 6, "must be one JSON object per line")],
     ),
-    "corpus: no text": (into("corpus", {"_id": "d6"}), [("corpus.jsonl", 6, "`text` must be a string, got None")]),
-    "corpus: no id": (into("corpus", {"text": "text"}), [("corpus.jsonl", 6, "`_id` must be a string")]),
+    "corpus: no text": (into("corpus", {"_id": "d6"}), [("corpus.jsonl", 6, "has no `text` or ")]),
+    "corpus: no id": (into("corpus", {"text": "text"}), [("corpus.jsonl", 6, "has no `_id` or ")]),
     "corpus: a list": (
         into("corpus", {"_id": "d6", "text": ["text"]}),
         [("corpus.jsonl", 6, "`text` must be a string, got ['text']")],
@@ -61,7 +61,7 @@ BAD: dict[str, tuple[Callable[[Path], Options], list[tuple[str, int | None, str]
     ),
     "corpus: a tab too many": (
         into("corpus", b"d6\ta\tb\tc", suffix="tsv"),
-        [("corpus.tsv", 6, "has 4 columns where 3 are expected: _id title text")],
+        [("corpus.tsv", 7, "has 4 columns where 3 are expected: _id title text")],
     ),
     "queries: empty": (into("queries", {"_id": "q9", "text": " "}), [("queries.jsonl", 4, "query 'q9' is empty")]),
     "queries: twice": (
@@ -69,7 +69,7 @@ BAD: dict[str, tuple[Callable[[Path], Options], list[tuple[str, int | None, str]
         [("queries.jsonl", 4, "query 'q1' occurs twice")],
     ),
     "run: columns": (into("run", b"q1 d2 1.0"), [("run.trec", 6, "has 3 columns, expected 6: ")]),
-    "run: score": (into("run", b"q1 Q0 d2 1 high t"), [("run.trec", 6, "score 'high' is not a finite number")]),
+    "run: score": (into("run", b"q1 Q0 d2 1 high t"), [("run.trec", 6, "score must be a finite number, got 'high'")]),
     "run: twice": (
         into("run", b"q1 Q0 d1 1 8.5 t", b"q1 Q0 d1 1 6.5 t"),
         [("run.trec", line, "passage 'd1' occurs twice for query 'q1'") for line in (6, 7)],

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from cluster.batch.inputs import first_stage
 from cluster.batch.inputs.first_stage import FirstStage, Ranked
 from reranker.errors import InvalidFile
-from reranker.ir.records import refuse
+from reranker.ir.lines import refuse
 
 # Few names and scores, so that candidates repeat, tie and interleave; some scores differ in the last bit only.
 ROWS = st.lists(

@@ -8,9 +8,10 @@ import pytest
 
 from cluster.batch.inputs.rows import CandidateRow, iter_pair_rows, iter_query_rows
 from reranker.errors import InvalidFile
-from reranker.ir.records import OnBad, refuse
+from reranker.ir.lines import OnBad, refuse
 from reranker.types import Passage
 from tests.cluster.batch.collections import Row, pair_rows, query_rows, write_rows
+from tests.reranker.ir.files import content_of
 
 Read = Callable[[Path, OnBad], Iterator[CandidateRow]]
 PAIR = {"query_id": "q", "query": "when", "docid": "d", "text": "noon", "title": "Tides", "first_stage_score": 2.5}
@@ -62,7 +63,21 @@ def test_pairs_are_read_from_tsv_with_a_header(suffix: str, tmp_path: Path) -> N
         EXPECTED[0]._replace(line=3, docid="e", passage=Passage("", "Tides")),
     ]
     path = write_rows(tmp_path / f"bare.{suffix}", [PAIR])
-    assert "has 6 columns, expected a header line with some of query_id, " in str(refusal(iter_pair_rows, path))
+    assert "has 6 columns and no header that says which is which, but " in str(refusal(iter_pair_rows, path))
+
+
+@pytest.mark.parametrize("name", ["a.csv", "a.json", "a.TSV.gz", "a.Parquet"])
+def test_pairs_are_read_from_any_table(name: str, tmp_path: Path) -> None:
+    names = {"query_id": "QID", "docid": "pid", "text": "passage", "first_stage_score": "First-Stage-Score"}
+    path = tmp_path / name
+    path.write_bytes(content_of(name, [{names.get(field, field): value for field, value in PAIR.items()}]))
+    assert [row._replace(line=1) for row in iter_pair_rows(path, refuse)] == EXPECTED[:1]
+
+
+def test_candidates_are_read_from_a_json_array(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    path.write_bytes(content_of("a.json", [QUERY]))
+    assert list(iter_query_rows(path, refuse)) == EXPECTED
 
 
 @pytest.mark.parametrize("absent", [{}, {"title": None, "titles": None}], ids=["left out", "null"])

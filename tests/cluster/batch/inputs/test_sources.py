@@ -25,6 +25,7 @@ from tests.cluster.batch.collections import (
     write_files,
     write_rows,
 )
+from tests.reranker.ir.files import EVERY_FORMAT, GZIPPED, content_of
 
 SEVILLA = "El andén tres es para Sevilla."
 TIDES_UNIT = Unit(
@@ -51,6 +52,39 @@ def test_plan_is_equal_for_every_format_of_queries_and_corpus(suffix: str, tmp_p
     plan = plan_of(tmp_path, **write_files(tmp_path, suffix=suffix))
     assert units_of(plan) == [TIDES_UNIT]
     assert plan.bad_rows == 0
+
+
+@pytest.mark.parametrize("name", [*EVERY_FORMAT, *GZIPPED, "a.NDJSON", "a.Json", "a.CSV.gz", "a.TSV", "a.PARQUET"])
+@pytest.mark.parametrize("columns", [("_id", "title", "text"), ("ID", "text", "Title"), ("pid", "contents", "title")])
+def test_plan_is_equal_for_every_ending_and_order_of_columns(
+    name: str, columns: tuple[str, str, str], tmp_path: Path
+) -> None:
+    files = write_files(tmp_path)
+    rows = [
+        {column: (docid if n == 0 else passage.title if "title" in column.lower() else passage.text)}
+        for docid, passage in TIDES.passages.items()
+        for n, column in enumerate(columns)
+    ]
+    corpus = [rows[at] | rows[at + 1] | rows[at + 2] for at in range(0, len(rows), 3)]
+    queries = [{"qid": query_id, "Query": query} for query_id, query in TIDES.queries.items()]
+    for role, table in (("corpus", corpus), ("queries", queries)):
+        files[role] = tmp_path / f"{role}{name[1:]}"
+        files[role].write_bytes(content_of(name, table))
+    assert units_of(plan_of(tmp_path, **files)) == [TIDES_UNIT]
+
+
+@pytest.mark.parametrize("order", [("text", "title"), ("title", "text")])
+def test_tsv_of_ids_titles_and_texts_without_a_header_is_refused(order: tuple[str, str], tmp_path: Path) -> None:
+    """Nothing in it says which of the two is the title."""
+    rows = [
+        {"_id": docid} | {field: getattr(passage, field) for field in order}
+        for docid, passage in TIDES.passages.items()
+    ]
+    corpus = write_rows(tmp_path / "corpus.tsv", rows)
+    with pytest.raises(InvalidFile, match=r"corpus\.tsv:1: has 3 columns and no header that says which is which"):
+        plan_of(tmp_path, **write_files(tmp_path) | {"corpus": corpus})
+    corpus = write_rows(tmp_path / "corpus.tsv", rows, header=True)
+    assert units_of(plan_of(tmp_path, **write_files(tmp_path) | {"corpus": corpus})) == [TIDES_UNIT]
 
 
 @pytest.mark.parametrize("suffix", ["jsonl", "jsonl.gz", "parquet"])
