@@ -9,11 +9,18 @@ from pathlib import Path
 import pyarrow as pa
 
 from reranker.errors import InvalidFile
-from reranker.ir.records import iter_records
-from reranker.ir.trec import iter_passages, iter_queries, read_qrels
+from reranker.ir.columns import Column, Columns
+from reranker.ir.qrels import read_qrels
+from reranker.ir.tables import iter_records
+from reranker.ir.texts import iter_passages, iter_queries
 from reranker.types import Passage
 
-_PAIR_FIELDS = ("query_id", "query", "positive", "negatives", "source")
+_COLUMNS = Columns(
+    Column("query_id", ("query_id", "id"), needed=False),
+    Column("query", ("query", "question anchor")),
+    Column("positive", ("positive", "passage answer")),
+    Column("negatives", ("negatives", "negative"), needed=False),
+)
 
 
 @dataclass(slots=True)
@@ -66,7 +73,7 @@ def read_pairs(files: Sequence[Path]) -> Labelled:
     labelled = Labelled()
     for file in files:
         source = file.name.split(".")[0]
-        for line, row in iter_records(file, _PAIR_FIELDS):
+        for line, row in iter_records(file, _COLUMNS):
             query = row.get("query")
             if not isinstance(query, str) or not query.strip():
                 raise InvalidFile(file, f"`query` must be a text, got {query!r}"[:200], line)
