@@ -90,8 +90,8 @@ def _start_failure(address: str | None, error: Exception) -> errors.Unavailable:
         )
     return errors.Unavailable(
         f"Ray could not be started on this machine ({reason}): check that memory is free, that the disk of "
-        "RAY_TMPDIR (by default /tmp; Ray's logs are there) has room, and that no process of an earlier job is left; then "
-        "give the command again with --resume"
+        "RAY_TMPDIR (by default /tmp; Ray's logs are there) has room, and that no process of an earlier job is left; "
+        "then give the command again with --resume"
     )
 
 
