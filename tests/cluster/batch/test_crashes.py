@@ -36,7 +36,6 @@ def states_of(job: FakeJob, directory: Path, numbers: count[int]) -> list[Path]:
     return states
 
 
-@pytest.mark.slow
 def test_job_killed_before_any_file_operation_is_resumed_to_the_same_files(tmp_path: Path) -> None:
     """Twice: while it runs, and while it is resumed after its first and last parts and its run were damaged."""
     job, numbers = FakeJob(tmp_path / "in", tmp_path / "out"), count()
