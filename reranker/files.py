@@ -1,19 +1,26 @@
-"""Atomic file writes."""
+"""File writes that are whole or not there, also after a loss of power."""
 
 from __future__ import annotations
 
+import errno
 import os
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
 
-def write_atomically(path: Path, content: str | Iterable[str]) -> None:
-    """Write UTF-8 text to a temporary file beside `path`, then rename it: readers see the old file or the new one."""
+def write_atomically(path: Path, content: str | bytes | Iterable[str]) -> None:
+    """Write a temporary file beside `path`, text as UTF-8, then rename it: readers see the old file or the new one.
+
+    The file is on the disk when this returns.
+    """
     descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            file.writelines([content] if isinstance(content, str) else content)
+        with os.fdopen(descriptor, "wb") as file:
+            if isinstance(content, str | bytes):
+                file.write(_encoded(content))
+            else:
+                file.writelines(map(_encoded, content))
             file.flush()
             os.fsync(file.fileno())
         Path(temporary).chmod(0o644)
@@ -21,3 +28,28 @@ def write_atomically(path: Path, content: str | Iterable[str]) -> None:
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
+    sync(path.parent)
+
+
+def make_directory(path: Path) -> None:
+    """Create a directory and its missing parents, on the disk when this returns. Does nothing if it exists."""
+    if not path.exists():
+        make_directory(path.parent)
+        path.mkdir(exist_ok=True)
+        sync(path.parent)
+
+
+def sync(path: Path) -> None:
+    """Wait until a file's contents, or a directory's list of files, are on the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if not (error.errno == errno.EINVAL and path.is_dir()):  # some file systems cannot sync a directory
+            raise
+    finally:
+        os.close(descriptor)
+
+
+def _encoded(content: str | bytes) -> bytes:
+    return content.encode() if isinstance(content, str) else content

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+import json
+from hashlib import sha256
+from typing import TYPE_CHECKING, Any
 
 from cluster.batch.settings import BatchSettings
-from reranker.checkpoints.files import CheckpointFiles
-from reranker.checkpoints.fingerprint import checkpoint_sha256
 from reranker.errors import JobRefused
 from reranker.ir.locations import content_sha256
 from reranker.version import __version__
+
+if TYPE_CHECKING:
+    from reranker.checkpoints.files import CheckpointFiles
 
 Identity = dict[str, Any]
 
@@ -19,6 +22,10 @@ def identity_of(settings: BatchSettings, files: CheckpointFiles) -> Identity:
 
     `checkpoint` is None if the weights are not on this machine; then only the scale of each unit is compared.
     """
+    from reranker.checkpoints.fingerprint import (
+        checkpoint_sha256,
+    )  # loads transformers, which an output does not need
+
     return {
         "version": __version__,
         "inputs": {role: content_sha256(location) for role, location in settings.inputs.items()},
@@ -27,6 +34,19 @@ def identity_of(settings: BatchSettings, files: CheckpointFiles) -> Identity:
         "checkpoint": checkpoint_sha256(files),
         **settings.scores_depend_on(),
     }
+
+
+def job_of(identity: Identity) -> str:
+    """SHA-256 of the identity, for the files of its job; without `checkpoint`, which not every driver knows."""
+    known = {name: value for name, value in identity.items() if name != "checkpoint"}
+    return sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()
+
+
+def as_begun(begun: Identity | None, now: Identity) -> Identity:
+    """The identity of a job that goes on: what was known of the checkpoint when it began stays known."""
+    if begun is None or job_of(begun) != job_of(now) or now.get("checkpoint") is not None:
+        return now
+    return now | {"checkpoint": begun.get("checkpoint")}
 
 
 def refuse_different_job(begun: Identity, now: Identity, output: str) -> None:

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +17,11 @@ import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from cluster.batch.identity import Identity, identity_of, refuse_different_job
+from cluster.batch.claim import refuse_occupied
+from cluster.batch.identity import Identity, as_begun, identity_of, job_of
 from cluster.batch.inputs.bad_rows import BadRows
-from cluster.batch.output import BatchOutput, refuse_occupied
+from cluster.batch.names import REPORT
+from cluster.batch.output import BatchOutput
 from cluster.batch.pipeline import scored_units, scorers
 from cluster.batch.plan import Plan, make_plan
 from cluster.batch.report import BatchReport, Clock, this_run
@@ -30,6 +32,9 @@ from reranker.checkpoints.files import load_encoder, locate
 from reranker.engine.allocator import give_back_freed_memory
 from reranker.errors import InvalidFile
 from reranker.files import write_atomically
+
+Scored = Callable[[Plan, list[int], BatchSettings], AbstractContextManager[tuple[int, Iterable[ScoredUnit]]]]
+"""Scores these units of the plan: the number of scorers, and the units as they finish, in any order."""
 
 
 def run_batch(settings: BatchSettings, console: Console) -> BatchReport:
@@ -48,35 +53,47 @@ def run_batch(settings: BatchSettings, console: Console) -> BatchReport:
     )  # a wrong checkpoint fails here, before inputs are read or Ray is started
     with console.status("reading the inputs …"):
         identity = identity_of(settings, files)
+    return complete(settings, identity, _scored_on_ray, console, clock)
+
+
+def complete(
+    settings: BatchSettings, identity: Identity, scored_by: Scored, console: Console, clock: Clock
+) -> BatchReport:
+    """Do what is left of the job: all of it, the units that are missing or damaged, or nothing. Raises as above."""
     with BatchOutput.opened(settings.output, resume=settings.resume) as output:
-        begun = output.identity
-        if begun is not None and (output.units or output.is_finished):
-            refuse_different_job(begun, identity, str(settings.output))
-        if output.is_finished:
+        output.admit(identity)
+        output.mend_run()
+        if output.manifest is not None:
             output.remove_work_files()
-            return _report_finished(output, clock)
+            return _report_finished(output, output.manifest, clock)
+        if output.damaged:
+            console.print(_damage(output), style="yellow", markup=False, highlight=False)
+        identity = as_begun(output.identity, identity)
+        output.begin(identity)
         plan = _open_or_make_plan(settings, output, identity, console)
         clock.planned_s = clock.now()
         bad = BadRows(settings.max_bad_rows, plan.bad_rows + output.bad_rows)
         pending = [unit for unit in range(len(plan)) if unit not in output.units]
-        pool = _score(plan, pending, settings, output, bad, clock, console) if pending else 0
+        pool = _score(plan, pending, settings, scored_by, output, bad, clock, console) if pending else 0
         output.bad_rows += plan.bad_rows
+        output.queries_without_candidates = plan.queries_without_candidates
         output.finish(plan.dead_letters, identity, settings.for_manifest())
         clock.finished_s = clock.now()
-        report = BatchReport(output.counts, output.rows, output.bad_rows, this_run(clock, pool))
+        without = output.queries_without_candidates
+        report = BatchReport(output.counts, output.rows, output.bad_rows, this_run(clock, pool), without)
         _write_report(settings.output, report)
     return report
 
 
 def _open_or_make_plan(settings: BatchSettings, output: BatchOutput, identity: Identity, console: Console) -> Plan:
     """The plan of an earlier run of this job, or a new one. Raises InvalidFile, TooManyBadRows."""
-    plan = Plan.open(output.plan) if output.identity == identity else None
+    job = job_of(identity)
+    plan = Plan.open(output.plan, job)
     if plan is not None:
         return plan
-    output.begin(identity)
     try:
         with console.status("reading the inputs …") as status:
-            plan = make_plan(settings, output.plan, status.update)
+            plan = make_plan(settings, output.plan, status.update, job)
     except BaseException:
         output.discard_unscored()
         raise
@@ -84,19 +101,27 @@ def _open_or_make_plan(settings: BatchSettings, output: BatchOutput, identity: I
     return plan
 
 
+@contextmanager
+def _scored_on_ray(
+    plan: Plan, units: list[int], settings: BatchSettings
+) -> Iterator[tuple[int, Iterable[ScoredUnit]]]:
+    with ray_session(settings.address):
+        yield scorers(settings), scored_units(plan, units, settings)
+
+
 def _score(
     plan: Plan,
     pending: list[int],
     settings: BatchSettings,
+    scored_by: Scored,
     output: BatchOutput,
     bad: BadRows,
     clock: Clock,
     console: Console,
 ) -> int:
     """Score and write the pending units. Returns the size of the scorer pool."""
-    with ray_session(settings.address), _progress(plan, pending, console) as advance:
-        pool = scorers(settings)
-        for scored in scored_units(plan, pending, settings):
+    with scored_by(plan, pending, settings) as (pool, units), _progress(plan, pending, console) as advance:
+        for scored in units:
             _admit_bad_scores(scored, bad)
             started = time.monotonic()
             output.commit(scored)
@@ -111,18 +136,25 @@ def _admit_bad_scores(scored: ScoredUnit, bad: BadRows) -> None:
         bad.admit([row], InvalidFile(f"query {row.query_id!r}, passage {row.docid!r}", row.reason))
 
 
-def _report_finished(output: BatchOutput, clock: Clock) -> BatchReport:
+def _damage(output: BatchOutput) -> str:
+    """What is said of an earlier run's files that cannot be used."""
+    names = ", ".join(output.damaged[:3]) + (", …" if len(output.damaged) > 3 else "")
+    return f"{output.directory}: damaged or missing: {names}. What they held is made again"
+
+
+def _report_finished(output: BatchOutput, manifest: dict[str, Any], clock: Clock) -> BatchReport:
     """The report of a job that an earlier process has finished."""
-    manifest = json.loads((output.directory / "_SUCCESS").read_bytes())
     clock.finished_s = clock.now()
-    report = BatchReport(output.counts, output.rows, manifest["counts"]["bad_rows"], this_run(clock, 0))
-    if not (output.directory / "report.json").is_file():  # that process was killed after writing _SUCCESS
+    totals = manifest["counts"]
+    without = totals["queries_without_candidates"]
+    report = BatchReport(output.counts, output.rows, totals["bad_rows"], this_run(clock, 0), without)
+    if not totals.items() <= output.read_report().items():  # that process was killed after writing _SUCCESS
         _write_report(output.directory, report)
     return report
 
 
 def _write_report(directory: Path, report: BatchReport) -> None:
-    write_atomically(directory / "report.json", json.dumps(report.to_json(), indent=1) + "\n")
+    write_atomically(directory / REPORT, json.dumps(report.to_json(), indent=1) + "\n")
 
 
 @contextmanager

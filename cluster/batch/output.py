@@ -1,49 +1,51 @@
 """The output directory of a job: one parquet part per unit, then a TREC run, and `_SUCCESS` as the last file.
 
-Parts are written atomically and name their unit in their metadata: they are the only record of finished work. Without
-`_SUCCESS` the job has not finished.
+Parts are the only record of finished work. They and `_SUCCESS` hold checksums: a file that was cut, changed, replaced
+or removed is found when the directory is opened. Its unit is then not finished, and without it neither is the job.
 """
 
 from __future__ import annotations
 
-import fcntl
-import hashlib
 import json
-import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
-from itertools import pairwise
+from dataclasses import asdict, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
-
-from cluster.batch.inputs.bad_rows import append_bad_rows
+from cluster.batch.claim import half_written, locked, refuse_occupied
+from cluster.batch.identity import Identity, job_of, refuse_different_job
+from cluster.batch.names import BAD_ROWS, JOB, PARTS, PLAN, REPORT, RUN, SUCCESS, path_of
+from cluster.batch.part import Part, bad_rows_of, encode_part, rankings_of
 from cluster.batch.scored import Counts, Scale, ScoredUnit
+from cluster.batch.seal import SEAL, json_object, seal
+from cluster.batch.survey import Survey, checksum_of, differing, survey
 from reranker.errors import CannotWrite, InvalidFile, JobRefused
-from reranker.files import write_atomically
+from reranker.files import make_directory, sync, write_atomically
+from reranker.ir.locations import content_sha256
 from reranker.ir.runs import write_run
 
 RUN_TAG = "dear-reranker"
-_METADATA_KEY = "reranker"  # of a part's unit, scale and counts in its parquet metadata
-_WRITTEN = ("job.json", "run.trec", "bad_rows.jsonl", "_SUCCESS", "report.json")
 
 
 class BatchOutput:
-    """The directory of one job, locked against other processes. Open it with `opened`."""
+    """The directory of one job, locked against other processes. Open it with `opened`.
+
+    counts, rows, bad_rows, queries_without_candidates: totals; the caller adds those of the plan. damaged: names of
+    the files that are not as this job wrote them, or missing.
+    """
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
-        self.plan = directory / "work"
+        self.plan = directory / PLAN
         self.counts = Counts()
         self.scale: Scale | None = None
-        self._parts: dict[int, Path] = {}
-        self._bad_rows: dict[int, Path] = {}
-        self.rows = self.bad_rows = 0
+        self.rows = self.bad_rows = self.queries_without_candidates = 0
+        self.damaged: list[str] = []
+        self._found = Survey()
+        self._parts: dict[int, str] = {}  # unit -> checksum
 
     @classmethod
     @contextmanager
@@ -52,172 +54,188 @@ class BatchOutput:
         refuse_occupied(directory, resume=resume)
         created = not directory.exists()
         try:
-            directory.mkdir(parents=True, exist_ok=True)
+            make_directory(directory)
         except OSError as error:
             raise InvalidFile(directory, f"cannot be created: {error.strerror}") from None
         try:
-            with _locked(directory / ".lock"):
+            with locked(directory / ".lock"):
                 output = cls(directory)
-                output._load_parts()
+                output._load()
                 yield output
         finally:
             if created and directory.exists() and not any(directory.iterdir()):
                 directory.rmdir()
 
     @property
-    def identity(self) -> dict[str, Any] | None:
-        """The identity of the job that began here, None if there is none."""
-        for name in ("_SUCCESS", "job.json"):
-            if (self.directory / name).is_file():
-                contents: dict[str, Any] = json.loads((self.directory / name).read_bytes())
-                return contents["job"] if name == "_SUCCESS" else contents
-        return None
+    def identity(self) -> Identity | None:
+        """The identity of the job that began here, None if no file says it."""
+        return self._found.begun
+
+    @property
+    def manifest(self) -> dict[str, Any] | None:
+        """The contents of `_SUCCESS`, None unless it is whole and every file is as it says."""
+        return None if self.damaged else self._found.manifest
 
     @property
     def is_finished(self) -> bool:
-        return (self.directory / "_SUCCESS").is_file()
+        return self.manifest is not None
 
     @property
     def units(self) -> set[int]:
         """Numbers of the finished units."""
         return set(self._parts)
 
-    def begin(self, identity: dict[str, Any]) -> None:
+    def admit(self, identity: Identity) -> None:
+        """Raises JobRefused if the directory has results that are not those of this job.
+
+        If all parts are of this job, they are believed before a `_SUCCESS` or `job.json` that says otherwise.
+        """
+        found, begun, job = self._found, self.identity, job_of(identity)
+        if found.has_results and begun is not None and (found.jobs != {job} or job_of(begun) == job):
+            refuse_different_job(begun, identity, str(self.directory))
+        elif found.has_results and found.jobs != {job}:
+            raise JobRefused(
+                f"{self.directory}: its {SUCCESS} or {JOB} cannot be read, and its parts are not all of this job: "
+                "choose another --output, or remove it"
+            )
+        if found.job != job:
+            self._load(job)
+
+    def begin(self, identity: Identity) -> None:
+        """Begin the job or go on with it: record it, and remove damaged files and `_SUCCESS`. Raises CannotWrite."""
         with _write_errors(self.directory):
-            write_atomically(self.directory / "job.json", json.dumps(identity, indent=1) + "\n")
+            write_atomically(self.directory / JOB, json.dumps(identity, indent=1) + "\n")
+            for name in self.damaged:
+                (self.directory / name).unlink(missing_ok=True)
+            if (self.directory / PARTS).exists():
+                sync(self.directory / PARTS)
+            # Last, because a part that is whole, but another than it lists, is known by that alone.
+            (self.directory / SUCCESS).unlink(missing_ok=True)
+            sync(self.directory)
+        self.damaged = []
+        self._found = Survey(identity, job_of(identity), has_results=self._found.has_results)
 
     def discard_unscored(self) -> None:
         """Remove all files of a job that has no finished unit."""
-        if not self._parts:
+        if not self._found.has_results and not self._parts:
             self.remove_work_files()
+            self._found = Survey()
 
     def require_scale(self, scale: Scale) -> None:
         """Raises JobRefused when scores of this scale are not comparable with those of earlier units."""
-        if self.scale is None:
-            self.scale = scale
+        self.scale = self.scale or scale
         if scale != self.scale:
-            before, now = asdict(self.scale), asdict(scale)
-            changed = [f"{name} {before[name]} (now {now[name]})" for name in now if before[name] != now[name]]
             raise JobRefused(
-                f"{self.directory}: a scorer differs from earlier ones in {', '.join(changed)}. Give every node the "
-                "same checkpoint, and set --dtype, --device and --threads to values that all of them support"
+                f"{self.directory}: a scorer differs from earlier ones in {self.scale.changes(scale)}. Give every "
+                "node the same checkpoint, and set --dtype, --device and --threads to values that all of them support"
             )
 
     def commit(self, scored: ScoredUnit) -> None:
-        """Write a unit: its bad rows, then its part. Raises JobRefused or CannotWrite, and then has no effect."""
+        """Write a unit's part, with its bad rows. Raises JobRefused or CannotWrite, and then has no effect."""
         self.require_scale(scored.scale)
-        facts = {"unit": scored.unit, "scale": asdict(scored.scale), "counts": asdict(scored.counts)}
-        facts["bad_rows"] = len(scored.bad)
-        part = self.directory / "parquet" / f"part-{scored.unit:06d}.parquet"
-        with _write_errors(part):
-            part.parent.mkdir(exist_ok=True)
-            dead_letters = self._dead_letters(scored.unit)
-            dead_letters.unlink(missing_ok=True)
-            append_bad_rows(dead_letters, scored.bad)
-            table = scored.ranked.replace_schema_metadata({_METADATA_KEY: json.dumps(facts)})
-            temporary = part.with_name(f".{part.name}")
-            with temporary.open("wb") as file:
-                pq.write_table(table, file)
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(part)
-        self._add_part(part, facts, scored.ranked.num_rows)
+        part, contents = encode_part(scored, self._found.job)
+        path = self.directory / path_of(scored.unit)
+        with _write_errors(path):
+            make_directory(path.parent)
+            write_atomically(path, contents)
+        self._add_part(part, checksum_of(contents))
 
-    def finish(self, plan_dead_letters: Path, job: dict[str, Any], settings: dict[str, Any]) -> None:
+    def finish(self, plan_dead_letters: Path, job: Identity, settings: dict[str, Any]) -> None:
         """Write the run and the bad rows of all units, then `_SUCCESS` with a checksum of every file.
 
         Equal jobs write equal files, byte for byte. Raises CannotWrite.
         """
         with _write_errors(self.directory):
-            parts = [path for _, path in sorted(self._parts.items())]
-            run = self.directory / "run.trec"
-            write_run(run, _rankings(parts), tag=RUN_TAG)
-            files = [*parts, run]
-            letters = [plan_dead_letters, *(path for _, path in sorted(self._bad_rows.items()))]
-            if any(path.is_file() for path in letters):
-                files.append(self.directory / "bad_rows.jsonl")
-                write_atomically(files[-1], (path.read_text("utf-8") for path in letters if path.is_file()))
-            checksums = {str(path.relative_to(self.directory)): f"sha256:{_sha256(path)}" for path in files}
-            manifest = {
-                "counts": asdict(self.counts) | {"rows": self.rows, "bad_rows": self.bad_rows},
-                "scale": None if self.scale is None else asdict(self.scale),
-                "settings": settings,
-                "job": job,
-                "files": checksums,
-            }
-            write_atomically(self.directory / "_SUCCESS", json.dumps(manifest, indent=1) + "\n")
+            files = {path_of(unit): checksum for unit, checksum in sorted(self._parts.items())}
+            files |= self._write_run() | self._write_bad_rows(plan_dead_letters)
+            totals = {name: getattr(self, name) for name in ("rows", "bad_rows", "queries_without_candidates")}
+            manifest = {"counts": asdict(self.counts) | totals, "scale": self.scale and asdict(self.scale)}
+            manifest |= {"settings": settings, "job": job, "files": files} | SEAL
+            write_atomically(self.directory / SUCCESS, seal(json.dumps(manifest, indent=1).encode() + b"\n"))
+        self._found = replace(self._found, begun=job, manifest=manifest)
         self.remove_work_files()
+
+    def mend_run(self) -> None:
+        """Write a finished job's run again if it alone is damaged: it follows from the parts. Raises CannotWrite."""
+        manifest = self._found.manifest
+        if manifest is not None and self.damaged == [RUN]:
+            with _write_errors(self.directory):
+                written = self._write_run()
+            self.damaged = differing(self._found.checksums | written, manifest["files"])
 
     def remove_work_files(self) -> None:
         """Remove the files that only an unfinished job needs."""
         shutil.rmtree(self.plan, ignore_errors=True)
-        (self.directory / "job.json").unlink(missing_ok=True)
+        (self.directory / JOB).unlink(missing_ok=True)
 
-    def _load_parts(self) -> None:
-        """Find the finished units, and delete files that a killed process left incomplete."""
-        for part in sorted((self.directory / "parquet").glob("part-*.parquet")):
-            try:
-                metadata = pq.read_metadata(part)
-                facts = json.loads(metadata.metadata[_METADATA_KEY.encode()])
-            except (KeyError, pa.ArrowException, ValueError) as error:
-                raise JobRefused(f"{part} was not written by this job ({type(error).__name__}): remove it") from None
-            self._add_part(part, facts, metadata.num_rows)
-        for path in [*(self.directory / "parquet").glob(".part-*"), *_half_written(self.directory)]:
+    def _load(self, job: str = "") -> None:
+        """Find the finished units of the job, or of the one that began here, and delete temporary files.
+
+        Raises JobRefused.
+        """
+        parts = self.directory / PARTS
+        for path in half_written(self.directory):
             path.unlink()
+        names = {str(path.relative_to(self.directory)) for path in [*self.directory.iterdir(), *parts.glob("*")]}
+        self._found = survey(names, self._read, self._checksum, job)
+        self.damaged = self._found.damaged
+        for name, part in self._found.parts.items():
+            self.scale = self.scale or part.scale
+            if part.scale != self.scale:
+                raise JobRefused(
+                    f"{self.directory / name} was scored otherwise than the parts before it: "
+                    f"{self.scale.changes(part.scale)}. Scores must not be mixed: remove the parts of one kind"
+                )
+            self._add_part(part, self._found.checksums[name])
 
-    def _add_part(self, part: Path, facts: dict[str, Any], rows: int) -> None:
-        self.scale = self.scale or Scale(**facts["scale"])
-        self.counts += Counts(**facts["counts"])
-        self.rows += rows
-        self.bad_rows += facts["bad_rows"]
-        self._parts[facts["unit"]] = part
-        if facts["bad_rows"]:
-            self._bad_rows[facts["unit"]] = self._dead_letters(facts["unit"])
+    def _add_part(self, part: Part, checksum: str) -> None:
+        self.counts += part.counts
+        self.rows += part.rows
+        self.bad_rows += part.bad_rows
+        self._parts[part.unit] = checksum
 
-    def _dead_letters(self, unit: int) -> Path:
-        return self.plan / f"bad_rows-{unit:06d}.jsonl"
+    def _part(self, unit: int) -> bytes:
+        """The contents of a unit's part. Raises CannotWrite if they are no longer what was written."""
+        contents = self._read(path_of(unit))
+        if checksum_of(contents) != self._parts[unit]:
+            raise CannotWrite(
+                f"{self.directory / path_of(unit)} has changed since it was written: continue with --resume, which "
+                "scores its unit again"
+            )
+        return contents
 
+    def _write_run(self) -> dict[str, str]:
+        """Write the file; returns its checksum by name, as `_write_bad_rows` does."""
+        rankings = (ranking for unit in sorted(self._parts) for ranking in rankings_of(self._part(unit)))
+        write_run(self.directory / RUN, rankings, tag=RUN_TAG)
+        return {RUN: self._checksum(RUN)}
 
-def refuse_occupied(directory: Path, *, resume: bool) -> None:
-    """Raises JobRefused unless the directory is absent or empty, or holds a job and `resume` is set."""
-    if not directory.exists():
-        return
-    if not directory.is_dir():
-        raise InvalidFile(directory, "is not a directory: choose another --output, or remove it")
-    names = {path.name for path in directory.iterdir()} - {".lock", *(path.name for path in _half_written(directory))}
-    if "_SUCCESS" in names:
-        problem = "" if resume else "holds the result of an earlier job: choose another --output, or remove it"
-    elif "job.json" in names:
-        problem = "" if resume else "holds an unfinished job: continue it with --resume, or choose another --output"
-    else:
-        problem = "is not empty and holds no job: choose another --output" if names else ""
-    if problem:
-        raise JobRefused(f"{directory} {problem}")
+    def _write_bad_rows(self, plan_dead_letters: Path) -> dict[str, str]:
+        """No file, and {}, if there are no bad rows."""
+        path = self.directory / BAD_ROWS
+        planned = [plan_dead_letters.read_text("utf-8")] if plan_dead_letters.is_file() else []
+        if not planned and not self.bad_rows:
+            path.unlink(missing_ok=True)
+            return {}
+        scored = (row for unit in sorted(self._parts) for row in bad_rows_of(self._part(unit)))
+        write_atomically(path, chain(planned, scored))
+        return {BAD_ROWS: self._checksum(BAD_ROWS)}
 
+    def read_report(self) -> dict[str, Any]:
+        """{} if there is none, or it cannot be read."""
+        return json_object(self._read(REPORT))
 
-def _half_written(directory: Path) -> list[Path]:
-    """Temporary files that `write_atomically` leaves behind when it is killed."""
-    return [path for name in _WRITTEN for path in directory.glob(f".{name}.*")]
-
-
-@contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    """Hold a lock file, which is released however this process dies. Raises JobRefused if another one holds it."""
-    with _write_errors(path):
-        file = path.open("w")
-    with file:
+    def _read(self, name: str) -> bytes:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if not os.fstat(
-                file.fileno()
-            ).st_nlink:  # its holder has just removed it, so others would not see our lock
-                raise BlockingIOError
-        except BlockingIOError:
-            raise JobRefused(f"{path.parent} is in use by another process: wait for it, or stop it") from None
+            return (self.directory / name).read_bytes()
+        except OSError:
+            return b""
+
+    def _checksum(self, name: str) -> str:
         try:
-            yield
-        finally:
-            path.unlink()
+            return f"sha256:{content_sha256(self.directory / name)}"
+        except InvalidFile:
+            return ""
 
 
 @contextmanager
@@ -229,20 +247,3 @@ def _write_errors(path: Path) -> Iterator[None]:
         raise CannotWrite(
             f"{path} cannot be written: {error.strerror or error}. Finished units are kept: continue with --resume"
         ) from error
-
-
-def _rankings(parts: list[Path]) -> Iterator[tuple[str, list[str], np.ndarray]]:
-    """(query_id, docids, logits) of each query, best first; no query is split over two parts."""
-    for part in parts:
-        table = pq.read_table(part)
-        query_ids = np.array(table.column("query_id").to_pylist(), dtype=object)
-        docids, logits = table.column("docid").to_pylist(), table.column("logit").to_numpy()
-        starts = [0, *(np.flatnonzero(query_ids[1:] != query_ids[:-1]) + 1).tolist(), len(query_ids)]
-        for start, end in pairwise(starts):
-            if end > start:
-                yield query_ids[start], docids[start:end], logits[start:end]
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -18,9 +18,12 @@ import pyarrow as pa
 from cluster.batch.inputs.bad_rows import BadRows
 from cluster.batch.inputs.passages import PassageReader, PassageWriter
 from cluster.batch.inputs.sources import Candidates, OnProgress, read_candidates
+from cluster.batch.seal import SEAL, is_sealed, json_object, seal
 from cluster.batch.settings import BatchSettings
-from reranker.errors import CannotWrite
-from reranker.files import write_atomically
+from reranker.errors import CannotWrite, InvalidFile
+from reranker.files import make_directory, sync, write_atomically
+from reranker.ir.locations import content_sha256
+from reranker.ir.texts import iter_queries
 from reranker.pairs import OffsetArray
 
 _SCHEMA = pa.schema([("query_id", pa.string()), ("query", pa.large_string()), ("positions", pa.list_(pa.int64()))])
@@ -41,12 +44,16 @@ class Unit:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """queries, pairs: int64 (units,), their number in each unit. bad_rows: number of rows skipped while planning."""
+    """queries, pairs: int64 (units,), their number in each unit. bad_rows: number of rows skipped while planning.
+
+    queries_without_candidates: queries of the queries file that are in no unit.
+    """
 
     directory: Path
     queries: OffsetArray
     pairs: OffsetArray
     bad_rows: int
+    queries_without_candidates: int = 0
 
     def __len__(self) -> int:
         return len(self.queries)
@@ -56,11 +63,15 @@ class Plan:
         return self.directory / _DEAD_LETTERS
 
     @classmethod
-    def open(cls, directory: Path) -> Plan | None:
-        """The plan in this directory, None if there is no complete one."""
-        if not (directory / _DONE).is_file():
+    def open(cls, directory: Path, job: str = "") -> Plan | None:
+        """The plan that was made here for this job, None if there is none or a file is not as it was written."""
+        try:
+            contents = (directory / _DONE).read_bytes()
+        except OSError:
             return None
-        bad_rows = json.loads((directory / _DONE).read_bytes())["bad_rows"]
+        done = json_object(contents) if is_sealed(contents) else {}
+        if done.get("job") != job or done.get("files") != _facts_of(directory):
+            return None
         units = pa.ipc.open_file(pa.memory_map(str(directory / _UNITS)))
         batches = [units.get_batch(number) for number in range(units.num_record_batches)]
         pairs = [batch.column("positions").flatten() for batch in batches]
@@ -68,31 +79,43 @@ class Plan:
             directory,
             np.array([batch.num_rows for batch in batches], dtype=np.int64),
             np.array([len(positions) for positions in pairs], dtype=np.int64),
-            bad_rows,
+            done["bad_rows"],
+            done["queries_without_candidates"],
         )
 
 
-def make_plan(settings: BatchSettings, directory: Path, on_progress: OnProgress) -> Plan:
-    """Read the inputs and write the plan, replacing what is in `directory`.
+def make_plan(settings: BatchSettings, directory: Path, on_progress: OnProgress, job: str = "") -> Plan:
+    """Read the inputs and write the plan of this job (`job_of` its identity), replacing what is in `directory`.
 
     Raises InvalidFile, TooManyBadRows, or CannotWrite for a full disk, and then removes the directory.
     """
     shutil.rmtree(directory, ignore_errors=True)
     bad = BadRows(settings.max_bad_rows)
     try:
-        directory.mkdir(parents=True)
+        make_directory(directory)
         with PassageWriter(directory / _PASSAGES) as store:
             candidates = read_candidates(settings, store, bad, directory / _DEAD_LETTERS, on_progress)
         _write_units(directory / _UNITS, candidates, settings.unit_pairs)
-        write_atomically(directory / _DONE, json.dumps({"bad_rows": bad.count}))
+        for name in (_PASSAGES, _UNITS):
+            sync(directory / name)
+        done = {
+            "job": job,
+            "bad_rows": bad.count,
+            "queries_without_candidates": _without_candidates(settings, candidates),
+            "files": _facts_of(directory),
+            **SEAL,
+        }
+        write_atomically(directory / _DONE, seal(json.dumps(done).encode()))
     except BaseException as error:
         shutil.rmtree(directory, ignore_errors=True)
         if isinstance(error, OSError):  # from writing: read errors are InvalidFile
             raise CannotWrite(f"{directory} cannot be written: {error.strerror or error}. Make room there") from error
         raise
-    plan = Plan.open(directory)
+    plan = Plan.open(directory, job)
     if plan is None:
-        raise FileNotFoundError(directory / _DONE)
+        raise CannotWrite(
+            f"{directory} does not read back as it was written: check the disk, or use another --output"
+        )
     return plan
 
 
@@ -133,6 +156,26 @@ def read_unit(directory: str, number: int) -> Unit:
 def _mapped(directory: str, *version: int) -> tuple[pa.ipc.RecordBatchFileReader, PassageReader]:
     """version: part of the cache key, so that a new plan in the same directory is not taken for the old one."""
     return pa.ipc.open_file(pa.memory_map(f"{directory}/{_UNITS}")), PassageReader(Path(directory, _PASSAGES))
+
+
+def _facts_of(directory: Path) -> dict[str, dict[str, int | str]]:
+    """Size and checksum of each file of the plan that exists."""
+    paths = [directory / name for name in (_UNITS, _PASSAGES, _DEAD_LETTERS)]
+    return {
+        path.name: {"bytes": path.stat().st_size, "sha256": content_sha256(path)} for path in paths if path.is_file()
+    }
+
+
+def _without_candidates(settings: BatchSettings, candidates: Candidates) -> int:
+    """Number of queries in the queries file that have no candidate; in a table every query has one."""
+    if settings.queries is None:
+        return 0
+    query_ids = {query_id for _, query_id, _ in iter_queries(settings.queries, _ignored)}
+    return len(query_ids.difference(candidates.query_ids))
+
+
+def _ignored(error: InvalidFile, row: object) -> None:
+    """Rows that cannot be read were counted when the candidates were read."""
 
 
 def _write_units(path: Path, candidates: Candidates, unit_pairs: int) -> None:

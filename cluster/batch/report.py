@@ -49,12 +49,16 @@ class Clock:
 
 @dataclass(frozen=True, slots=True)
 class BatchReport:
-    """counts, rows, bad_rows: totals of the whole job. this_run: figures of this process alone, see `this_run`."""
+    """counts, rows, bad_rows: totals of the whole job. this_run: figures of this process alone, see `this_run`.
+
+    queries_without_candidates: queries of the queries file for which there was nothing to score.
+    """
 
     counts: Counts
     rows: int
     bad_rows: int
     this_run: dict[str, Any]
+    queries_without_candidates: int = 0
 
     @property
     def queries(self) -> int:
@@ -69,7 +73,13 @@ class BatchReport:
         return float(self.this_run["pairs_per_s"])
 
     def to_json(self) -> dict[str, Any]:
-        return {**asdict(self.counts), "rows": self.rows, "bad_rows": self.bad_rows, "this_run": self.this_run}
+        return {
+            **asdict(self.counts),
+            "rows": self.rows,
+            "bad_rows": self.bad_rows,
+            "queries_without_candidates": self.queries_without_candidates,
+            "this_run": self.this_run,
+        }
 
 
 def this_run(clock: Clock, scorers: int) -> dict[str, Any]:
@@ -108,7 +118,8 @@ def this_run(clock: Clock, scorers: int) -> dict[str, Any]:
 def print_report(report: BatchReport, console: Console) -> None:
     run, counts = report.this_run, report.counts
     table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
-    table.add_row("queries", f"{counts.queries:,}")
+    without = report.queries_without_candidates
+    table.add_row("queries", f"{counts.queries:,}" + (f", and {without:,} without candidates" if without else ""))
     table.add_row("pairs", f"{counts.pairs:,}, of which {counts.pairs - counts.scored:,} are duplicates")
     table.add_row("passages", f"{counts.truncated:,} truncated to the model's length, {counts.empty:,} empty")
     table.add_row("rows written", f"{report.rows:,}")

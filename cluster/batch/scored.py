@@ -29,7 +29,12 @@ class Scale:
     dtype: str
     device: str
     max_batch_tokens: int
-    workers: int = 1  # the default reads parts of older versions, which had one
+    workers: int
+
+    def changes(self, now: Scale) -> str:
+        """What is different in another scale, for an error."""
+        was, became = asdict(self), asdict(now)
+        return ", ".join(f"{name} {was[name]} (now {became[name]})" for name in was if was[name] != became[name])
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ import logging
 import re
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import cast
 
 import ray
@@ -19,7 +19,8 @@ from reranker import errors
 def ray_session(address: str | None) -> Iterator[None]:
     """Start Ray here, or connect to the cluster at `address`. A session that the caller has started is used as it is.
 
-    Raises our own error if that is what failed inside Ray, else Unavailable: no cluster answers, or Ray has failed.
+    Raises our own error if that is what failed inside Ray, else Unavailable: Ray cannot be started, no cluster
+    answers, or Ray has failed.
     """
     if ray.is_initialized():
         with _translated_errors():
@@ -33,10 +34,10 @@ def ray_session(address: str | None) -> Iterator[None]:
             log_to_driver=False,
             logging_level=logging.ERROR,
         )
-    except OSError as error:
-        if address is None:
-            raise
-        raise errors.Unavailable(f"no Ray cluster answers at --address {address}: {error}") from None
+    except Exception as error:  # Ray raises many classes, for a start that times out a plain Exception
+        with suppress(Exception):
+            ray.shutdown()  # ends the processes that were started
+        raise _start_failure(address, error) from error
     try:
         with _translated_errors():
             yield
@@ -65,7 +66,7 @@ def refuse_unreachable(address: str | None) -> None:
     if port.isdecimal():
         try:
             socket.create_connection((host, int(port)), timeout=5).close()
-        except OSError as error:
+        except (OSError, OverflowError, UnicodeError) as error:  # also: no such port, no such name
             raise errors.Unavailable(f"no Ray cluster answers at --address {address}: {error}") from None
 
 
@@ -78,6 +79,20 @@ def _own_error(error: RayError) -> errors.RerankerError | None:
     # Its nearest base that takes a message alone: subclasses may have arguments that the text does not give.
     kind = next(kind for kind in getattr(errors, name).__mro__ if "__init__" not in vars(kind))
     return cast(errors.RerankerError, kind(message))
+
+
+def _start_failure(address: str | None, error: Exception) -> errors.Unavailable:
+    reason = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+    if address is not None:
+        return errors.Unavailable(
+            f"no Ray cluster answers at --address {address} ({reason}): check with `ray status` on this machine that "
+            "it runs, and that it has this machine's versions of Ray and Python"
+        )
+    return errors.Unavailable(
+        f"Ray could not be started on this machine ({reason}): check that memory is free, that the disk of "
+        "RAY_TMPDIR (by default /tmp; Ray's logs are there) has room, and that no process of an earlier job is left; "
+        "then give the command again with --resume"
+    )
 
 
 def _ray_failure(error: RayError) -> errors.Unavailable:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Callable
 
 import numpy as np
 import pyarrow as pa
@@ -15,20 +16,31 @@ from cluster.batch.stages.load_errors import attempt
 from reranker.checkpoints import fingerprint
 from reranker.checkpoints.files import locate
 from reranker.engine.device_thread import device_thread
+from reranker.engine.isolation import OUT_OF_MEMORY, score_isolating
 from reranker.engine.packing import pack
-from reranker.fidelity import load_verified
+from reranker.errors import Unavailable
+from reranker.fidelity import VerifiedEngine, load_verified
 from reranker.pairs import EncodedPairs
 from reranker.ranking import best_first
 from reranker.settings import CheckpointSettings, EngineSettings
+
+_NOT_FINITE = "its logit is {}: check the model's weights and dtype"
+_SHOWN_CHARACTERS = 200  # of an error's text
 
 
 class ScoreStage:
     """An encoded unit -> the row of a ScoredUnit with the best `top_k` candidates of each query (all if None)."""
 
-    def __init__(self, checkpoint: CheckpointSettings, engine: EngineSettings, top_k: int | None) -> None:
+    def __init__(
+        self,
+        checkpoint: CheckpointSettings,
+        engine: EngineSettings,
+        top_k: int | None,
+        load: Callable[[CheckpointSettings, EngineSettings], VerifiedEngine] = load_verified,
+    ) -> None:
         self._top_k = top_k
         self._device = device_thread()
-        self._loaded = self._device.submit(load_verified, checkpoint, engine)
+        self._loaded = self._device.submit(load, checkpoint, engine)
         self._loaded.exception()  # wait for loading, but raise its error in the first call, as `attempt` does
         self._scale = attempt(lambda: self._scale_of(checkpoint))
         self._worker = f"{os.uname().nodename}:{os.getpid()}"
@@ -38,11 +50,13 @@ class ScoreStage:
         started = time.perf_counter()
         (pairs,) = from_columns(row)
         engine.clear_cache()
-        logits = self._device.submit(engine.score, pairs).result()
+        logits, failures = self._device.submit(score_isolating, engine.score, pairs).result()
         score_s = time.perf_counter() - started
         unit = row.drop_columns(list(COLUMNS)).to_pylist()[0]
         pair_of = np.array(unit["pair_of"])
-        ranked, bad = self._ranked(unit["query_ids"], unit["counts"], unit["docids"], logits[pair_of])
+        reasons = {pair: _reason(error) for pair, error in failures.items()}
+        reason_of = [reasons.get(pair, _NOT_FINITE.format(logits[pair])) for pair in unit["pair_of"]]
+        ranked, bad = self._ranked(unit["query_ids"], unit["counts"], unit["docids"], logits[pair_of], reason_of)
         tokens = int(pairs.lengths.sum())
         counts = Counts(
             queries=len(unit["counts"]),
@@ -57,8 +71,9 @@ class ScoreStage:
         return ScoredUnit(unit["unit"], ranked, bad, scale, counts, seconds, self._worker).to_row()
 
     def _ranked(
-        self, query_ids: list[str], counts: list[int], docids: list[str], logits: np.ndarray
+        self, query_ids: list[str], counts: list[int], docids: list[str], logits: np.ndarray, reasons: list[str]
     ) -> tuple[pa.Table, list[BadRow]]:
+        """logits, reasons: (candidates,); a reason is why its candidate is a bad row if its logit is not finite."""
         tables, bad = [RANKED_ROWS.empty_table()], []
         end = 0
         for query_id, count in zip(query_ids, counts, strict=True):
@@ -66,8 +81,8 @@ class ScoreStage:
             names, scores = np.array(docids[start:end], dtype=object), logits[start:end]
             finite = np.isfinite(scores)
             bad += [
-                BadRow(f"its logit is {score}: check the model's weights and dtype", query_id=query_id, docid=name)
-                for name, score in zip(names[~finite], scores[~finite], strict=True)
+                BadRow(reasons[start + place], query_id=query_id, docid=names[place])
+                for place in np.flatnonzero(~finite).tolist()
             ]
             names, scores = names[finite], scores[finite]
             best = best_first(scores, self._top_k)
@@ -89,6 +104,14 @@ class ScoreStage:
             loaded.engine.max_batch_tokens,
             loaded.engine.workers,
         )
+
+
+def _reason(error: Exception) -> str:
+    """Why a pair is a bad row. Raises the error if the pair is not to blame for it."""
+    if isinstance(error, OUT_OF_MEMORY):
+        raise Unavailable("the device has no memory left for a single pair: free it, or use a larger one") from error
+    text = " ".join(str(error).split())[:_SHOWN_CHARACTERS]
+    return f"the model fails with {type(error).__name__}: {text}"
 
 
 def _computed_tokens(pairs: EncodedPairs, max_batch_tokens: int) -> int:

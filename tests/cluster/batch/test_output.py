@@ -130,7 +130,7 @@ def test_run_equals_the_parts_and_success_has_a_checksum_of_every_file(tmp_path:
     assert (manifest["job"], manifest["settings"]) == (JOB, {"top_k": None})
     assert Scale(**manifest["scale"]) == SCALE
     counts = sum((unit.counts for unit in UNITS), Counts())
-    assert manifest["counts"] == asdict(counts) | {"rows": 18, "bad_rows": 3}
+    assert manifest["counts"] == asdict(counts) | {"rows": 18, "bad_rows": 3, "queries_without_candidates": 0}
     newest = max((tmp_path / name).stat().st_mtime_ns for name in files)
     assert (tmp_path / "_SUCCESS").stat().st_mtime_ns >= newest
 
@@ -181,3 +181,18 @@ def test_unit_committed_twice_after_a_failure_writes_its_bad_rows_once(tmp_path:
         output.commit(UNITS[1])
         finish(output)
     assert len((tmp_path / "bad_rows.jsonl").read_text().splitlines()) == 2
+
+
+def test_part_that_changes_before_the_job_is_finished_is_scored_again(tmp_path: Path) -> None:
+    part = tmp_path / "parquet" / "part-000001.parquet"
+    with BatchOutput.opened(tmp_path, resume=False) as output:
+        for unit in UNITS[:2]:
+            begin(output).commit(unit)
+        part.write_bytes(part.read_bytes()[:-1])
+        with pytest.raises(
+            CannotWrite, match=r"part-000001\.parquet has changed since it was written: continue with"
+        ):
+            finish(output)
+    assert not (tmp_path / "_SUCCESS").exists()
+    with BatchOutput.opened(tmp_path, resume=True) as output:
+        assert output.units == {0}

@@ -1,5 +1,6 @@
 """Output directories refuse a second process, scores of another scale, foreign files and other jobs."""
 
+import errno
 import fcntl
 import json
 import subprocess
@@ -8,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -110,7 +111,7 @@ def test_failed_job_releases_the_lock_and_removes_only_its_own_directory(tmp_pat
 
 
 @pytest.mark.parametrize(("name", "value"), OTHER_SCALE.items())
-def test_commit_refuses_scores_of_a_different_scale(name: str, value: object, tmp_path: Path) -> None:
+def test_commit_refuses_scores_of_a_different_scale(name: str, value: Any, tmp_path: Path) -> None:
     other = scored_unit(1, scale=replace(SCALE, **{name: value}))
     message = f"differs from earlier ones in {name} {asdict(SCALE)[name]} \\(now {value}\\)\\. Give every node"
     with BatchOutput.opened(tmp_path, resume=False) as output:
@@ -134,6 +135,66 @@ def test_refused_scale_names_every_difference(tmp_path: Path) -> None:
         output.require_scale(SCALE)
         with pytest.raises(JobRefused, match=r"dtype float32 \(now float16\), device cpu \(now cuda\)\. Give"):
             output.require_scale(replace(SCALE, dtype="float16", device="cuda"))
+
+
+def test_parts_of_different_scales_are_refused_by_name(tmp_path: Path) -> None:
+    for name, scale in (("one", SCALE), ("other", replace(SCALE, dtype="bfloat16"))):
+        with BatchOutput.opened(tmp_path / name, resume=False) as output:
+            begin(output)
+            for number in range(2):
+                output.commit(scored_unit(number, scale=scale))
+    part = Path("parquet", "part-000001.parquet")
+    (tmp_path / "one" / part).write_bytes((tmp_path / "other" / part).read_bytes())
+    problem = r"part-000001\.parquet was scored otherwise than the parts before it: dtype float32 \(now bfloat16\)\. "
+    with pytest.raises(JobRefused, match=f"{problem}Scores must not be mixed: remove the parts of one kind"):
+        open_and_close(tmp_path / "one")
+
+
+OTHER_JOB = {"version": "2", "inputs": {"run": "sha"}}
+
+
+@pytest.mark.parametrize("finished", [False, True])
+@pytest.mark.parametrize("record", [b"", b"{}", b"[1", None])
+def test_results_without_a_readable_record_are_resumed_by_their_own_job_alone(
+    finished: bool, record: bytes | None, tmp_path: Path
+) -> None:
+    with BatchOutput.opened(tmp_path, resume=False) as output:
+        begin(output).commit(scored_unit(0))
+        if finished:
+            finish(output)
+    path = tmp_path / ("_SUCCESS" if finished else "job.json")
+    if record is None:
+        path.unlink()
+    else:
+        path.write_bytes(record)
+    before = contents_of(tmp_path)
+    problem = "_SUCCESS or job.json cannot be read, and its parts are not all of this job: choose another --output"
+    with BatchOutput.opened(tmp_path, resume=True) as output, pytest.raises(JobRefused, match=problem):
+        output.admit(OTHER_JOB)
+    assert contents_of(tmp_path) == before
+    with BatchOutput.opened(tmp_path, resume=True) as output:
+        output.admit(JOB)
+        assert (output.units, output.is_finished) == ({0}, False)
+
+
+def test_empty_success_of_another_program_is_refused(tmp_path: Path) -> None:
+    """Spark and Hadoop write such a file."""
+    (tmp_path / "_SUCCESS").touch()
+    (tmp_path / "part-0.parquet").write_bytes(b"theirs")
+    before = contents_of(tmp_path)
+    with BatchOutput.opened(tmp_path, resume=True) as output, pytest.raises(JobRefused, match="cannot be read"):
+        output.admit(JOB)
+    assert contents_of(tmp_path) == before
+
+
+def test_file_system_without_locks_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_locks(file: IO[str], operation: int) -> None:
+        raise OSError(errno.ENOSYS, "Function not implemented")
+
+    monkeypatch.setattr(fcntl, "flock", no_locks)
+    with pytest.raises(CannotWrite, match=r"cannot be locked \(Function not implemented\).*such as a local disk"):
+        open_and_close(tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
 def test_existing_job_is_opened_only_with_resume(tmp_path: Path) -> None:
@@ -170,7 +231,7 @@ def test_directory_with_foreign_files_is_refused(resume: bool, tmp_path: Path) -
 
 
 @pytest.mark.parametrize("content", [b"", b"PAR1", None])
-def test_foreign_part_is_refused_by_name(content: bytes | None, tmp_path: Path) -> None:
+def test_part_that_this_job_did_not_write_is_not_done_and_is_removed(content: bytes | None, tmp_path: Path) -> None:
     with BatchOutput.opened(tmp_path, resume=False) as output:
         begin(output).commit(scored_unit(0))
     part = tmp_path / "parquet" / "part-000001.parquet"
@@ -178,8 +239,12 @@ def test_foreign_part_is_refused_by_name(content: bytes | None, tmp_path: Path) 
         pq.write_table(pa.table({"query_id": ["q"]}), part)
     else:
         part.write_bytes(content)
-    with pytest.raises(JobRefused, match=r"part-000001\.parquet was not written by this job"):
-        open_and_close(tmp_path)
+    with BatchOutput.opened(tmp_path, resume=True) as output:
+        assert (output.units, output.damaged) == ({0}, ["parquet/part-000001.parquet"])
+        assert part.exists(), "nothing is removed before the job is known to be the same"
+        output.admit(JOB)
+        output.begin(JOB)
+    assert not part.exists()
 
 
 def test_discard_unscored_removes_a_job_only_if_it_has_no_parts(tmp_path: Path) -> None:

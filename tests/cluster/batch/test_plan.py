@@ -10,7 +10,15 @@ from hypothesis import strategies as st
 from cluster.batch.plan import Plan, cut_units, make_plan
 from reranker.errors import CannotWrite, InvalidFile
 from reranker.types import Passage
-from tests.cluster.batch.collections import Collection, plan_of, settings_of, units_of, write_files
+from tests.cluster.batch.collections import (
+    Collection,
+    pair_rows,
+    plan_of,
+    settings_of,
+    units_of,
+    write_files,
+    write_rows,
+)
 
 MANY = Collection(
     {f"q{n}": f"query {n}" for n in range(9)},
@@ -82,6 +90,42 @@ def test_incomplete_plan_is_not_opened_and_is_made_again(tmp_path: Path) -> None
     again = plan_of(tmp_path, **files)
     assert units_of(again) == expected
     assert not again.dead_letters.exists()
+
+
+@pytest.mark.parametrize("name", ["plan.json", "units.arrow", "passages.arrow", "bad_rows.jsonl"])
+@pytest.mark.parametrize("damage", ["cut", "emptied", "changed", "removed", "of another plan"])
+def test_plan_with_a_damaged_file_is_not_opened(name: str, damage: str, tmp_path: Path) -> None:
+    run = [*MANY.run, ("q-none", "d1", 1.0)]
+    files = write_files(tmp_path, Collection(MANY.queries, MANY.passages, run))
+    other = plan_of(tmp_path / "other", **files, unit_pairs=6, depth=2, max_bad_rows=1).directory / name
+    plan = plan_of(tmp_path, **files, unit_pairs=5, max_bad_rows=1)
+    path, contents = plan.directory / name, (plan.directory / name).read_bytes()
+    middle = len(contents) // 2
+    assert Plan.open(plan.directory) is not None
+    if damage == "removed":
+        path.unlink()
+    else:
+        changed = contents[:middle] + bytes([contents[middle] ^ 1]) + contents[middle + 1 :]
+        of_another = b"{}" if other.read_bytes() == contents else other.read_bytes()
+        path.write_bytes({"cut": contents[:-1], "emptied": b"", "changed": changed}.get(damage, of_another))
+    assert Plan.open(plan.directory) is None
+
+
+def test_plan_of_another_job_is_not_opened(tmp_path: Path) -> None:
+    settings = settings_of(tmp_path, **write_files(tmp_path, MANY))
+    make_plan(settings, tmp_path / "plan", lambda message: None, "one job")
+    assert Plan.open(tmp_path / "plan", "one job") is not None
+    assert Plan.open(tmp_path / "plan", "another") is None
+
+
+def test_plan_counts_queries_without_candidates(tmp_path: Path) -> None:
+    """Those that the run does not name, and those whose passages are all missing; not those that are in no file."""
+    queries = MANY.queries | {"q-unnamed": "query", "q-lost": "query"}
+    run = [*MANY.run, ("q-lost", "nowhere", 1.0), ("q-absent", "d1", 1.0)]
+    files = write_files(tmp_path, Collection(queries, MANY.passages, run))
+    assert plan_of(tmp_path, **files, max_bad_rows=2).queries_without_candidates == 2
+    table = write_rows(tmp_path / "pairs.jsonl", pair_rows(MANY))
+    assert plan_of(tmp_path, pairs=table).queries_without_candidates == 0
 
 
 def test_read_unit_reads_the_new_plan_after_one_was_replaced(tmp_path: Path) -> None:
