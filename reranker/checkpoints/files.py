@@ -20,6 +20,7 @@ from transformers import AutoConfig, AutoTokenizer, PretrainedConfig, PreTrained
 
 from reranker.checkpoints.manifest import Manifest, read_manifest
 from reranker.checkpoints.pooling import check_can_pad, choose_pooling, describe, pad_token_read
+from reranker.checkpoints.weight_files import ADAPTER_CONFIG, weight_files
 from reranker.encoding import PairEncoder
 from reranker.errors import CheckpointError
 from reranker.extras import how_to_install
@@ -35,8 +36,8 @@ log = logging.getLogger(__name__)
 EMBEDDED = "embedded"
 DEAR_PAIR_TOKENS = 228
 MAX_BARE_PAIR_TOKENS = 512
-_TEXT_FILES = ["*.json", "*.txt", "*.model", "*.jinja"]
-_ADAPTER = "adapter_config.json"
+_TEXT_FILES = ("*.json", "*.txt", "*.model", "*.jinja")
+_PYTORCH_FILES = ("pytorch_model*.bin", "adapter_model.bin")  # downloaded where there are no safetensors
 # These number positions from pad_token_id + 1 on, so they have fewer positions than rows in the table.
 _POSITIONS_AFTER_PAD = frozenset({"roberta", "xlm-roberta", "xlm-roberta-xl", "camembert"})
 
@@ -60,14 +61,14 @@ def locate(settings: CheckpointSettings, *, weights: bool) -> CheckpointFiles:
     Raises CheckpointError when it is not found.
     """
     directory = _local_directory(settings.model, settings.revision, weights=weights)
-    if not (directory / "config.json").is_file() and not (directory / _ADAPTER).is_file():
-        raise CheckpointError(f"{directory} has neither config.json nor {_ADAPTER}: it is not a checkpoint")
+    if not (directory / "config.json").is_file() and not (directory / ADAPTER_CONFIG).is_file():
+        raise CheckpointError(f"{directory} has neither config.json nor {ADAPTER_CONFIG}: it is not a checkpoint")
     base = None
-    if (directory / _ADAPTER).is_file():
+    if (directory / ADAPTER_CONFIG).is_file():
         with _as_checkpoint_error(settings.model):
-            base_name = json.loads((directory / _ADAPTER).read_bytes()).get("base_model_name_or_path")
+            base_name = json.loads((directory / ADAPTER_CONFIG).read_bytes()).get("base_model_name_or_path")
         if not base_name:
-            raise CheckpointError(f"{directory / _ADAPTER} has no base_model_name_or_path")
+            raise CheckpointError(f"{directory / ADAPTER_CONFIG} has no base_model_name_or_path")
         base = _local_directory(str(base_name), None, weights=weights)
     return CheckpointFiles(settings.model_name, directory, base, read_manifest(directory))
 
@@ -208,12 +209,15 @@ def _local_directory(model: str, revision: str | None, *, weights: bool) -> Path
         return path.resolve()
     if path.is_absolute() or model.startswith((".", "~")) or model.count("/") > 1:
         raise CheckpointError(f"{model} is not a directory on this machine")
+
+    def download(*patterns: str) -> Path:
+        return Path(huggingface_hub.snapshot_download(model, revision=revision, allow_patterns=list(patterns)))
+
     with _as_checkpoint_error(model):
-        return Path(
-            huggingface_hub.snapshot_download(
-                model, revision=revision, allow_patterns=_TEXT_FILES + ["*.safetensors"] * weights
-            )
-        )
+        directory = download(*_TEXT_FILES, *(["*.safetensors"] if weights else []))
+        if weights and not weight_files(directory):
+            download(*_PYTORCH_FILES)
+        return directory
 
 
 def _is_dear(model: str) -> bool:

@@ -9,6 +9,7 @@ import torch
 from transformers import PretrainedConfig
 
 from reranker.checkpoints.files import CheckpointFiles, load_module
+from reranker.checkpoints.weight_files import weight_files
 from reranker.checkpoints.weights import ModuleWeights, SafetensorsWeights, Weights
 from reranker.encoding import PairEncoder
 from reranker.engine.models import ScoringModel
@@ -56,7 +57,7 @@ def load_model(
 
     if files.base is None:
         try:
-            return fast(SafetensorsWeights(files.directory))
+            return fast(SafetensorsWeights(files.name, weight_files(files.directory)))
         except MissingWeights as error:
             # Another file format or old tensor names: Hugging Face's loader converts both.
             log.info("%s is loaded through Hugging Face: %s", files.name, error)
