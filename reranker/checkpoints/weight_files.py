@@ -13,8 +13,12 @@ from pathlib import Path
 from reranker.errors import CheckpointError
 
 ADAPTER_CONFIG = "adapter_config.json"
-_INDEX_ENDING = ".index.json"
-_MODEL = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
+MODEL_WEIGHTS = (
+    "model.safetensors",
+    "model.safetensors.index.json",
+    "pytorch_model.bin",
+    "pytorch_model.bin.index.json",
+)
 _ADAPTER = ("adapter_model.safetensors", "adapter_model.bin")
 
 
@@ -25,7 +29,7 @@ def weight_files(directory: Path) -> tuple[Path, ...]:
     read or that names a file that is not there.
     """
     path = _preferred(directory)
-    if path is None or not path.name.endswith(_INDEX_ENDING):
+    if path is None or path != weight_index(directory):
         return () if path is None else (path,)
     try:
         names = sorted(set(json.loads(path.read_bytes())["weight_map"].values()))
@@ -38,9 +42,15 @@ def weight_files(directory: Path) -> tuple[Path, ...]:
     return shards
 
 
+def weight_index(directory: Path) -> Path | None:
+    """The index that is read, None where the weights are in one file."""
+    path = _preferred(directory)
+    return path if path is not None and path.name.endswith(".index.json") else None
+
+
 def _preferred(directory: Path) -> Path | None:
     """The file, or the index of files, that Hugging Face reads."""
-    names = _ADAPTER if (directory / ADAPTER_CONFIG).is_file() else (*_named_by_config(directory), *_MODEL)
+    names = _ADAPTER if (directory / ADAPTER_CONFIG).is_file() else (*_named_by_config(directory), *MODEL_WEIGHTS)
     return next((directory / name for name in names if (directory / name).is_file()), None)
 
 

@@ -6,10 +6,11 @@ from pathlib import Path
 import pytest
 from safetensors.torch import load_file, save_file
 
-from reranker.checkpoints.importing import GOLDEN_TEXTS, import_checkpoint
+from reranker.checkpoints.golden import GOLDEN_TEXTS
 from reranker.checkpoints.manifest import Manifest, read_manifest, write_manifest
 from reranker.errors import CheckpointError, FidelityError
-from reranker.fidelity import load_verified
+from reranker.fidelity import VerifiedEngine, load_verified
+from reranker.importing import import_checkpoint
 from reranker.settings import CheckpointSettings, EngineSettings
 from tests.checkpoints import rewrite_json, write_bert, write_llama
 
@@ -51,7 +52,7 @@ def test_imported_adapter_is_verified(lora: Path, tmp_path: Path) -> None:
 def test_import_records_whether_token_types_are_sent(token_types: bool, tmp_path: Path) -> None:
     """The record holds even if another tokenizer version would decide otherwise."""
     model = write_bert(tmp_path / "bert", token_types=token_types)
-    manifest = import_checkpoint(CheckpointSettings(model=str(model)), tmp_path / "imported")
+    manifest = import_checkpoint(CheckpointSettings(model=str(model)), tmp_path / "imported").manifest
     assert manifest.token_types is token_types
     names = ["input_ids", "attention_mask"] if token_types else ["input_ids", "token_type_ids", "attention_mask"]
     rewrite_json(tmp_path / "imported" / "tokenizer_config.json", model_input_names=names)
@@ -66,7 +67,7 @@ def other_pad(tmp_path: Path) -> Path:
 
 def test_import_scores_dear_as_padded_and_the_replay_does_too(other_pad: Path, tmp_path: Path) -> None:
     settings = CheckpointSettings(model=str(other_pad), template="dear", max_pair_tokens=100)
-    assert import_checkpoint(settings, tmp_path / "imported").pooling == "padded"
+    assert import_checkpoint(settings, tmp_path / "imported").manifest.pooling == "padded"
     assert fidelity(tmp_path / "imported").startswith("verified")
     assert fidelity(tmp_path / "imported", pooling="last").startswith("unverified: the golden scores are for")
 
@@ -77,7 +78,8 @@ def test_pooling_is_last_with_one_warning_where_padded_batches_of_hugging_face_d
     for model, differs in ((other_pad, True), (llama, False), (bert, False)):
         caplog.clear()
         loaded = load_verified(CheckpointSettings(model=str(model), template="bare"), EngineSettings())
-        assert loaded.description.pooling.startswith("last: logits are read") == differs
+        assert loaded.description.pooling == "last"
+        assert any(warning.startswith("pooling last") for warning in loaded.description.warnings) == differs
         assert loaded.encoder.pad is None
         assert len([r for r in caplog.records if "pooling last" in r.getMessage()]) == differs
 
@@ -134,3 +136,62 @@ def test_import_refuses_a_checkpoint_with_nan_logits(imported: Path, tmp_path: P
     with pytest.raises(CheckpointError, match="not finite"):
         import_checkpoint(CheckpointSettings(model=str(imported)), tmp_path / "again")
     assert not (tmp_path / "again").exists()
+
+
+class Refusing:
+    """Loads as production does, but for one forward and dtype gives other scores than Hugging Face."""
+
+    def __init__(self, dtype: str, *forwards: str) -> None:
+        self._dtype, self._forwards = dtype, forwards
+
+    def __call__(self, checkpoint: CheckpointSettings, engine: EngineSettings) -> VerifiedEngine:
+        if checkpoint.dtype == self._dtype and engine.forward in self._forwards:
+            raise FidelityError("golden pair 3 scores 1 where Hugging Face gave 2", "what to do in production")
+        return load_verified(checkpoint, engine)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize(
+    ("forwards", "advice"),
+    [(["auto"], "import it with --forward huggingface"), (["auto", "huggingface"], "cannot be served")],
+)
+def test_import_refuses_what_our_engine_does_not_reproduce_and_leaves_nothing(
+    dtype: str, forwards: list[str], advice: str, family: Path, tmp_path: Path
+) -> None:
+    settings = CheckpointSettings(model=str(family))
+    with pytest.raises(FidelityError, match=f"was not imported: in {dtype}, golden pair 3 .*{advice}") as refused:
+        import_checkpoint(settings, tmp_path / "out" / "imported", load=Refusing(dtype, *forwards))
+    assert "what to do in production" not in str(refused.value)
+    assert not list((tmp_path / "out").iterdir())
+
+
+def test_import_records_the_forward_that_was_checked(family: Path, tmp_path: Path) -> None:
+    engine = EngineSettings(forward="huggingface")
+    import_checkpoint(
+        CheckpointSettings(model=str(family)), tmp_path / "out", engine, load=Refusing("float32", "auto")
+    )
+    loaded = load_verified(CheckpointSettings(model=str(tmp_path / "out")), EngineSettings())
+    assert loaded.engine.pads  # Hugging Face's forward does, the fast ones do not
+    assert loaded.description.fidelity.startswith("verified")
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize(
+    ("key", "value"), [("hidden_act", "relu"), ("layer_norm_eps", 1e-3), ("pad_token_id", 7), ("is_causal", False)]
+)
+def test_config_that_is_not_the_imported_one_is_refused(imported: Path, dtype: str, key: str, value: object) -> None:
+    rewrite_json(imported / "config.json", **{key: value})
+    with pytest.raises(FidelityError, match=rf"config\.json has {key} .* restore it"):
+        fidelity(imported, dtype=dtype)
+
+
+def test_config_keys_that_no_score_depends_on_may_change(imported: Path) -> None:
+    rewrite_json(imported / "config.json", transformers_version="9", architectures=["Other"], _name_or_path="x")
+    assert fidelity(imported).startswith("verified")
+
+
+def test_import_says_what_would_not_be_seen_and_so_does_health(family: Path, tmp_path: Path) -> None:
+    checks = import_checkpoint(CheckpointSettings(model=str(family)), tmp_path / "out").checks
+    assert [check.dtype for check in checks] == ["float32", "bfloat16"]
+    assert checks[0].undetectable == "errors below 0.0001 logits"
+    assert checks[1].undetectable.startswith("in bfloat16 rounding hides a constant error below 0.")

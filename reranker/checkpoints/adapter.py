@@ -1,0 +1,74 @@
+"""A LoRA adapter beside its base model: what its files say, and merging it. PEFT is imported only to merge."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from reranker.checkpoints.hugging_face import as_checkpoint_error
+from reranker.checkpoints.weight_files import ADAPTER_CONFIG, MODEL_WEIGHTS, weight_files
+from reranker.errors import CheckpointError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+_EMBEDDINGS = ("embed_tokens", "word_embeddings", "wte", "tok_embeddings")
+
+
+def adapter_config(directory: Path) -> dict[str, Any]:
+    """Raises CheckpointError for what is no adapter of a sequence classifier."""
+    path = directory / ADAPTER_CONFIG
+    with as_checkpoint_error(directory.name):
+        config: dict[str, Any] = json.loads(path.read_bytes())
+        task = config.get("task_type")
+        if not config.get("base_model_name_or_path"):
+            raise CheckpointError(f"{path} has no base_model_name_or_path")
+    if task not in (None, "SEQ_CLS"):
+        raise CheckpointError(
+            f"{directory.name} is an adapter of task type {task}: a reranker's is SEQ_CLS and has a head of one logit"
+        )
+    if (directory / "config.json").is_file() and any((directory / name).is_file() for name in MODEL_WEIGHTS):
+        raise CheckpointError(
+            f"{directory.name} has the weights of a whole model beside an adapter: keep one of the two, "
+            f"or remove config.json to apply the adapter to {config['base_model_name_or_path']}"
+        )
+    return config
+
+
+def embedding_rows(directory: Path) -> int | None:
+    """Rows of the embedding table in an adapter's weights; None if it leaves its base model's as it is."""
+    return next((len(tensor) for name, tensor in _tensors(directory).items() if _is_embedding(name)), None)
+
+
+def merge_adapter(module: Any, directory: Path, missing: set[str]) -> tuple[Any, set[str]]:
+    """The module with the adapter merged, and which of its `missing` tensors the adapter has not either."""
+    from peft import PeftModel
+
+    names = list(_tensors(directory))
+    rows = embedding_rows(directory)
+    if rows is not None and rows != module.get_input_embeddings().num_embeddings:
+        module.resize_token_embeddings(rows, mean_resizing=False)  # to what it was in training
+    adapted = PeftModel.from_pretrained(module, str(directory))
+    if not hasattr(adapted, "merge_and_unload"):
+        kind = adapted.active_peft_config.peft_type.value
+        raise CheckpointError(f"{directory.name} is an adapter of type {kind}, which cannot be merged into its base")
+    merged = adapted.merge_and_unload()
+    return merged, {key for key in missing if not any(f".{name}".endswith(f".{key}") for name in names)}
+
+
+def _tensors(directory: Path) -> dict[str, Tensor]:
+    """By name, memory-mapped."""
+    import torch
+    from safetensors.torch import load_file
+
+    tensors: dict[str, Tensor] = {}
+    with as_checkpoint_error(directory.name):
+        for path in weight_files(directory):
+            is_safe = path.suffix == ".safetensors"
+            tensors |= load_file(path) if is_safe else torch.load(path, map_location="cpu", weights_only=True)
+    return tensors
+
+
+def _is_embedding(name: str) -> bool:
+    return name.endswith("weight") and any(f".{table}." in name for table in _EMBEDDINGS)
