@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from reranker.checkpoints.hugging_face import as_checkpoint_error
 from reranker.checkpoints.weight_files import ADAPTER_CONFIG, MODEL_WEIGHTS, weight_files
-from reranker.errors import CheckpointError
+from reranker.errors import CheckpointError, MissingWeights
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -21,9 +21,9 @@ def adapter_config(directory: Path) -> dict[str, Any]:
     path = directory / ADAPTER_CONFIG
     with as_checkpoint_error(directory.name):
         config: dict[str, Any] = json.loads(path.read_bytes())
-        task = config.get("task_type")
-        if not config.get("base_model_name_or_path"):
-            raise CheckpointError(f"{path} has no base_model_name_or_path")
+    if not isinstance(config, dict) or not config.get("base_model_name_or_path"):
+        raise CheckpointError(f"{path} has no base_model_name_or_path")
+    task = config.get("task_type")
     if task not in (None, "SEQ_CLS"):
         raise CheckpointError(
             f"{directory.name} is an adapter of task type {task}: a reranker's is SEQ_CLS and has a head of one logit"
@@ -41,20 +41,35 @@ def embedding_rows(directory: Path) -> int | None:
     return next((len(tensor) for name, tensor in _tensors(directory).items() if _is_embedding(name)), None)
 
 
-def merge_adapter(module: Any, directory: Path, missing: set[str]) -> tuple[Any, set[str]]:
-    """The module with the adapter merged, and which of its `missing` tensors the adapter has not either."""
+def merge_adapter(module: Any, directory: Path, missing: set[str]) -> Any:
+    """The module with the adapter merged. missing: tensors that the base model lacks, and the adapter must have.
+
+    Raises CheckpointError.
+    """
     from peft import PeftModel
 
-    names = list(_tensors(directory))
+    names = [f".{name}" for name in _tensors(directory)]
+    lost = sorted(key for key in missing if not any(name.endswith(f".{key}") for name in names))
+    if lost:
+        raise CheckpointError(_without(directory, lost[0]))
     rows = embedding_rows(directory)
     if rows is not None and rows != module.get_input_embeddings().num_embeddings:
         module.resize_token_embeddings(rows, mean_resizing=False)  # to what it was in training
-    adapted = PeftModel.from_pretrained(module, str(directory))
+    try:
+        adapted = PeftModel.from_pretrained(module, str(directory))
+    except KeyError as error:  # a module that it should have saved
+        raise CheckpointError(_without(directory, str(error.args[0]))) from error
     if not hasattr(adapted, "merge_and_unload"):
         kind = adapted.active_peft_config.peft_type.value
         raise CheckpointError(f"{directory.name} is an adapter of type {kind}, which cannot be merged into its base")
-    merged = adapted.merge_and_unload()
-    return merged, {key for key in missing if not any(f".{name}".endswith(f".{key}") for name in names)}
+    return adapted.merge_and_unload()
+
+
+def _without(directory: Path, tensor: str) -> str:
+    return (
+        f"{directory.name} is an adapter without its head ({tensor.removeprefix('base_model.model.')}): "
+        "save it again, with the head in modules_to_save"
+    )
 
 
 def _tensors(directory: Path) -> dict[str, Tensor]:
@@ -63,6 +78,8 @@ def _tensors(directory: Path) -> dict[str, Tensor]:
     from safetensors.torch import load_file
 
     tensors: dict[str, Tensor] = {}
+    if not weight_files(directory):
+        raise MissingWeights(f"{directory.name} has no adapter_model.safetensors")
     with as_checkpoint_error(directory.name):
         for path in weight_files(directory):
             is_safe = path.suffix == ".safetensors"

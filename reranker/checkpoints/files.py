@@ -59,9 +59,11 @@ def locate(settings: CheckpointSettings, *, weights: bool) -> CheckpointFiles:
     directory = _local_directory(settings.model, settings.revision, weights=weights)
     if not (directory / "config.json").is_file() and not (directory / ADAPTER_CONFIG).is_file():
         raise CheckpointError(f"{directory} has neither config.json nor {ADAPTER_CONFIG}: it is not a checkpoint")
-    base = _base_of(directory, weights=weights) if (directory / ADAPTER_CONFIG).is_file() else None
-    for part in filter(None, (directory, base)):
-        check_no_pointers(part, weights=weights)
+    check_no_pointers(directory, weights=weights)
+    base = None
+    if (directory / ADAPTER_CONFIG).is_file():
+        base = _base_of(directory, weights=weights)
+        check_no_pointers(base, weights=weights)
     return CheckpointFiles(settings.model_name, directory, base, read_manifest(directory))
 
 
@@ -87,7 +89,7 @@ def load_encoder(settings: CheckpointSettings, files: CheckpointFiles | None = N
     files = files or locate(settings, weights=False)
     tokenizer = load_tokenizer(files, trust_remote_code=settings.trust_remote_code)
     config = load_config(files, trust_remote_code=settings.trust_remote_code)
-    longest = min(positions_of(config) or tokenizer.model_max_length, tokenizer.model_max_length)
+    longest = min(positions_of(config, files.name) or tokenizer.model_max_length, tokenizer.model_max_length)
     if files.manifest is not None:
         template, max_pair_tokens = files.manifest.template, files.manifest.max_pair_tokens
     elif _is_dear(settings.model):
@@ -165,12 +167,10 @@ def load_module(
         )
         missing = set(loaded["missing_keys"])
         if files.base is not None:
-            module, missing = merge_adapter(module, files.directory, missing)
+            module, missing = merge_adapter(module, files.directory, missing), set()
     if missing:
         advice = "is it a one-logit sequence classifier?"
-        if files.base is not None:
-            advice = "save the adapter again, with its head in modules_to_save"
-        elif other := _other_architecture(config):
+        if other := _other_architecture(config):
             advice = f"it is a {other}, and a reranker is a sequence classifier with one logit"
         names = ", ".join(sorted(missing)[:3])
         raise CheckpointError(f"{files.name} lacks weights its config requires ({names}): {advice}")
@@ -203,7 +203,10 @@ def _base_of(adapter: Path, *, weights: bool) -> Path:
     config = adapter_config(adapter)
     name = str(config["base_model_name_or_path"])
     beside = adapter / Path(name).expanduser()
-    base = beside if beside.is_dir() else _local_directory(name, config.get("revision"), weights=weights)
+    try:
+        base = beside if beside.is_dir() else _local_directory(name, config.get("revision"), weights=weights)
+    except CheckpointError as error:
+        raise CheckpointError(f"{adapter.name} is an adapter, and its base model is not there: {error}") from error
     if not (base / "config.json").is_file():
         raise CheckpointError(f"{base}, the base model of {adapter.name}, has no config.json: it is no whole model")
     return base.resolve()

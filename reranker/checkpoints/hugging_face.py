@@ -10,6 +10,14 @@ from huggingface_hub import constants as hub_constants
 from reranker.errors import CheckpointError
 from reranker.extras import how_to_install
 
+# What their messages contain -> what to tell the user instead.
+_EXPLAINED = {
+    "contains custom code": "it needs Python code that ships with it: read that, and set trust_remote_code if you "
+    "trust it",
+    "Padding_idx must be within num_embeddings": "pad_token_id of its config.json has no embedding: set it to the "
+    "tokenizer's pad token",
+}
+
 
 @contextlib.contextmanager
 def offline() -> Iterator[None]:
@@ -31,5 +39,7 @@ def as_checkpoint_error(name: str) -> Iterator[None]:
         raise
     except Exception as error:  # they also raise AssertionError, TypeError and classes of their own
         missing = how_to_install(error) if isinstance(error, ImportError) else None
-        reason = missing or " ".join(str(error).split())[:400] or type(error).__name__
+        message = " ".join(str(error).split())
+        explained = next((text for part, text in _EXPLAINED.items() if part in message), None)
+        reason = missing or explained or message[:400] or type(error).__name__
         raise CheckpointError(f"{name} cannot be loaded: {reason}") from error

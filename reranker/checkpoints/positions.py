@@ -15,7 +15,7 @@ COUNT_FROM_PAD_ID = frozenset(
 _PAD_ID_OF_MPNET = 1  # whatever its config says
 
 
-def positions_of(config: PretrainedConfig) -> int | None:
+def positions_of(config: PretrainedConfig, name: str) -> int | None:
     """Max tokens of a pair, special tokens included; None if the config does not say.
 
     Raises CheckpointError where positions count from a pad id that the config lacks.
@@ -28,6 +28,7 @@ def positions_of(config: PretrainedConfig) -> int | None:
     pad = _PAD_ID_OF_MPNET if config.model_type == "mpnet" else config.pad_token_id
     if pad is None:
         raise CheckpointError(
-            f"its config has no pad_token_id, from which {config.model_type} counts positions: set the tokenizer's"
+            f"{name} has no pad_token_id in its config.json, from which {config.model_type} counts positions: "
+            "set it to the tokenizer's pad token"
         )
     return rows - (pad + 1)
