@@ -14,7 +14,7 @@ def golden(seed: int, count: int = 48) -> tuple[FloatArray, FloatArray, FloatArr
     """(float32, Hugging Face's bfloat16, ours in bfloat16) of a right forward, which errs as the embedded model's."""
     random = np.random.default_rng(seed)
     truth = random.normal(0, 4, count).astype(np.float32)
-    half, ours = (rounded(truth + random.normal(0, NOISE, count)) for _ in range(2))
+    half, ours = (rounded(truth + random.normal(0, NOISE, count).astype(np.float32)) for _ in range(2))
     return truth, half, ours
 
 

@@ -2,21 +2,13 @@
 
 import json
 import shutil
-from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import (
-    BertConfig,
-    BertForMaskedLM,
-    LlamaConfig,
-    LlamaForCausalLM,
-    PreTrainedModel,
-    T5Config,
-    T5ForConditionalGeneration,
-)
+from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForMaskedLM, AutoModelForSeq2SeqLM
 
 from reranker.checkpoints.files import locate
 from reranker.checkpoints.fingerprint import checkpoint_sha256
@@ -183,26 +175,22 @@ def test_custom_code_for_an_architecture_that_transformers_has_is_not_needed(cop
 
 
 SMALL = {"vocab_size": 400, "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+SMALL_T5 = {"vocab_size": 400, "d_model": 16, "d_kv": 8, "num_layers": 1, "num_heads": 2}
 
 
 @pytest.mark.parametrize("labels", [1, 2])
 @pytest.mark.parametrize(
-    ("make", "architecture"),
+    ("model", "keys", "architecture"),
     [
-        (lambda labels: LlamaForCausalLM(LlamaConfig(**SMALL, num_labels=labels)), "LlamaForCausalLM"),
-        (lambda labels: BertForMaskedLM(BertConfig(**SMALL, num_labels=labels)), "BertForMaskedLM"),
-        (
-            lambda labels: T5ForConditionalGeneration(
-                T5Config(vocab_size=400, d_model=16, d_kv=8, num_layers=1, num_heads=2, num_labels=labels)
-            ),
-            "T5ForConditionalGeneration",
-        ),
+        (AutoModelForCausalLM, {"model_type": "llama", **SMALL}, "LlamaForCausalLM"),
+        (AutoModelForMaskedLM, {"model_type": "bert", **SMALL}, "BertForMaskedLM"),
+        (AutoModelForSeq2SeqLM, {"model_type": "t5", **SMALL_T5}, "T5ForConditionalGeneration"),
     ],
 )
 def test_model_without_a_head_is_refused_by_its_architecture(
-    make: Callable[[int], PreTrainedModel], architecture: str, labels: int, llama: Path, tmp_path: Path
+    model: Any, keys: dict[str, Any], architecture: str, labels: int, llama: Path, tmp_path: Path
 ) -> None:
-    make(labels).save_pretrained(tmp_path / "other")
+    model.from_config(AutoConfig.for_model(**keys, num_labels=labels)).save_pretrained(tmp_path / "other")
     for file in llama.glob("tokenizer*"):
         shutil.copy(file, tmp_path / "other")
     with pytest.raises(CheckpointError, match=f"is a {architecture}") as refused:

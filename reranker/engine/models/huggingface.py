@@ -130,7 +130,9 @@ def _fill_token(module: PreTrainedModel, pad: PadToken | None) -> int:
     if pad is not None:
         return pad.token_id
     known: int | None = module.config.get_text_config().pad_token_id
-    return known if known is not None and 0 <= known < module.get_input_embeddings().num_embeddings else 0
+    table = module.get_input_embeddings()
+    rows = table.num_embeddings if isinstance(table, nn.Embedding) else 0
+    return known if known is not None and 0 <= known < rows else 0
 
 
 def _rope_switches(config: PretrainedConfig) -> list[int]:

@@ -12,6 +12,7 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
 from reranker import Reranker
+from reranker.checkpoints.files import locate
 from reranker.checkpoints.reference import reference_logits
 from reranker.errors import CheckpointError
 from reranker.importing import import_checkpoint
@@ -53,7 +54,7 @@ def with_more_embeddings(directory: Path, *, listed: bool) -> None:
     )
     adapted = get_peft_model(model, config)
     adapted.peft_config["default"].base_model_name_or_path = str(base)
-    adapted.save_pretrained(directory, save_embedding_layers=not listed)
+    adapted.save_pretrained(str(directory), save_embedding_layers=not listed)
     tokenizer.save_pretrained(directory)
 
 
@@ -155,7 +156,7 @@ def prefix_tuning(directory: Path) -> None:
     model = AutoModelForSequenceClassification.from_pretrained(directory.parent / "base")
     tuned = get_peft_model(model, PrefixTuningConfig(task_type=TaskType.SEQ_CLS, num_virtual_tokens=2))
     tuned.peft_config["default"].base_model_name_or_path = str(directory.parent / "base")
-    tuned.save_pretrained(directory)
+    tuned.save_pretrained(str(directory))
 
 
 @pytest.mark.parametrize(
@@ -195,12 +196,10 @@ def test_base_model_of_the_hub_is_read_at_the_revision_that_the_adapter_names(
         shutil.copytree(tmp_path / "base", repository / "snapshots" / commit)
     (repository / "refs").mkdir()
     (repository / "refs" / "main").write_text("b" * 40)
-    import reranker.checkpoints.files as files
-
-    monkeypatch.setattr(files.huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
     for revision, commit in ((None, "b" * 40), ("a" * 40, "a" * 40)):
         rewrite_json(adapter / "adapter_config.json", base_model_name_or_path="org/base", revision=revision)
-        base = files.locate(CheckpointSettings(model=str(adapter)), weights=True).base
+        base = locate(CheckpointSettings(model=str(adapter)), weights=True).base
         assert base is not None
         assert json.loads((adapter / "adapter_config.json").read_text())["revision"] == revision
         assert base.resolve().name == commit

@@ -38,7 +38,7 @@ def halves(tensors: Tensors) -> tuple[Tensors, Tensors]:
 def write_shards(directory: Path, tensors: Tensors, ending: str = "safetensors") -> None:
     """Two shards with their index."""
     stem = "model" if ending == "safetensors" else "pytorch_model"
-    weight_map = {}
+    weight_map: dict[str, str] = {}
     for number, shard in enumerate(halves(tensors), 1):
         file = f"{stem}-{number:05}-of-00002.{ending}"
         write_file(directory / file, shard)
