@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from reranker.checkpoints.hugging_face import as_checkpoint_error
 from reranker.checkpoints.weight_files import ADAPTER_CONFIG, MODEL_WEIGHTS, weight_files
 from reranker.errors import CheckpointError, MissingWeights
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 _EMBEDDINGS = ("embed_tokens", "word_embeddings", "wte", "tok_embeddings")
 
@@ -38,7 +35,7 @@ def adapter_config(directory: Path) -> dict[str, Any]:
 
 def embedding_rows(directory: Path) -> int | None:
     """Rows of the embedding table in an adapter's weights; None if it leaves its base model's as it is."""
-    return next((len(tensor) for name, tensor in _tensors(directory).items() if _is_embedding(name)), None)
+    return next((shape[0] for name, shape in _shapes(directory).items() if _is_embedding(name)), None)
 
 
 def merge_adapter(module: Any, directory: Path, missing: set[str]) -> Any:
@@ -48,7 +45,7 @@ def merge_adapter(module: Any, directory: Path, missing: set[str]) -> Any:
     """
     from peft import PeftModel
 
-    names = [f".{name}" for name in _tensors(directory)]
+    names = [f".{name}" for name in _shapes(directory)]
     lost = sorted(key for key in missing if not any(name.endswith(f".{key}") for name in names))
     if lost:
         raise CheckpointError(_without(directory, lost[0]))
@@ -72,19 +69,20 @@ def _without(directory: Path, tensor: str) -> str:
     )
 
 
-def _tensors(directory: Path) -> dict[str, Tensor]:
-    """By name, memory-mapped."""
+def _shapes(directory: Path) -> dict[str, list[int]]:
+    """Of every tensor by name; no weights are read into memory."""
     import torch
-    from safetensors.torch import load_file
+    from safetensors import safe_open
 
-    tensors: dict[str, Tensor] = {}
-    if not weight_files(directory):
-        raise MissingWeights(f"{directory.name} has no adapter_model.safetensors")
+    files = weight_files(directory)
+    if not files:
+        raise MissingWeights(f"{directory.name} has no adapter_model.safetensors: copy it there")
     with as_checkpoint_error(directory.name):
-        for path in weight_files(directory):
-            is_safe = path.suffix == ".safetensors"
-            tensors |= load_file(path) if is_safe else torch.load(path, map_location="cpu", weights_only=True)
-    return tensors
+        if files[0].suffix == ".safetensors":
+            with safe_open(files[0], framework="pt") as file:
+                return {name: file.get_slice(name).get_shape() for name in file.keys()}  # noqa: SIM118  (no mapping)
+        tensors: dict[str, torch.Tensor] = torch.load(files[0], map_location="cpu", weights_only=True)
+        return {name: list(tensor.shape) for name, tensor in tensors.items()}
 
 
 def _is_embedding(name: str) -> bool:

@@ -33,9 +33,9 @@ if TYPE_CHECKING:
 EMBEDDED = "embedded"
 DEAR_PAIR_TOKENS = 228
 MAX_BARE_PAIR_TOKENS = 512
-# An adapter's weights are few, and say how many embeddings there are.
-_TEXT_FILES = ("*.json", "*.txt", "*.model", "*.jinja", "adapter_model.safetensors")
-_PYTORCH_FILES = ("pytorch_model*.bin", "adapter_model.bin")  # downloaded where there are no safetensors
+# Without its weights: but those of an adapter are few, and say how many embeddings there are.
+_SMALL_FILES = ("*.json", "*.txt", "*.model", "*.jinja", "adapter_model.safetensors", "adapter_model.bin")
+_PYTORCH_FILES = "pytorch_model*.bin"  # downloaded where there are no safetensors
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,9 +192,9 @@ def _local_directory(model: str, revision: str | None, *, weights: bool) -> Path
         return Path(huggingface_hub.snapshot_download(model, revision=revision, allow_patterns=list(patterns)))
 
     with as_checkpoint_error(model):
-        directory = download(*_TEXT_FILES, *(["*.safetensors"] if weights else []))
+        directory = download(*_SMALL_FILES, *(["*.safetensors"] if weights else []))
         if weights and not weight_files(directory):
-            download(*_PYTORCH_FILES)
+            download(_PYTORCH_FILES)
         return directory
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from peft import LoraConfig, PeftModel, PrefixTuningConfig, TaskType, get_peft_model
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, LlamaConfig, LlamaForCausalLM
@@ -71,6 +72,13 @@ def test_adapter_with_more_embeddings_than_its_base_has_the_logits_of_hugging_fa
     expected = reference_logits(theirs, tokenizer, BARE, 100, [("when <pad>", passage) for passage in passages])
     ours = Reranker(str(adapter), device="cpu").score("when <pad>", ["a <pad> in the text"])
     assert ours == pytest.approx(expected, abs=1e-4)
+
+
+def test_adapter_in_pytorch_format_is_read(adapter: Path) -> None:
+    before = logits(adapter)
+    torch.save(load_file(adapter / "adapter_model.safetensors"), adapter / "adapter_model.bin")
+    (adapter / "adapter_model.safetensors").unlink()
+    assert logits(adapter) == pytest.approx(before)
 
 
 def test_token_that_only_the_tokenizer_of_an_adapter_knows_is_read_as_text(adapter: Path) -> None:
