@@ -91,7 +91,8 @@ class PairEncoder:
     embeddings: rows of the model's embedding table, None if unknown. A tokenizer may have an added token without a
     row (usually a pad token): a text that contains it is tokenized as ordinary text. sends_types: as the
     checkpoint's manifest recorded it; None asks the tokenizer. pad: the pad token at which logits
-    are read, None for a pair's last token. pooling: the same in words.
+    are read, None for a pair's last token. pooling: the same in words. warnings: what clients must know of how the
+    checkpoint's pairs are written and read.
     """
 
     def __init__(
@@ -103,6 +104,7 @@ class PairEncoder:
         sends_types: bool | None = None,
         pad: PadToken | None = None,
         pooling: str = "last",
+        warnings: tuple[str, ...] = (),
     ) -> None:
         if not tokenizer.is_fast:
             raise CheckpointError("its tokenizer has no tokenizer.json: save it once as a fast tokenizer")
@@ -110,6 +112,7 @@ class PairEncoder:
         self.max_pair_tokens = max_pair_tokens
         self.pad = pad
         self.pooling = pooling
+        self.warnings = warnings
         self.layout = PairLayout.of(tokenizer)
         if sends_types is not None:
             self.layout = replace(self.layout, sends_types=sends_types)

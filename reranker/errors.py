@@ -166,7 +166,14 @@ class CheckpointError(RerankerError):
 
 
 class FidelityError(CheckpointError):
-    """A checkpoint's golden scores were not reproduced."""
+    """A checkpoint's golden scores were not reproduced. problem: what differs. advice: what to do."""
+
+    def __init__(self, problem: str, advice: str) -> None:
+        super().__init__(problem, advice)
+        self.problem, self.advice = problem, advice
+
+    def __str__(self) -> str:
+        return f"{self.problem}: {self.advice}"
 
 
 class MissingWeights(CheckpointError):

@@ -1,7 +1,7 @@
 """Check that a loaded model gives Hugging Face's scores: replay the checkpoint's golden pairs before it serves.
 
-The check is necessary, not sufficient: it detects a wrong template, tokenizer, head, adapter or dtype in a second.
-Statistics over thousands of pairs are left to the tests.
+The check is necessary, not sufficient: it detects a wrong template, tokenizer, head, adapter or dtype in a second,
+and the description says what it cannot detect. Statistics over thousands of pairs are left to the tests.
 """
 
 from __future__ import annotations
@@ -10,11 +10,15 @@ import logging
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 
-from reranker.checkpoints.files import load_encoder, locate
+from reranker.agreement import Bounds, bounds, disagreement
+from reranker.checkpoints.config_file import config_change, read_config
+from reranker.checkpoints.files import CheckpointFiles, load_config, load_encoder, locate
 from reranker.checkpoints.manifest import GoldenPair, Manifest
 from reranker.encoding import PairEncoder
 from reranker.engine.engine import HALF_PRECISION, Engine, load_engine
+from reranker.engine.models.loading import why_no_fast_forward
 from reranker.errors import FidelityError
 from reranker.pairs import EncodedPairs
 from reranker.settings import CheckpointSettings, EngineSettings
@@ -22,11 +26,10 @@ from reranker.types import ModelDescription, Passage
 
 log = logging.getLogger(__name__)
 
-FLOAT32_BOUND = 1e-4
-# Half precision rounds differently on every machine. The bound is ours: a few times Hugging Face's own bfloat16
-# error, and at least two units in the last place (bfloat16) of the largest logit.
-HALF_ERROR_FACTOR = 4.0
-HALF_ULPS = 2 * 2.0**-8
+_ADVICE = (
+    "the weights, the tokenizer or this forward are not those of the import: import the checkpoint again, or set "
+    "forward to huggingface"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,14 +55,23 @@ def load_verified(checkpoint: CheckpointSettings, settings: EngineSettings) -> V
     """
     files = locate(checkpoint, weights=True)
     encoder = load_encoder(checkpoint, files)
+    warnings = encoder.warnings
+    if files.manifest is not None and files.manifest.forward == "huggingface":
+        settings = settings.model_copy(update={"forward": "huggingface"})
     engine = load_engine(files, encoder, checkpoint, settings)
     golden: tuple[GoldenPair, ...] = ()
-    if settings.simulated_tokens_per_s is None:
-        golden, fidelity = _verified(files.manifest, encoder, engine)
-    else:
+    hidden = ""
+    if settings.simulated_tokens_per_s is not None:
         fidelity = "simulated: the scores are invented"
-    if encoder.pooling.startswith("last:"):
-        log.warning("%s: pooling %s", files.name, encoder.pooling)
+    else:
+        config = load_config(files, trust_remote_code=checkpoint.trust_remote_code)
+        if (problem := why_no_fast_forward(config, encoder.max_pair_tokens)) is not None:
+            warnings += (f"has no fast forward, using Hugging Face's: {problem}",)
+        golden, fidelity = _applicable(files.manifest, encoder)
+        if golden:
+            fidelity, hidden = _verified(files, golden, encoder, engine)
+    for warning in warnings:
+        log.warning("%s: %s", files.name, warning)
     log.info("%s on %s in %s: %s", files.name, engine.device, engine.dtype, fidelity)
     return VerifiedEngine(
         engine,
@@ -71,17 +83,19 @@ def load_verified(checkpoint: CheckpointSettings, settings: EngineSettings) -> V
             template_version=encoder.template.version,
             max_pair_tokens=encoder.max_pair_tokens,
             assumed_template=files.manifest is None and checkpoint.template == "auto",
-            dtype=str(engine.dtype).removeprefix("torch."),
+            dtype=_name(engine.dtype),
             device=engine.device,
             fidelity=fidelity,
             pooling=encoder.pooling,
+            warnings=warnings,
+            undetectable=hidden,
         ),
         golden,
     )
 
 
-def _verified(manifest: Manifest | None, encoder: PairEncoder, engine: Engine) -> tuple[tuple[GoldenPair, ...], str]:
-    """The golden pairs that apply to this engine, after their replay, and the fidelity for its description."""
+def _applicable(manifest: Manifest | None, encoder: PairEncoder) -> tuple[tuple[GoldenPair, ...], str]:
+    """The golden pairs that this encoder must reproduce; if there are none, the fidelity for the description."""
     if manifest is None or not manifest.golden:
         return (), "unverified: the checkpoint has no golden scores"
     pooling = "last" if encoder.pad is None else "padded"
@@ -92,31 +106,37 @@ def _verified(manifest: Manifest | None, encoder: PairEncoder, engine: Engine) -
     ):
         scored_as = f"template {manifest.template} at {manifest.max_pair_tokens} tokens, pooling {manifest.pooling}"
         return (), f"unverified: the golden scores are for {scored_as}"
-    worst, bound = replay(manifest.golden, encoder, engine)
-    return manifest.golden, f"verified: {len(manifest.golden)} golden scores within {worst:.2g} (bound {bound:.2g})"
+    return manifest.golden, ""
 
 
-def replay(golden: tuple[GoldenPair, ...], encoder: PairEncoder, engine: Engine) -> tuple[float, float]:
-    """(largest |error|, its bound), in logits. Raises FidelityError naming the check that failed."""
+def _verified(
+    files: CheckpointFiles, golden: tuple[GoldenPair, ...], encoder: PairEncoder, engine: Engine
+) -> tuple[str, str]:
+    """Fidelity, and what the check cannot detect, for the description. Raises FidelityError."""
+    imported = files.manifest.config if files.manifest is not None else None
+    changed = config_change(imported, read_config(files.base or files.directory)) if imported is not None else None
+    if changed is not None:
+        raise FidelityError(changed, "restore it, or import the checkpoint again")
+    worst, limit = replay(golden, encoder, engine)
+    fidelity = f"verified: {len(golden)} golden scores within {worst:.2g} (bound {limit.pair:.2g})"
+    return fidelity, limit.hidden(_name(engine.dtype))
+
+
+def replay(golden: tuple[GoldenPair, ...], encoder: PairEncoder, engine: Engine) -> tuple[float, Bounds]:
+    """(largest |error| in logits, the bounds). Raises FidelityError naming the check that failed."""
     parts = [encoder.encode(pair.query, [Passage(pair.text, pair.title)]) for pair in golden]
     for number, (pair, part) in enumerate(zip(golden, parts, strict=True)):
         if tuple(part.pair_ids(0).tolist()) != pair.input_ids:
-            raise FidelityError(
-                f"golden pair {number} has other token ids than Hugging Face's: "
-                "the tokenizer or the template differs from the one the checkpoint was imported with"
-            )
+            raise FidelityError(f"golden pair {number} has other token ids than Hugging Face's", _ADVICE)
     logits = engine.score(EncodedPairs.concat(parts))
     truth = np.array([pair.logit for pair in golden], dtype=np.float32)
-    errors = np.abs(logits - truth)
-    bound = FLOAT32_BOUND
-    if engine.dtype in HALF_PRECISION:
-        reference_error = np.abs(np.array([pair.logit_bfloat16 for pair in golden]) - truth).max()
-        bound = float(max(HALF_ERROR_FACTOR * reference_error, HALF_ULPS * np.abs(truth).max()))
-    if not np.all(errors <= bound):  # true as well when an error is NaN
-        worst = int(np.argmax(np.nan_to_num(errors, nan=np.inf)))
-        dtype = str(engine.dtype).removeprefix("torch.")
-        raise FidelityError(
-            f"golden pair {worst} scores {logits[worst]:.5g} where Hugging Face gave {truth[worst]:.5g} "
-            f"({dtype}, bound {bound:.2g}): the weights differ from the imported ones"
-        )
-    return float(errors.max()), bound
+    half = np.array([pair.logit_bfloat16 for pair in golden], dtype=np.float32)
+    reference = half if engine.dtype in HALF_PRECISION else None
+    problem = disagreement(logits, truth, reference, _name(engine.dtype))
+    if problem is not None:
+        raise FidelityError(problem, _ADVICE)
+    return float(np.abs(logits - truth).max()), bounds(truth, reference)
+
+
+def _name(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")

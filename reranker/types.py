@@ -112,8 +112,8 @@ class ModelDescription:
 
     assumed_template: the checkpoint does not name its template. fidelity: "verified: …" or "unverified: …"; a model
     with wrong scores is never served. tokens_per_s: the latest measured speed of one replica with full batches; 0
-    before the first measurement. pooling: where logits are read, with a warning after "last: " where Hugging Face's
-    padded batches read them elsewhere.
+    before the first measurement. pooling: where logits are read. warnings: what may make its scores other than
+    expected, or slow. undetectable: errors too small for the check of its golden scores.
     """
 
     model: str
@@ -127,3 +127,5 @@ class ModelDescription:
     fidelity: str
     tokens_per_s: float = 0.0
     pooling: str = "last"
+    warnings: tuple[str, ...] = ()
+    undetectable: str = ""

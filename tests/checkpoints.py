@@ -84,7 +84,13 @@ def write_llama(
 
 
 def write_bert(
-    directory: Path, *, architecture: str = "bert", labels: int = 1, token_types: bool = True, seed: int = 0
+    directory: Path,
+    *,
+    architecture: str = "bert",
+    labels: int = 1,
+    token_types: bool = True,
+    seed: int = 0,
+    **config_keys: object,
 ) -> Path:
     """token_types: whether the tokenizer returns token_type_ids; some tokenizers of the hub do not."""
     tokenizer = _word_pieces(400)
@@ -100,6 +106,7 @@ def write_bert(
         num_labels=labels,
         pad_token_id=0,
         initializer_range=0.2,
+        **config_keys,
     )
     model = AutoModelForSequenceClassification.from_config(config)
     for name, weight in model.named_parameters():

@@ -5,8 +5,8 @@ from typing import Annotated, Any
 
 import typer
 
-from cluster.cli.options import MODEL_PANEL, options_of
-from reranker.settings import CheckpointSettings
+from cluster.cli.options import MODEL_PANEL, Forward, options_of
+from reranker.settings import CheckpointSettings, EngineSettings
 
 _POOLING = {
     "last": "logits read at the last token",
@@ -22,16 +22,19 @@ def root() -> None:
 
 
 @model.command("import")
-@options_of(CheckpointSettings, {MODEL_PANEL: ("template", "max_pair_tokens", "pooling", "revision")})
+@options_of(
+    CheckpointSettings, {MODEL_PANEL: ("template", "max_pair_tokens", "pooling", "revision", "trust_remote_code")}
+)
 def import_model(
     options: dict[str, Any],
     source: Annotated[str, typer.Argument(metavar="SRC", help="Checkpoint or adapter directory, or hub id.")],
     output: Annotated[Path, typer.Option(help="Output directory; it must be empty or not exist yet.")],
+    forward: Forward = "auto",
 ) -> None:
     """Copy a checkpoint and write its golden scores, computed by Hugging Face in float32 and bfloat16.
 
-    Every replica that serves OUTPUT checks these scores at startup, and refuses to serve if its own differ. Importing
-    needs memory for the weights in float32.
+    OUTPUT is written if our engine gives these scores in both. Every replica that serves it checks them at startup,
+    and refuses to serve if its own differ. Importing needs memory for the weights in float32.
 
     Example: `reranker model import cross-encoder/ms-marco-MiniLM-L6-v2 --output minilm --template bare`
     """
@@ -39,14 +42,20 @@ def import_model(
 
     console = Console(stderr=True)
     with console.status(f"scoring golden pairs with {source} in Hugging Face …"):
-        from reranker.checkpoints.importing import import_checkpoint
+        from reranker.importing import import_checkpoint
 
-        manifest = import_checkpoint(CheckpointSettings.model_validate({"model": source, **options}), output)
+        settings = CheckpointSettings.model_validate({"model": source, **options})
+        imported = import_checkpoint(settings, output, EngineSettings.model_validate({"forward": forward}))
+    manifest = imported.manifest
     console.print(
         f"{output}: template {manifest.template}, {manifest.max_pair_tokens} tokens per pair, "
         f"{_POOLING[manifest.pooling]}, "
         f"{len(manifest.golden)} golden scores ({manifest.made_with})"
     )
+    for check in imported.checks:
+        console.print(f"{check.dtype}: {check.fidelity}; not seen: {check.undetectable}")
+    for warning in imported.checks[0].warnings:
+        console.print(f"warning: {warning}")
 
 
 @model.command()

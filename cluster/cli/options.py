@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, get_args, get_
 import typer
 
 from reranker.errors import InvalidField
-from reranker.settings import CheckpointSettings, Settings
+from reranker.settings import CheckpointSettings, EngineSettings, Settings
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -83,6 +83,9 @@ def _help(name: str) -> str | None:
 Model = Annotated[str, typer.Option("--model", "-m", help=_help("model"), rich_help_panel=MODEL_PANEL)]
 Dtype = Annotated[str, typer.Option(help=_help("dtype"), rich_help_panel=MODEL_PANEL)]
 Device = Annotated[str, typer.Option(help=_help("device"), rich_help_panel=MODEL_PANEL)]
+Forward = Annotated[
+    str, typer.Option(help=EngineSettings.model_fields["forward"].description, rich_help_panel=MODEL_PANEL)
+]
 
 Json = Annotated[Path | None, typer.Option("--json", help="Also write the figures to this file; '-' is stdout.")]
 

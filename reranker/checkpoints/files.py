@@ -6,23 +6,23 @@ hub's cache, and nothing else uses the network.
 
 from __future__ import annotations
 
-import contextlib
-import json
-import logging
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import huggingface_hub
-from huggingface_hub import constants as hub_constants
 from transformers import AutoConfig, AutoTokenizer, PretrainedConfig, PreTrainedTokenizerBase
 
+from reranker.checkpoints.adapter import adapter_config, embedding_rows, merge_adapter
+from reranker.checkpoints.hugging_face import as_checkpoint_error, offline
+from reranker.checkpoints.lfs import check_no_pointers
 from reranker.checkpoints.manifest import Manifest, read_manifest
-from reranker.checkpoints.pooling import check_can_pad, choose_pooling, describe, pad_token_read
+from reranker.checkpoints.pooling import check_can_pad, choose_pooling, describe, pad_token_read, pooling_warning
+from reranker.checkpoints.positions import positions_of
+from reranker.checkpoints.prompts import prompts_warning
+from reranker.checkpoints.weight_files import ADAPTER_CONFIG, weight_files
 from reranker.encoding import PairEncoder
 from reranker.errors import CheckpointError
-from reranker.extras import how_to_install
 from reranker.prompt import template_named
 from reranker.settings import CheckpointSettings
 
@@ -30,15 +30,12 @@ if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel
 
-log = logging.getLogger(__name__)
-
 EMBEDDED = "embedded"
 DEAR_PAIR_TOKENS = 228
 MAX_BARE_PAIR_TOKENS = 512
-_TEXT_FILES = ["*.json", "*.txt", "*.model", "*.jinja"]
-_ADAPTER = "adapter_config.json"
-# These number positions from pad_token_id + 1 on, so they have fewer positions than rows in the table.
-_POSITIONS_AFTER_PAD = frozenset({"roberta", "xlm-roberta", "xlm-roberta-xl", "camembert"})
+# Without its weights: but those of an adapter are few, and say how many embeddings there are.
+_SMALL_FILES = ("*.json", "*.txt", "*.model", "*.jinja", "adapter_model.safetensors", "adapter_model.bin")
+_PYTORCH_FILES = "pytorch_model*.bin"  # downloaded where there are no safetensors
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,15 +57,13 @@ def locate(settings: CheckpointSettings, *, weights: bool) -> CheckpointFiles:
     Raises CheckpointError when it is not found.
     """
     directory = _local_directory(settings.model, settings.revision, weights=weights)
-    if not (directory / "config.json").is_file() and not (directory / _ADAPTER).is_file():
-        raise CheckpointError(f"{directory} has neither config.json nor {_ADAPTER}: it is not a checkpoint")
+    if not (directory / "config.json").is_file() and not (directory / ADAPTER_CONFIG).is_file():
+        raise CheckpointError(f"{directory} has neither config.json nor {ADAPTER_CONFIG}: it is not a checkpoint")
+    check_no_pointers(directory, weights=weights)
     base = None
-    if (directory / _ADAPTER).is_file():
-        with _as_checkpoint_error(settings.model):
-            base_name = json.loads((directory / _ADAPTER).read_bytes()).get("base_model_name_or_path")
-        if not base_name:
-            raise CheckpointError(f"{directory / _ADAPTER} has no base_model_name_or_path")
-        base = _local_directory(str(base_name), None, weights=weights)
+    if (directory / ADAPTER_CONFIG).is_file():
+        base = _base_of(directory, weights=weights)
+        check_no_pointers(base, weights=weights)
     return CheckpointFiles(settings.model_name, directory, base, read_manifest(directory))
 
 
@@ -77,7 +72,7 @@ def load_tokenizer(files: CheckpointFiles, *, trust_remote_code: bool = False) -
     for directory in filter(None, (files.directory, files.base)):
         if not any((directory / name).is_file() for name in ("tokenizer.json", "tokenizer_config.json")):
             continue
-        with _as_checkpoint_error(files.name), offline():
+        with as_checkpoint_error(files.name), offline():
             tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
                 directory, local_files_only=True, trust_remote_code=trust_remote_code
             )
@@ -94,30 +89,30 @@ def load_encoder(settings: CheckpointSettings, files: CheckpointFiles | None = N
     files = files or locate(settings, weights=False)
     tokenizer = load_tokenizer(files, trust_remote_code=settings.trust_remote_code)
     config = load_config(files, trust_remote_code=settings.trust_remote_code)
-    positions = getattr(config.get_text_config(), "max_position_embeddings", None) or tokenizer.model_max_length
-    if config.model_type in _POSITIONS_AFTER_PAD:
-        positions -= config.pad_token_id + 1
-    longest = min(positions, tokenizer.model_max_length)
+    longest = min(positions_of(config, files.name) or tokenizer.model_max_length, tokenizer.model_max_length)
     if files.manifest is not None:
         template, max_pair_tokens = files.manifest.template, files.manifest.max_pair_tokens
     elif _is_dear(settings.model):
         template, max_pair_tokens = "dear", DEAR_PAIR_TOKENS
     else:
         template, max_pair_tokens = "bare", min(longest, MAX_BARE_PAIR_TOKENS)
+    warnings: list[str | None] = []
     if files.manifest is None and (settings.template == "auto" or settings.max_pair_tokens is None):
-        log.warning("%s has no reranker.json: assuming template %s, %d tokens", files.name, template, max_pair_tokens)
+        warnings.append(f"has no reranker.json: assuming template {template}, {max_pair_tokens} tokens")
     if settings.template != "auto":
         template = settings.template
     if settings.max_pair_tokens is not None:
         max_pair_tokens = settings.max_pair_tokens
     if max_pair_tokens > longest:
         raise CheckpointError(f"max_pair_tokens {max_pair_tokens} exceeds the {longest} that {files.name} reads")
-    # An adapter may add embedding rows that the base model's config does not count.
-    embeddings = getattr(config.get_text_config(), "vocab_size", None) if files.base is None else None
+    embeddings = getattr(config.get_text_config(), "vocab_size", None)
+    if files.base is not None:  # it may add rows that its base model's config does not count
+        embeddings = embedding_rows(files.directory) or embeddings
     recorded = files.manifest.pooling if files.manifest is not None else None
     sends_types = files.manifest.token_types if files.manifest is not None else None
     pad = pad_token_read(config, tokenizer, max_pair_tokens, embeddings)
     pooling = choose_pooling(settings.pooling, recorded, template, pad)
+    warnings += [pooling_warning(pooling, pad), prompts_warning(*filter(None, (files.directory, files.base)))]
     if pooling == "padded":
         check_can_pad(tokenizer, embeddings, files.name)
     return PairEncoder(
@@ -128,21 +123,24 @@ def load_encoder(settings: CheckpointSettings, files: CheckpointFiles | None = N
         sends_types,
         pad if pooling == "padded" else None,
         describe(pooling, pad),
+        tuple(filter(None, warnings)),
     )
 
 
 def load_config(files: CheckpointFiles, *, trust_remote_code: bool = False) -> PretrainedConfig:
     """Raises CheckpointError unless the config has exactly one logit."""
-    with _as_checkpoint_error(files.name), offline():
+    with as_checkpoint_error(files.name), offline():
         config: PretrainedConfig = AutoConfig.from_pretrained(
             files.base or files.directory,
             local_files_only=True,
             trust_remote_code=trust_remote_code,
             **({"num_labels": 1} if files.base else {}),
         )
-    if config.num_labels != 1:
-        raise CheckpointError(f"{files.name} has {config.num_labels} logits: a reranker has exactly one")
-    return config
+    if config.num_labels == 1:
+        return config
+    if files.base is None and (other := _other_architecture(config)):
+        raise CheckpointError(f"{files.name} is a {other}: a reranker is a sequence classifier with one logit")
+    raise CheckpointError(f"{files.name} has {config.num_labels} logits: a reranker has exactly one")
 
 
 def load_module(
@@ -157,7 +155,7 @@ def load_module(
 
     disable_progress_bar()  # one per replica would clutter the log
     config = load_config(files, trust_remote_code=trust_remote_code)
-    with _as_checkpoint_error(files.name), offline():
+    with as_checkpoint_error(files.name), offline():
         module, loaded = AutoModelForSequenceClassification.from_pretrained(
             files.base or files.directory,
             config=config,
@@ -169,35 +167,16 @@ def load_module(
         )
         missing = set(loaded["missing_keys"])
         if files.base is not None:
-            module, missing = _merge_adapter(module, files.directory, missing)
+            module, missing = merge_adapter(module, files.directory, missing), set()
     if missing:
-        raise CheckpointError(
-            f"{files.name} lacks weights its config requires ({', '.join(sorted(missing)[:3])}): "
-            "is it a one-logit sequence classifier?"
-        )
+        advice = "is it a one-logit sequence classifier?"
+        if other := _other_architecture(config):
+            advice = f"it is a {other}, and a reranker is a sequence classifier with one logit"
+        names = ", ".join(sorted(missing)[:3])
+        raise CheckpointError(f"{files.name} lacks weights its config requires ({names}): {advice}")
     if loaded["mismatched_keys"]:
         raise CheckpointError(f"the weights of {files.name} do not match its config: {loaded['mismatched_keys']}")
     return module.eval().requires_grad_(False)  # type: ignore[no-any-return]
-
-
-def _merge_adapter(module: Any, directory: Path, missing: set[str]) -> tuple[Any, set[str]]:
-    """The module with a LoRA adapter merged, and the tensors that are missing even with the adapter's (its head)."""
-    from peft import PeftModel, load_peft_weights
-
-    adapter = load_peft_weights(str(directory), device="cpu")
-    merged = PeftModel.from_pretrained(module, str(directory)).merge_and_unload()
-    return merged, {key for key in missing if not any(name.endswith(key) for name in adapter)}
-
-
-@contextlib.contextmanager
-def offline() -> Iterator[None]:
-    """Forbid network requests to the hub: loaders make some even with all files on disk."""
-    before = hub_constants.HF_HUB_OFFLINE
-    hub_constants.HF_HUB_OFFLINE = True
-    try:
-        yield
-    finally:
-        hub_constants.HF_HUB_OFFLINE = before
 
 
 def _local_directory(model: str, revision: str | None, *, weights: bool) -> Path:
@@ -208,26 +187,36 @@ def _local_directory(model: str, revision: str | None, *, weights: bool) -> Path
         return path.resolve()
     if path.is_absolute() or model.startswith((".", "~")) or model.count("/") > 1:
         raise CheckpointError(f"{model} is not a directory on this machine")
-    with _as_checkpoint_error(model):
-        return Path(
-            huggingface_hub.snapshot_download(
-                model, revision=revision, allow_patterns=_TEXT_FILES + ["*.safetensors"] * weights
-            )
-        )
+
+    def download(*patterns: str) -> Path:
+        return Path(huggingface_hub.snapshot_download(model, revision=revision, allow_patterns=list(patterns)))
+
+    with as_checkpoint_error(model):
+        directory = download(*_SMALL_FILES, *(["*.safetensors"] if weights else []))
+        if weights and not weight_files(directory):
+            download(_PYTORCH_FILES)
+        return directory
+
+
+def _base_of(adapter: Path, *, weights: bool) -> Path:
+    """The directory of an adapter's base model. A relative path starts at the adapter, else where Python runs."""
+    config = adapter_config(adapter)
+    name = str(config["base_model_name_or_path"])
+    beside = adapter / Path(name).expanduser()
+    try:
+        base = beside if beside.is_dir() else _local_directory(name, config.get("revision"), weights=weights)
+    except CheckpointError as error:
+        raise CheckpointError(f"{adapter.name} is an adapter, and its base model is not there: {error}") from error
+    if not (base / "config.json").is_file():
+        raise CheckpointError(f"{base}, the base model of {adapter.name}, has no config.json: it is no whole model")
+    return base.resolve()
+
+
+def _other_architecture(config: PretrainedConfig) -> str | None:
+    """The architecture that a config names, unless it is a sequence classifier."""
+    names = config.architectures or []
+    return next((name for name in names if not name.endswith("ForSequenceClassification")), None)
 
 
 def _is_dear(model: str) -> bool:
     return Path(model).name.lower().startswith("dear-")
-
-
-@contextlib.contextmanager
-def _as_checkpoint_error(name: str) -> Iterator[None]:
-    """Turns errors of the loading libraries into a CheckpointError of one line."""
-    try:
-        yield
-    except CheckpointError:
-        raise
-    except (OSError, ValueError, KeyError, ImportError, RuntimeError) as error:
-        missing = how_to_install(error) if isinstance(error, ImportError) else None
-        reason = missing or " ".join(str(error).split())[:400]
-        raise CheckpointError(f"{name} cannot be loaded: {reason}") from error

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+import zipfile
 from pathlib import Path
 from typing import IO
 
 from reranker.checkpoints.files import CheckpointFiles
+from reranker.checkpoints.weight_files import weight_files
 from reranker.errors import CheckpointError
 
 _CHUNK_BYTES = 2**20
@@ -35,8 +37,8 @@ _TEXT_FILES = (
 def checkpoint_sha256(files: CheckpointFiles) -> str | None:
     """SHA-256 over a checkpoint's config, tokenizer, manifest and weights, base model included; None without weights.
 
-    Of a weight file it covers the name, the size, the first 64 KiB of every MiB, and all tensors below a MiB. Raises
-    CheckpointError for a file that is not in safetensors format.
+    Of the weight files that are read it covers names, sizes, the first 64 KiB of every MiB, and all tensors below a
+    MiB. Raises CheckpointError for a file that is damaged or in another format.
     """
     digest = hashlib.sha256()
     weights = 0
@@ -45,7 +47,7 @@ def checkpoint_sha256(files: CheckpointFiles) -> str | None:
             path = directory / name
             if path.is_file():
                 digest.update(f"{name}:".encode() + hashlib.sha256(_content(path)).digest())
-        for path in sorted(directory.glob("*.safetensors")):
+        for path in weight_files(directory):
             weights += 1
             digest.update(f"{path.name}:{path.stat().st_size}:".encode())
             _add_samples(digest, path)
@@ -63,7 +65,8 @@ def _content(path: Path) -> bytes:
 def _add_samples(digest: hashlib._Hash, path: Path) -> None:
     with path.open("rb") as file:
         spans = [(start, _SAMPLE_BYTES) for start in range(0, path.stat().st_size, _CHUNK_BYTES)]
-        for start, count in spans + _small_tensors(path, file):
+        small = _small_tensors(path, file) if path.suffix == ".safetensors" else _small_records(path)
+        for start, count in spans + small:
             file.seek(start)
             digest.update(file.read(count))
 
@@ -78,3 +81,20 @@ def _small_tensors(path: Path, file: IO[bytes]) -> list[tuple[int, int]]:
     except (ValueError, KeyError, TypeError, AttributeError, MemoryError, OverflowError):
         raise CheckpointError(f"{path} is not a safetensors file: it may be damaged or incomplete") from None
     return [(start, count) for start, count in spans if count < _CHUNK_BYTES]
+
+
+def _small_records(path: Path) -> list[tuple[int, int]]:
+    """(offset, bytes) of each record below a MiB of PyTorch's zip format; of its older format, the whole file.
+
+    The last span is the directory of the zip file, which has the CRC-32 of every record.
+    """
+    if not zipfile.is_zipfile(path):
+        return [(0, path.stat().st_size)]
+    try:
+        with zipfile.ZipFile(path) as archive:
+            starts = [record.header_offset for record in archive.infolist()]
+            ends = [*starts[1:], archive.start_dir]
+    except zipfile.BadZipFile:
+        raise CheckpointError(f"{path} is not a PyTorch file: it may be damaged or incomplete") from None
+    records = [(start, end - start) for start, end in zip(starts, ends, strict=True)]
+    return [*(span for span in records if span[1] < _CHUNK_BYTES), (ends[-1], path.stat().st_size - ends[-1])]

@@ -5,7 +5,7 @@ serves.
 """
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PositiveInt, ValidationError
 
@@ -43,6 +43,12 @@ class Manifest(BaseModel):
     pooling: Literal["last", "padded"] = Field("last", description="Where the golden logits were read.")
     token_types: bool | None = Field(
         None, description="Whether the model is given token type ids; None in older manifests: the tokenizer decides."
+    )
+    forward: Literal["auto", "huggingface"] = Field(
+        "auto", description="The forward that reproduces the golden scores."
+    )
+    config: dict[str, Any] | None = Field(
+        None, description="config.json as imported; of an adapter, its base model's. None in older manifests."
     )
     made_with: str = Field("", description="Versions of torch and transformers that computed the golden scores.")
     golden: tuple[GoldenPair, ...] = ()

@@ -53,13 +53,18 @@ def check_can_pad(tokenizer: PreTrainedTokenizerBase, embeddings: int | None, na
 
 
 def describe(pooling: Pooling, pad: PadToken | None) -> str:
-    """For clients and the log; "last: …" is a warning."""
-    if pad is None:
-        return "last"
-    if pooling == "padded":
+    """For clients and the log."""
+    if pooling == "padded" and pad is not None:
         return f"padded: logits are read at pad token {pad.token_id} in column {pad.position}, as Hugging Face does"
+    return "last"
+
+
+def pooling_warning(pooling: Pooling, pad: PadToken | None) -> str | None:
+    """What to know where Hugging Face's padded batches give other scores than ours."""
+    if pooling == "padded" or pad is None:
+        return None
     return (
-        f"last: logits are read at the last token, but Hugging Face's padded batches read them at pad token "
+        f"pooling last: logits are read at the last token, but Hugging Face's padded batches read them at pad token "
         f"{pad.token_id}, which is not the config's: set pooling to padded for the scores of padded pairs"
     )
 

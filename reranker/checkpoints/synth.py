@@ -10,7 +10,6 @@ import hashlib
 import json
 import math
 import shutil
-import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +21,7 @@ from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, proce
 from transformers import LlamaConfig, PreTrainedTokenizerFast
 
 from reranker.checkpoints.manifest import Manifest, write_manifest
+from reranker.checkpoints.output import new_directory
 from reranker.errors import CheckpointError, InvalidField
 
 MAX_SHARD_BYTES = 2**30
@@ -96,28 +96,18 @@ def synthesize(
     arguments give the same files. `output` is renamed into place once it is complete. Raises CheckpointError when it
     is not empty or its disk is too small.
     """
-    if output.exists() and (not output.is_dir() or any(output.iterdir())):
-        raise CheckpointError(f"{output} is not an empty directory: choose another --output")
     weights_bytes = shape.weights * dtype.itemsize
-    parent = output.absolute().parent
-    parent.mkdir(parents=True, exist_ok=True)
-    free_bytes = shutil.disk_usage(parent).free
-    if weights_bytes + 2**26 > free_bytes:
-        raise CheckpointError(
-            f"{output} needs {weights_bytes / 1e9:.1f} GB and its disk has {free_bytes / 1e9:.1f} GB free: "
-            "choose another --output or a smaller --shape"
-        )
-    partial = Path(tempfile.mkdtemp(dir=parent, prefix=f".{output.name}."))
-    try:
-        partial.chmod(0o755)
+    with new_directory(output) as partial:
+        free_bytes = shutil.disk_usage(partial).free
+        if weights_bytes + 2**26 > free_bytes:
+            raise CheckpointError(
+                f"{output} needs {weights_bytes / 1e9:.1f} GB and its disk has {free_bytes / 1e9:.1f} GB free: "
+                "choose another --output or a smaller --shape"
+            )
         _write_tokenizer(shape, partial, texts)
         _write_weights(shape, partial, seed, dtype, max_shard_bytes, progress)
         _config(shape, dtype).save_pretrained(partial)
         write_manifest(partial, MANIFEST)
-        partial.rename(output)
-    except BaseException:
-        shutil.rmtree(partial)
-        raise
     return weights_bytes
 
 

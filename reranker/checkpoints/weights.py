@@ -6,7 +6,6 @@ nothing of architectures.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
@@ -16,8 +15,6 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from reranker.errors import CheckpointError, MissingWeights
-
-_INDEX, _SINGLE = "model.safetensors.index.json", "model.safetensors"
 
 
 class Weights(Protocol):
@@ -31,23 +28,19 @@ class Weights(Protocol):
 
 
 class SafetensorsWeights:
-    """A directory with model.safetensors, or with shards and their index. Raises CheckpointError without both."""
+    """The tensors of one or several safetensors files; of a tensor in several of them, the last.
 
-    def __init__(self, directory: Path) -> None:
-        self._name = directory.name
+    Raises CheckpointError for a file that cannot be read, MissingWeights without a file, or for another format.
+    """
+
+    def __init__(self, name: str, files: Sequence[Path]) -> None:
+        self._name = name
         self._file_of: dict[str, Path] = {}
-        index = directory / _INDEX
-        if index.is_file():
-            try:
-                names = json.loads(index.read_bytes())["weight_map"]
-            except (ValueError, KeyError):
-                raise CheckpointError(f"{index} is not an index of safetensors shards") from None
-            self._file_of = {name: directory / file for name, file in names.items()}
-        elif (directory / _SINGLE).is_file():
-            with _opened(directory / _SINGLE) as file:
-                self._file_of = dict.fromkeys(file.keys(), directory / _SINGLE)
-        else:
-            raise MissingWeights(f"{directory} has no safetensors weights")
+        if not files or any(path.suffix != ".safetensors" for path in files):
+            raise MissingWeights(f"{name} has no safetensors weights")
+        for path in files:
+            with _opened(path) as file:
+                self._file_of |= dict.fromkeys(file.keys(), path)
 
     def __contains__(self, name: str) -> bool:
         return name in self._file_of
@@ -58,10 +51,7 @@ class SafetensorsWeights:
 
     def _mapped(self, name: str) -> Tensor:
         with _opened(self._file_of[name]) as file:
-            try:
-                tensor: Tensor = file.get_tensor(name)
-            except SafetensorError:
-                raise MissingWeights(f"{self._file_of[name]} lacks {name}, which the index expects there") from None
+            tensor: Tensor = file.get_tensor(name)
             return tensor
 
 

@@ -19,8 +19,8 @@ from deployments.app import build_app, gateway, scorer, tokenizer
 from deployments.settings import AppSettings
 from reranker import Reranker
 from reranker.checkpoints.files import load_module, load_tokenizer, locate
-from reranker.checkpoints.importing import import_checkpoint
 from reranker.checkpoints.reference import reference_logits
+from reranker.importing import import_checkpoint
 from reranker.ir.runs import read_run
 from reranker.ir.texts import iter_corpus, read_queries
 from reranker.prompt import DEAR
@@ -101,7 +101,7 @@ def test_status_routes_describe_the_model(client: httpx.Client) -> None:
     health = client.get("/health").json()
     assert (health["status"], health["model"], health["template"]) == ("alive", "embedded", "dear")
     assert (health["device"], health["dtype"]) == ("cpu", "float32")
-    assert health["fidelity"].startswith("verified: 16 golden scores")
+    assert health["fidelity"].startswith("verified: 48 golden scores")
     assert client.get("/ready").json() == {"status": "ready"}
     assert client.get("/v1/models").json()["data"][0]["id"] == "embedded"
     assert client.get("/info").json()["max_input_length"] == 228
@@ -211,7 +211,7 @@ def test_llama_is_served_with_the_scores_of_hugging_face(cluster: str, llama: Pa
     scores = {result["index"]: result["relevance_score"] for result in results}
     assert [scores[index] for index in range(len(documents))] == pytest.approx(expected.tolist(), abs=1e-4)
     assert (health["model"], health["dtype"]) == ("imported", "float32")
-    assert health["fidelity"].startswith("verified: 16 golden scores")
+    assert health["fidelity"].startswith("verified: 48 golden scores")
 
 
 def test_checkpoint_with_wrong_golden_scores_is_not_served_and_health_says_why(

@@ -15,7 +15,14 @@ _IRRELEVANT = frozenset(
     {"architectures", "base_model_name_or_path", "chunk_size_feed_forward", "dtype", "finetuning_task"}
     | {"gradient_checkpointing", "id2label", "initializer_range", "is_encoder_decoder", "label2id", "model_type"}
     | {"num_labels", "pretraining_tp", "problem_type", "return_dict", "sentence_transformers", "task_specific_params"}
-    | {"tie_word_embeddings", "torch_dtype", "transformers_version", "unsloth_version", "use_cache"}
+    | {
+        "tie_word_embeddings",
+        "torch_dtype",
+        "transformers_version",
+        "transformers_weights",
+        "unsloth_version",
+        "use_cache",
+    }
 )
 _IRRELEVANT_STARTS = ("_", "output_")
 _IRRELEVANT_PARTS = ("dropout", "_token_id")

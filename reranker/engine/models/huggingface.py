@@ -42,7 +42,7 @@ class HuggingFaceModel:
         self._pad = pad
         config = module.config.get_text_config()
         self._pad_token_id: int | None = config.pad_token_id
-        self._fill: int = pad.token_id if pad is not None else (self._pad_token_id or 0)
+        self._fill = _fill_token(module, pad)
         self._causal = isinstance(getattr(module, "score", None), nn.Linear)
         # With is_causal set, Hugging Face runs an encoder as causal in padded batches and as bidirectional in others.
         is_masked_encoder = config.model_type in _MASKED_ENCODERS and not getattr(config, "is_causal", False)
@@ -123,6 +123,16 @@ class HuggingFaceModel:
             inside &= ids != self._pad_token_id
         last = ids.shape[1] - 1 - np.argmax(inside[:, ::-1], axis=1)
         return np.where(inside.any(axis=1), last, 0)
+
+
+def _fill_token(module: PreTrainedModel, pad: PadToken | None) -> int:
+    """What fills a batch behind shorter pairs. A config's pad id may be -1, or have no embedding."""
+    if pad is not None:
+        return pad.token_id
+    known: int | None = module.config.get_text_config().pad_token_id
+    table = module.get_input_embeddings()
+    rows = table.num_embeddings if isinstance(table, nn.Embedding) else 0
+    return known if known is not None and 0 <= known < rows else 0
 
 
 def _rope_switches(config: PretrainedConfig) -> list[int]:

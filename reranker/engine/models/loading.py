@@ -1,4 +1,4 @@
-"""Chooses the forward for a checkpoint: a fast one if there is one, else Hugging Face's with a warning."""
+"""Chooses the forward for a checkpoint: a fast one if there is one, else Hugging Face's."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import torch
 from transformers import PretrainedConfig
 
 from reranker.checkpoints.files import CheckpointFiles, load_module
+from reranker.checkpoints.weight_files import weight_files
 from reranker.checkpoints.weights import ModuleWeights, SafetensorsWeights, Weights
 from reranker.encoding import PairEncoder
 from reranker.engine.models import ScoringModel
@@ -45,23 +46,23 @@ def load_model(
 
     problem = why_no_fast_forward(config, encoder.max_pair_tokens)
     if huggingface or problem is not None:
-        if problem is not None:
-            log.warning("%s has no fast forward, using Hugging Face's: %s", files.name, problem)
         return HuggingFaceModel(module(device), encoder.layout, encoder.pad)
 
-    def fast(weights: Weights) -> ScoringModel:
+    def fast(weights: Weights, config: PretrainedConfig) -> ScoringModel:
         if config.model_type in llama_family.FAMILIES:
             return LlamaModel(weights, config, encoder.max_pair_tokens, encoder.pad, dtype=dtype, device=device)
         return BertModel(weights, config, encoder.layout, dtype=dtype, device=device)
 
     if files.base is None:
         try:
-            return fast(SafetensorsWeights(files.directory))
+            return fast(SafetensorsWeights(files.name, weight_files(files.directory)), config)
         except MissingWeights as error:
             # Another file format or old tensor names: Hugging Face's loader converts both.
             log.info("%s is loaded through Hugging Face: %s", files.name, error)
     # Load on the CPU: the GPU may have no room for a second copy.
-    return fast(ModuleWeights(files.name, module("cpu").state_dict()))
+    loaded = module("cpu")
+    # Its config, because an adapter may have added embeddings.
+    return fast(ModuleWeights(files.name, loaded.state_dict()), loaded.config)
 
 
 def why_no_fast_forward(config: PretrainedConfig, max_pair_tokens: int) -> str | None:

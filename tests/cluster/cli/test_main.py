@@ -40,7 +40,10 @@ INTERRUPTIBLE = "import signal; signal.signal(signal.SIGINT, signal.default_int_
         ("evaluate suite", ["DIR", "--output", "--depth", "--json", "--html", "--scorers", "--address"]),
         ("evaluate suite", ["--model", "--template", "--max-pair-tokens", "--dtype", "--device", "--revision"]),
         ("model", ["import"]),
-        ("model import", ["SRC", "--output", "--template", "--max-pair-tokens", "--revision"]),
+        (
+            "model import",
+            ["SRC", "--output", "--template", "--max-pair-tokens", "--revision", "--forward", "--trust-remote-code"],
+        ),
         ("bench", ["engine", "batch", "http", "autoscale"]),
         ("bench http", ["--scenario", "--url", "--peer", "--throughput-mode", "--picture"]),
         ("cluster", ["up", "status", "down"]),

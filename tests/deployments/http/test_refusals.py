@@ -34,7 +34,7 @@ EXAMPLES: dict[type[RerankerError], RerankerError] = {
     errors.TooManyBadRows: errors.TooManyBadRows("a.jsonl", "is not JSON", 3, 1, 0),
     errors.JobRefused: errors.JobRefused("another job writes there"),
     errors.CheckpointError: errors.CheckpointError("two logits"),
-    errors.FidelityError: errors.FidelityError("golden pair 3 differs"),
+    errors.FidelityError: errors.FidelityError("golden pair 3 differs", "import the checkpoint again"),
     errors.MissingWeights: errors.MissingWeights("model lacks score.weight"),
     errors.Overloaded: errors.Overloaded(1.4),
     errors.Unavailable: errors.Unavailable("no replica"),

@@ -81,10 +81,6 @@ def change_weights(directory: Path) -> None:
     save_file(weights, path, {"format": "pt"})
 
 
-def add_weights(directory: Path) -> None:
-    save_file({"more": torch.zeros(1)}, directory / "more.safetensors")
-
-
 def change_config(directory: Path) -> None:
     rewrite_json(directory / "config.json", initializer_range=0.5)
 
@@ -110,7 +106,6 @@ def write_manifest(directory: Path) -> None:
     "change",
     [
         change_weights,
-        add_weights,
         change_config,
         change_tokenizer,
         change_tokenizer_settings,
@@ -155,7 +150,7 @@ def test_adapter_fingerprint_covers_adapter_and_base(adapter: Path) -> None:
 
 
 def test_fingerprint_samples_every_mib_and_reads_small_tensors_whole(copy: Path) -> None:
-    path = copy / "large.safetensors"
+    path = copy / "model.safetensors"
     save_file({"large": torch.zeros(3 * MIB, dtype=torch.uint8), "small": torch.zeros(999)}, path)
     content = bytearray(path.read_bytes())
     large = 8 + int.from_bytes(content[:8], "little")
@@ -168,10 +163,23 @@ def test_fingerprint_samples_every_mib_and_reads_small_tensors_whole(copy: Path)
     assert len(set(seen)) == len(seen) == 6
 
 
+@pytest.mark.parametrize("format_is_zip", [True, False])
+def test_fingerprint_of_pytorch_files_covers_small_and_large_tensors(format_is_zip: bool, copy: Path) -> None:
+    (copy / "model.safetensors").unlink()
+    seen = []
+    for large, small in ((0.0, 0.0), (1.0, 0.0), (0.0, 1.0)):
+        tensors = {"large": torch.zeros(MIB // 2), "small": torch.zeros(999)}
+        tensors["large"][-1], tensors["small"][-1] = large, small
+        torch.save(tensors, copy / "pytorch_model.bin", _use_new_zipfile_serialization=format_is_zip)
+        seen.append(checkpoint_sha256(files_of(copy)))
+    assert None not in seen
+    assert len(set(seen)) == 3
+
+
 @pytest.mark.parametrize(
     "content", [b"", b"\xff" * 64, b"\2\0\0\0\0\0\0\0[]", b'\5\0\0\0\0\0\0\0{"a"', b"version https"]
 )
 def test_weights_file_not_in_safetensors_format_is_refused(content: bytes, copy: Path) -> None:
-    (copy / "more.safetensors").write_bytes(content)
-    with pytest.raises(CheckpointError, match=r"more\.safetensors is not a safetensors file"):
+    (copy / "model.safetensors").write_bytes(content)
+    with pytest.raises(CheckpointError, match=r"model\.safetensors is not a safetensors file"):
         checkpoint_sha256(files_of(copy))

@@ -219,5 +219,5 @@ def test_checkpoint_without_a_fast_forward_uses_hugging_faces_and_logs_why(
     pairs = loaded.encoder.encode("when", [])
     assert loaded.engine.score(pairs).tolist() == []
     assert [r.getMessage() for r in caplog.records if "no fast forward" in r.getMessage()] == [
-        "bert has no fast forward, using Hugging Face's: its activation is gelu_new"
+        "bert: has no fast forward, using Hugging Face's: its activation is gelu_new"
     ]
