@@ -110,8 +110,9 @@ class ModelDescription:
 
     assumed_template: the checkpoint does not name its template. fidelity: "verified: …" or "unverified: …"; a model
     with wrong scores is never served. tokens_per_s: the latest measured speed of one replica with full batches; 0
-    before the first measurement. pooling: where logits are read, with a warning after "last: " where Hugging Face's
-    padded batches read them elsewhere.
+    before the first measurement. max_batch_tokens: tokens per batch, and pass_ms: how long a batch of that size took
+    when the replica started; 0 if not measured. pooling: where logits are read, with a warning after "last: " where
+    Hugging Face's padded batches read them elsewhere.
     """
 
     model: str
@@ -125,3 +126,5 @@ class ModelDescription:
     fidelity: str
     tokens_per_s: float = 0.0
     pooling: str = "last"
+    max_batch_tokens: int = 0
+    pass_ms: float = 0.0

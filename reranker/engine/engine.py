@@ -24,7 +24,7 @@ from reranker.engine.packing import pack, pack_evenly
 from reranker.engine.shape import ModelShape
 from reranker.engine.workers import Workers
 from reranker.errors import CheckpointError
-from reranker.pairs import EncodedPairs, FloatArray
+from reranker.pairs import EncodedPairs, FloatArray, IntArray
 from reranker.settings import CheckpointSettings, EngineSettings
 
 HALF_PRECISION = (torch.bfloat16, torch.float16)
@@ -59,6 +59,10 @@ class Engine:
         """Forward passes that run in parallel."""
         return 1 if self._workers is None else self._workers.count
 
+    def pass_tokens(self, lengths: IntArray) -> IntArray:
+        """Tokens that pairs of these lengths take in a pass: int (pairs,)."""
+        return self._model.pass_tokens(lengths)
+
     @property
     def pads(self) -> bool:
         """Whether the model pads batches, so that every pair costs as much as the longest."""
@@ -73,7 +77,7 @@ class Engine:
 
         Which pairs share a forward pass depends only on their lengths and on the number of workers.
         """
-        workers, lengths = self._workers, self._model.pass_tokens(pairs.lengths)
+        workers, lengths = self._workers, self.pass_tokens(pairs.lengths)
         if workers is not None and len(pairs) < 2 * workers.count and not self._deterministic:
             workers = None  # too few pairs to share evenly: all threads work on one pass
         if self._deterministic or workers is None:
