@@ -4,20 +4,21 @@ import asyncio
 import logging
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import NoReturn
 
 import ray
 from torch import AcceleratorError
 
-from deployments.scoring_loop import LoopStopped, ScoringLoop
+from deployments.scoring_loop import STALL_TIMEOUT_S, LoopStopped, ScoringLoop
 from deployments.tokenizer import encode_shard
 from reranker.engine.device_thread import device_thread
+from reranker.engine.warm_up import warm_up
 from reranker.errors import DeadlineExceeded, DocumentError
-from reranker.fidelity import VerifiedEngine, load_verified
-from reranker.pairs import EncodedShard, ShardScores
-from reranker.settings import CheckpointSettings, EngineSettings
+from reranker.fidelity import load_verified
+from reranker.pairs import EncodedPairs, EncodedShard, FloatArray, ShardScores
+from reranker.settings import CheckpointSettings, ScorerSettings
 from reranker.types import ModelDescription, Passage, RequestContext, Truncation
 
 log = logging.getLogger("ray.serve")
@@ -28,13 +29,14 @@ _VERIFY_EVERY_S = 10.0
 class Scorer:
     """The constructor loads the weights and replays the golden scores; it raises rather than serve a wrong model."""
 
-    def __init__(self, checkpoint: CheckpointSettings, engine: EngineSettings) -> None:
+    def __init__(self, checkpoint: CheckpointSettings, engine: ScorerSettings) -> None:
         self._device = device_thread()
         threads = engine.threads or _assigned_cores()
         settings = engine.model_copy(update={"threads": threads})
         self._loaded = self._device.submit(load_verified, checkpoint, settings).result()
-        self._loop = ScoringLoop(self._loaded.engine.score, self._loaded.engine.max_batch_tokens, self._device)
-        self._loop.throughput.observe(*self._device.submit(_time_full_batch, self._loaded).result())
+        loaded, encoder = self._loaded.engine, self._loaded.encoder
+        self._budget = self._device.submit(warm_up, loaded, encoder, engine.max_pass_s).result()
+        self._loop = self._new_loop(loaded.score)
         self._verification: asyncio.Task[None] | None = None
         self._verified_at = -_VERIFY_EVERY_S
 
@@ -65,7 +67,12 @@ class Scorer:
         return await self.score(await encode_shard(self._loaded.encoder, query, passages, truncation), context)
 
     async def describe(self) -> ModelDescription:
-        return replace(self._loaded.description, tokens_per_s=round(self._loop.throughput.tokens_per_s, 1))
+        return replace(
+            self._loaded.description,
+            tokens_per_s=round(self._loop.throughput.tokens_per_s, 1),
+            max_batch_tokens=self._budget.tokens,
+            pass_ms=round(1000 * self._budget.seconds, 1),
+        )
 
     def record_autoscaling_stats(self) -> dict[str, float]:
         """Input of the autoscaling policy: queued tokens, a counter of arrived tokens, and tokens per second."""
@@ -80,6 +87,13 @@ class Scorer:
             self._loop.check()
         except LoopStopped as error:
             _exit_unhealthy(error)
+
+    def _new_loop(
+        self, score: Callable[[EncodedPairs], FloatArray], stall_timeout_s: float = STALL_TIMEOUT_S
+    ) -> ScoringLoop:
+        loop = ScoringLoop(score, self._budget.tokens, self._device, stall_timeout_s, self._loaded.engine.pass_tokens)
+        loop.throughput.observe(self._budget.tokens, self._budget.seconds)
+        return loop
 
     async def _exit_if_unhealthy(self) -> None:
         """Replay the golden scores: a failed pass is the fault of its input or of this replica.
@@ -109,17 +123,6 @@ def _exit_unhealthy(reason: Exception) -> NoReturn:
     """
     log.critical("replica unhealthy, exiting: %s", reason)
     os._exit(1)
-
-
-def _time_full_batch(loaded: VerifiedEngine) -> tuple[int, float]:
-    """Tokens and seconds of a batch of the largest size: running out of memory happens now, not under load."""
-    limit = loaded.encoder.max_pair_tokens
-    passages = [Passage("word " * limit)] * max(1, loaded.engine.max_batch_tokens // limit)
-    pairs = loaded.encoder.encode("warm up", passages)
-    loaded.engine.score(pairs)
-    started = time.perf_counter()
-    loaded.engine.score(pairs)
-    return int(pairs.lengths.sum()), time.perf_counter() - started
 
 
 def _assigned_cores() -> int | None:

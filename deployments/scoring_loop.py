@@ -13,11 +13,12 @@ import numpy as np
 from reranker.engine.device_thread import device_thread
 from reranker.engine.isolation import OUT_OF_MEMORY, score_isolating
 from reranker.errors import DeadlineExceeded, NonFiniteLogit, RerankerError, Unavailable, UnscorableDocument
-from reranker.pairs import EncodedPairs, FloatArray
+from reranker.pairs import EncodedPairs, FloatArray, IntArray
 from reranker.scheduling.queue import Batch, Job, TokenBudgetQueue
 from reranker.scheduling.throughput import Throughput
 from reranker.types import RequestContext
 
+STALL_TIMEOUT_S = 60.0
 _STALL_FACTOR = 10.0
 
 
@@ -30,6 +31,7 @@ class ScoringLoop:
 
     score: a blocking function, pairs -> logits (pairs,). device: the one thread it runs in, by default a new one.
     stall_timeout_s: a pass counts as stalled after this time, and at least ten times what it should take.
+    pass_tokens: what pairs of these lengths take of max_batch_tokens.
     Not thread-safe: call it from the event loop only.
     """
 
@@ -38,11 +40,12 @@ class ScoringLoop:
         score: Callable[[EncodedPairs], FloatArray],
         max_batch_tokens: int,
         device: Executor | None = None,
-        stall_timeout_s: float = 60.0,
+        stall_timeout_s: float = STALL_TIMEOUT_S,
+        pass_tokens: Callable[[IntArray], IntArray] = lambda lengths: lengths,
     ) -> None:
         self._score = score
         self._stall_timeout_s = stall_timeout_s
-        self._queue = TokenBudgetQueue(max_batch_tokens)
+        self._queue = TokenBudgetQueue(max_batch_tokens, pass_tokens)
         self._futures: dict[Job, asyncio.Future[None]] = {}
         self._job_queued = asyncio.Event()
         self._device = device or device_thread()

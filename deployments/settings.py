@@ -7,7 +7,7 @@ from typing import Self
 
 from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
 
-from reranker.settings import AdmissionSettings, CheckpointSettings, EngineSettings, LimitsSettings, Settings
+from reranker.settings import AdmissionSettings, CheckpointSettings, LimitsSettings, ScorerSettings, Settings
 
 
 class ShardSettings(Settings):
@@ -25,7 +25,7 @@ class AppSettings(CheckpointSettings):
     """The root: what to serve and how. The checkpoint's settings are at the top level, for the command line."""
 
     strict_model: bool = Field(False, description="Refuse requests that name another model.")
-    engine: EngineSettings = EngineSettings()
+    engine: ScorerSettings = ScorerSettings()
     limits: LimitsSettings = LimitsSettings()
     admission: AdmissionSettings = AdmissionSettings()
     shards: ShardSettings = ShardSettings()

@@ -109,6 +109,21 @@ class EngineSettings(Settings):
     )
 
 
+class ScorerSettings(EngineSettings):
+    """How forward passes run where requests wait for them."""
+
+    max_pass_ms: PositiveFloat = Field(
+        300.0,
+        description="Max time of a batch, which nothing can interrupt: its tokens are chosen from passes measured at "
+        "startup, unless max_batch_tokens or deterministic is set.",
+    )
+
+    @property
+    def max_pass_s(self) -> float | None:
+        """None if the tokens of a batch are fixed."""
+        return None if self.deterministic or self.max_batch_tokens is not None else self.max_pass_ms / 1000
+
+
 class LimitsSettings(Settings):
     """Limits of one request. A request over a limit is refused, never shortened."""
 

@@ -112,8 +112,9 @@ class ModelDescription:
 
     assumed_template: the checkpoint does not name its template. fidelity: "verified: …" or "unverified: …"; a model
     with wrong scores is never served. tokens_per_s: the latest measured speed of one replica with full batches; 0
-    before the first measurement. pooling: where logits are read. warnings: what may make its scores other than
-    expected, or slow. undetectable: errors too small for the check of its golden scores.
+    before the first measurement. max_batch_tokens: tokens per batch, and pass_ms: how long a batch of that size took
+    when the replica started; 0 if not measured. pooling: where logits are read. warnings: what may make its scores
+    other than expected, or slow. undetectable: errors too small for the check of its golden scores.
     """
 
     model: str
@@ -129,3 +130,5 @@ class ModelDescription:
     pooling: str = "last"
     warnings: tuple[str, ...] = ()
     undetectable: str = ""
+    max_batch_tokens: int = 0
+    pass_ms: float = 0.0

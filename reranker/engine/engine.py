@@ -15,15 +15,16 @@ from transformers import PretrainedConfig
 from reranker.checkpoints.files import CheckpointFiles, load_config
 from reranker.encoding import PairEncoder
 from reranker.engine.allocator import keep_freed_memory
-from reranker.engine.memory import CPU_BATCH_TOKENS, CPU_WORKER_TOKENS, GPU_BATCH_TOKENS, MemoryPlan
+from reranker.engine.memory import CPU_BATCH_TOKENS, CPU_WORKER_TOKENS, GPU_BATCH_TOKENS, AttentionKind, MemoryPlan
 from reranker.engine.models import ForwardPass, ScoringModel
+from reranker.engine.models.attention import has_varlen
 from reranker.engine.models.loading import load_model, why_no_fast_forward
 from reranker.engine.models.simulated import SimulatedModel
 from reranker.engine.packing import pack, pack_evenly
 from reranker.engine.shape import ModelShape
 from reranker.engine.workers import Workers
 from reranker.errors import CheckpointError
-from reranker.pairs import EncodedPairs, FloatArray
+from reranker.pairs import EncodedPairs, FloatArray, IntArray
 from reranker.settings import CheckpointSettings, EngineSettings
 
 HALF_PRECISION = (torch.bfloat16, torch.float16)
@@ -58,6 +59,10 @@ class Engine:
         """Forward passes that run in parallel."""
         return 1 if self._workers is None else self._workers.count
 
+    def pass_tokens(self, lengths: IntArray) -> IntArray:
+        """Tokens that pairs of these lengths take in a pass: int (pairs,)."""
+        return self._model.pass_tokens(lengths)
+
     @property
     def pads(self) -> bool:
         """Whether the model pads batches, so that every pair costs as much as the longest."""
@@ -72,7 +77,7 @@ class Engine:
 
         Which pairs share a forward pass depends only on their lengths and on the number of workers.
         """
-        workers, lengths = self._workers, self._model.pass_tokens(pairs.lengths)
+        workers, lengths = self._workers, self.pass_tokens(pairs.lengths)
         if workers is not None and len(pairs) < 2 * workers.count and not self._deterministic:
             workers = None  # too few pairs to share evenly: all threads work on one pass
         if self._deterministic or workers is None:
@@ -152,13 +157,7 @@ def choose_dtype(wanted: str, saved: torch.dtype | str | None, device: str) -> t
 
 def choose_workers(settings: EngineSettings, config: PretrainedConfig, max_pair_tokens: int, device: str) -> int:
     """Passes that run in parallel: one per CPU thread; 1 on a GPU and for Hugging Face's forward."""
-    if (
-        device != "cpu"
-        or settings.forward == "huggingface"
-        or why_no_fast_forward(config, max_pair_tokens) is not None
-    ):
-        return 1
-    return choose_threads(settings)
+    return choose_threads(settings) if device == "cpu" and _is_fast_forward(settings, config, max_pair_tokens) else 1
 
 
 def choose_threads(settings: EngineSettings) -> int:
@@ -190,8 +189,22 @@ def choose_batch_tokens(
         shape = ModelShape.of(config)
     except CheckpointError:
         return wanted  # ModelShape does not know this architecture, so its memory is not known either
-    plan = MemoryPlan.of(shape, dtype.itemsize, gpu=not on_cpu)
+    attention: AttentionKind = "huggingface"
+    if _is_fast_forward(settings, config, max_pair_tokens):
+        attention = "varlen" if has_varlen(torch.device(device), dtype, shape.head_dim) else "blocks"
+    plan = MemoryPlan.of(
+        shape,
+        dtype.itemsize,
+        max_pair_tokens=max_pair_tokens,
+        gpu=not on_cpu,
+        attention=attention,
+        passes=workers,
+    )
     return plan.batch_tokens(wanted, _device_bytes(device), max_pair_tokens)
+
+
+def _is_fast_forward(settings: EngineSettings, config: PretrainedConfig, max_pair_tokens: int) -> bool:
+    return settings.forward != "huggingface" and why_no_fast_forward(config, max_pair_tokens) is None
 
 
 def _device_bytes(device: str) -> int:

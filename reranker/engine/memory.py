@@ -6,7 +6,9 @@ at the peak of our forwards, and overestimate rather than underestimate.
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from dataclasses import dataclass
+from typing import Literal
 
 from reranker.engine.shape import ModelShape
 from reranker.errors import CheckpointError
@@ -20,48 +22,104 @@ GPU_BATCH_TOKENS = 16_384
 PREFIX_CACHE_TOKENS = 4_096
 # Max tokens of a pass that computes prefixes.
 PREFIX_PASS_TOKENS = 2_048
+# Max attention scores of a block over all heads: on a CPU 2 MB of float32, which fit a core's cache; a GPU is faster
+# with large blocks.
+CPU_BLOCK_SCORES, GPU_BLOCK_SCORES = 2**19, 2**26
 # For the GPU's driver context, the workspaces of its matrix library, and fragmentation in the allocator.
 GPU_RESERVE_BYTES = 900 * 2**20
+
+AttentionKind = Literal["varlen", "blocks", "huggingface"]
 
 
 @dataclass(frozen=True, slots=True)
 class MemoryPlan:
-    """Bytes on the device. token_bytes: peak activations of a forward pass, per token."""
+    """Bytes on the device.
+
+    fixed_bytes: what does not depend on the pass, besides weights and prefixes. token_bytes: peak activations per
+    computed token. prefix_token_bytes: keys and values of a prefix token in all layers. key_bytes: copies of keys and
+    values in one layer, per token that is attended to. cached_tokens, prefix_pass_tokens: prefix tokens kept between
+    batches, and computed at once. passes: how many run in parallel and share the tokens of a batch.
+    """
 
     weights_bytes: int
-    prefix_bytes: int
+    fixed_bytes: int
     token_bytes: int
-    reserve_bytes: int
+    prefix_token_bytes: int
+    key_bytes: int
+    cached_tokens: int
+    prefix_pass_tokens: int
+    passes: int
 
     @classmethod
-    def of(cls, shape: ModelShape, bytes_per_number: int, *, gpu: bool) -> MemoryPlan:
-        """For a model of this shape and dtype size, on a GPU or on a CPU.
+    def of(
+        cls,
+        shape: ModelShape,
+        number: int,
+        *,
+        max_pair_tokens: int,
+        gpu: bool,
+        attention: AttentionKind = "varlen",
+        passes: int = 1,
+    ) -> MemoryPlan:
+        """For a model of this shape, whose numbers take `number` bytes, on a GPU or on a CPU.
 
-        With width d, h heads and g key heads of size e, and MLP width f, the peak activations per token of a decoder
-        are the larger of 4d + 2he + 4ge (attention; keys and values are copied once behind their prefix) and 3d + 2f
-        (MLP; an encoder has f for 2f). Ours.
+        With width d, query heads of total width q, key heads of total width k, and MLP width f, alive per token are:
+        - in attention 2d + q + 2k (residual, its norm, projections), and the largest of 2q (norms of queries), 4k + q
+          (keys and values, concatenated and gathered behind their prefix; output) and d + q (output, new residual);
+          over blocks 5q + 6k (padded copies);
+        - in the MLP 2d + 2f.
+        Hugging Face's modules copy more: 2d + 7q + 3k and a mask of a pair's length, or 3d + 3f. On a CPU, half
+        precision is normed in float32: 5d or 5q. Ours.
         """
-        queries, keys = shape.heads * shape.head_dim, shape.kv_heads * shape.head_dim
-        attention = 4 * shape.hidden + 2 * queries + 4 * keys
-        mlp = 3 * shape.hidden + (2 if shape.causal else 1) * shape.intermediate
+        d, f = shape.hidden, max(shape.intermediate, shape.hidden)
+        q, k = shape.heads * shape.head_dim, shape.kv_heads * shape.head_dim
+        keys = 4 * k if shape.causal else 0
+        shares_prefixes = shape.causal and attention != "huggingface"
+        if attention == "huggingface":
+            numbers = max(2 * d + 7 * q + 3 * k + max_pair_tokens, 3 * d + 3 * f)
+        else:
+            norms = 2 if gpu else 5
+            copies = max(norms * q, keys + q, d + q) if attention == "varlen" else 5 * q + 6 * k
+            numbers = max(2 * d + q + 2 * k + copies, 2 * d + max(2 * f, norms * d))
+        # Token ids, positions, token types or rows of keys; rotations; log-sums of the attention kernel.
+        indices = 4 + 8 + 8 + shape.head_dim * number + 4 * shape.heads
+        fixed = GPU_RESERVE_BYTES if gpu else 0
+        if attention == "blocks":  # scores and probabilities, both rounded as well, of a block or of one longer pair
+            scores = max(GPU_BLOCK_SCORES if gpu else CPU_BLOCK_SCORES, shape.heads * max_pair_tokens**2)
+            fixed += passes * (scores * (8 if number == 4 else 10) + 4 * max_pair_tokens**2)
         return cls(
-            weights_bytes=shape.weights_bytes(bytes_per_number),
-            prefix_bytes=2 * shape.layers * keys * PREFIX_CACHE_TOKENS * bytes_per_number if shape.causal else 0,
-            token_bytes=max(attention, mlp) * bytes_per_number,
-            reserve_bytes=GPU_RESERVE_BYTES if gpu else 0,
+            weights_bytes=shape.weights_bytes(number),
+            fixed_bytes=fixed,
+            token_bytes=numbers * number + indices,
+            prefix_token_bytes=2 * shape.layers * k * number if shares_prefixes else 0,
+            key_bytes=keys * number + 8 if shares_prefixes else 0,
+            cached_tokens=max(PREFIX_CACHE_TOKENS, max_pair_tokens),
+            prefix_pass_tokens=max(PREFIX_PASS_TOKENS, max_pair_tokens),
+            passes=passes,
         )
 
     def bytes_for(self, batch_tokens: int) -> int:
-        """Total bytes with forward passes of this many tokens."""
-        return self.weights_bytes + self.prefix_bytes + self.reserve_bytes + batch_tokens * self.token_bytes
+        """Total bytes with batches of this many tokens, whatever their pairs are.
+
+        A batch's tokens are passage tokens or, if each pair has a query of its own, prefix tokens. The need of every
+        phase is linear in both, or convex, so the worst batch has only one of them.
+        """
+        cached, at_once = self.cached_tokens, min(self.prefix_pass_tokens, batch_tokens)
+        # Computing a prefix evicts another one from the cache, but only when its pass is done.
+        others = batch_tokens if self.passes > 1 else 0  # held by passes that run at the same time
+        held = max(cached, batch_tokens) + others
+        held_before = max(cached + at_once, batch_tokens) + others
+        only_passages = (cached + others) * self.prefix_token_bytes + batch_tokens * self.token_bytes
+        computing_prefixes = held_before * self.prefix_token_bytes + at_once * self.token_bytes
+        behind_prefixes = held * self.prefix_token_bytes + batch_tokens * self.key_bytes
+        return self.weights_bytes + self.fixed_bytes + max(only_passages, computing_prefixes, behind_prefixes)
 
     def batch_tokens(self, wanted: int, device_bytes: int, max_pair_tokens: int) -> int:
-        """Tokens per forward pass: `wanted`, or fewer on a small device.
+        """Tokens of a batch: `wanted`, or fewer on a small device.
 
         Raises CheckpointError when not even one pair fits.
         """
-        room = device_bytes - self.bytes_for(0)
-        tokens = min(wanted, room // self.token_bytes)
+        tokens = bisect_right(range(wanted + 1), device_bytes, key=self.bytes_for) - 1
         if tokens < max_pair_tokens:
             raise CheckpointError(
                 f"the model needs {self.bytes_for(max_pair_tokens) / 1e9:.1f} GB for one pair, and the device has "

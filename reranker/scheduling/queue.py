@@ -12,12 +12,13 @@ request the longest pairs go first, so that pairs of similar length share a batc
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
-from reranker.pairs import EncodedPairs, FloatArray
+from reranker.pairs import EncodedPairs, FloatArray, IntArray
 from reranker.scheduling.fair_queueing import FairQueue
 from reranker.types import RequestContext
 
@@ -26,11 +27,13 @@ from reranker.types import RequestContext
 class Job:
     """Pairs of one request and their logits, NaN until computed.
 
-    unbatched: pairs not yet in a batch, longest first. unscored: how many pairs have no logit yet.
+    lengths: tokens of each pair, and costs: those that it takes in a forward pass. unbatched: pairs not yet in a
+    batch, longest first. unscored: how many pairs have no logit yet.
     """
 
     pairs: EncodedPairs
     lengths: list[int]
+    costs: list[int]
     unbatched: deque[int]
     logits: FloatArray
     unscored: int
@@ -81,10 +84,17 @@ class _Client:
 
 
 class TokenBudgetQueue:
-    """Takes jobs, gives batches of at most `max_batch_tokens`; a longer pair gets a batch of its own."""
+    """Takes jobs, gives batches of at most `max_batch_tokens`; a longer pair gets a batch of its own.
 
-    def __init__(self, max_batch_tokens: int) -> None:
+    pass_tokens: tokens that pairs of these lengths take in a forward pass. A batch then is one pass, unless the model
+    pads: pairs of mixed lengths may take a few.
+    """
+
+    def __init__(
+        self, max_batch_tokens: int, pass_tokens: Callable[[IntArray], IntArray] = lambda lengths: lengths
+    ) -> None:
         self._max_batch_tokens = max_batch_tokens
+        self._pass_tokens = pass_tokens
         self._clients: dict[str, _Client] = {}
         self._fair_queue: FairQueue[_Client] = FairQueue(max_batch_tokens)
         self._backlog_tokens = 0
@@ -101,6 +111,7 @@ class TokenBudgetQueue:
         job = Job(
             pairs,
             lengths.tolist(),
+            self._pass_tokens(lengths).tolist(),
             deque(order.tolist()),
             np.full(len(pairs), np.nan, dtype=np.float32),
             len(pairs),
@@ -129,14 +140,15 @@ class TokenBudgetQueue:
                 del self._clients[client.id]
                 continue
             request, job = upcoming
-            length = job.lengths[job.unbatched[0]]
-            if length > room and taken:
+            pair = job.unbatched[0]
+            cost = job.costs[pair]
+            if cost > room and taken:
                 break
             taken.setdefault(job, []).append(job.unbatched.popleft())
-            room -= length
-            self._backlog_tokens -= length
-            client.fair_queue.charge(length, request.price)
-            self._fair_queue.charge(length)
+            room -= cost
+            self._backlog_tokens -= job.lengths[pair]
+            client.fair_queue.charge(cost, request.price)
+            self._fair_queue.charge(cost)
         if not taken:
             return None
         parts = [(job, np.array(pairs, dtype=np.intp)) for job, pairs in taken.items()]

@@ -9,10 +9,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from deployments.scorer import Scorer, _time_full_batch
-from deployments.scoring_loop import ScoringLoop
+from deployments.scorer import Scorer
 from reranker.pairs import EncodedPairs, FloatArray
-from reranker.settings import CheckpointSettings, EngineSettings
+from reranker.settings import CheckpointSettings, ScorerSettings
 from reranker.types import Passage
 
 SLOW, STALLED, CORRUPT = "slow", "stalled", "corrupt"
@@ -27,14 +26,12 @@ class FaultyScorer(Scorer):
     """
 
     def __init__(
-        self, checkpoint: CheckpointSettings, engine: EngineSettings, faults: str, stall_timeout_s: float = 60
+        self, checkpoint: CheckpointSettings, engine: ScorerSettings, faults: str, stall_timeout_s: float = 60
     ) -> None:
         super().__init__(checkpoint, engine)
         self._faults = Path(faults)
         (self._poison,) = set(self._ids(POISON)) - set(self._ids("word"))
-        max_batch_tokens = self._loaded.engine.max_batch_tokens
-        self._loop = ScoringLoop(self._score, max_batch_tokens, self._device, stall_timeout_s)
-        self._loop.throughput.observe(*self._device.submit(_time_full_batch, self._loaded).result())
+        self._loop = self._new_loop(self._score, stall_timeout_s)
 
     def _score(self, pairs: EncodedPairs) -> FloatArray:
         if self._has(CORRUPT):

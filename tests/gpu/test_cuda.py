@@ -1,4 +1,4 @@
-"""On one CUDA GPU: Hugging Face's scores, and the 8B within 24 GB.
+"""On one CUDA GPU: Hugging Face's scores, and the 8B and a 0.6B within their memory plans.
 
     python -m pytest -c tests/gpu/pytest.ini --noconftest tests/gpu -s
 
@@ -11,19 +11,20 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 import torch
-from transformers import AutoModelForSequenceClassification, BertConfig, LlamaConfig, PretrainedConfig
+from transformers import AutoModelForSequenceClassification, BertConfig, LlamaConfig, PretrainedConfig, Qwen3Config
 
 from cluster.bench.roofline import needed_work
 from reranker.checkpoints.weights import ModuleWeights
 from reranker.encoding import PairLayout
 from reranker.engine.engine import Engine
-from reranker.engine.memory import GPU_BATCH_TOKENS, MemoryPlan
+from reranker.engine.memory import GPU_BATCH_TOKENS, GPU_RESERVE_BYTES, MemoryPlan
 from reranker.engine.models import ScoringModel
 from reranker.engine.models.bert import BertModel
 from reranker.engine.models.huggingface import HuggingFaceModel
 from reranker.engine.models.llama import LlamaModel
 from reranker.engine.shape import ModelShape
 from reranker.pairs import EncodedPairs, offsets
+from tests.reranker.engine.worst import one_query, own_queries
 
 pytestmark = [
     pytest.mark.gpu,
@@ -53,6 +54,19 @@ LLAMA_8B = LlamaConfig(
         "high_freq_factor": 4.0,
         "original_max_position_embeddings": 8192,
     },
+)
+
+
+QWEN3_06B = Qwen3Config(
+    vocab_size=151_669,
+    hidden_size=1024,
+    intermediate_size=3072,
+    num_hidden_layers=28,
+    num_attention_heads=16,
+    num_key_value_heads=8,
+    head_dim=128,
+    num_labels=1,
+    pad_token_id=None,
 )
 
 
@@ -118,10 +132,10 @@ def test_cuda_forward_gives_hugging_faces_logits(config: PretrainedConfig, exact
 
 
 class RandomWeights:
-    """Weights that generate any tensor on the device."""
+    """Weights that generate any tensor on the device. See checkpoints.weights.Weights."""
 
     def __contains__(self, name: str) -> bool:
-        return not name.endswith(("bias", "q_norm.weight", "k_norm.weight"))
+        return not name.endswith("bias")
 
     def read(self, *names: str, shape: tuple[int, ...], dtype: torch.dtype, device: str) -> torch.Tensor:
         if len(shape) == 1:
@@ -136,7 +150,8 @@ def test_8b_runs_within_24_gb_and_its_memory_plan(request: pytest.FixtureRequest
     torch.cuda.set_per_process_memory_fraction(24e9 / total)
     torch.cuda.reset_peak_memory_stats()
     shape = ModelShape.of(LLAMA_8B)
-    budget = MemoryPlan.of(shape, 2, gpu=True).batch_tokens(GPU_BATCH_TOKENS, int(24e9), 228)
+    plan = MemoryPlan.of(shape, 2, max_pair_tokens=228, gpu=True)
+    budget = plan.batch_tokens(GPU_BATCH_TOKENS, int(24e9), 228)
     request.addfinalizer(lambda: torch.cuda.set_per_process_memory_fraction(1.0))
     engine = Engine(
         LlamaModel(RandomWeights(), LLAMA_8B, 228, dtype=torch.bfloat16, device="cuda"),
@@ -164,7 +179,41 @@ def test_8b_runs_within_24_gb_and_its_memory_plan(request: pytest.FixtureRequest
         f"peak {torch.cuda.max_memory_allocated() / 1e9:.1f} GB at {budget} tokens per pass"
     )
     assert np.isfinite(logits).all()
-    assert torch.cuda.max_memory_allocated() <= MemoryPlan.of(shape, 2, gpu=True).bytes_for(budget)
+    assert torch.cuda.max_memory_allocated() <= plan.bytes_for(budget)
+
+
+@pytest.mark.parametrize("budget", [GPU_BATCH_TOKENS, 4 * GPU_BATCH_TOKENS])
+@pytest.mark.parametrize("config", [LLAMA_8B, QWEN3_06B], ids=["8b", "0.6b"])
+def test_worst_batches_stay_within_the_memory_plan(
+    config: PretrainedConfig, budget: int, request: pytest.FixtureRequest
+) -> None:
+    plan = MemoryPlan.of(ModelShape.of(config), 2, max_pair_tokens=228, gpu=True)
+    torch.cuda.empty_cache()
+    free, total = torch.cuda.mem_get_info()
+    if free < plan.bytes_for(budget):
+        pytest.skip(f"only {free / 1e9:.0f} GB are free on the GPU")
+    # A GPU with no more memory than is planned: what the allocator keeps but cannot reuse counts as well.
+    torch.cuda.set_per_process_memory_fraction(plan.bytes_for(budget) / total)
+    request.addfinalizer(lambda: torch.cuda.set_per_process_memory_fraction(1.0))
+    torch.cuda.reset_peak_memory_stats()
+    model = LlamaModel(RandomWeights(), config, 228, dtype=torch.bfloat16, device="cuda")
+    engine = Engine(model, budget, dtype=torch.bfloat16, device="cuda")
+    assert np.isfinite(engine.score(own_queries(4_096, 227, 1, seed=1))).all()  # fills the cache
+    for name, pairs in {
+        "longest passages": one_query(budget, 10, 218),
+        "longest prefixes": own_queries(budget, 227, 1),
+        "mixed": own_queries(budget, 114, 114),
+        "short prefixes and passages": own_queries(budget, 18, 2),
+        "several passes": own_queries(3 * budget, 120, 100, seed=2),
+    }.items():
+        torch.cuda.reset_peak_memory_stats()
+        assert np.isfinite(engine.score(pairs)).all()
+        print(
+            f"\n{name}: peak {torch.cuda.max_memory_allocated() / 1e9:.2f} GB, reserved "
+            f"{torch.cuda.max_memory_reserved() / 1e9:.2f} GB, planned {plan.bytes_for(budget) / 1e9:.2f} GB "
+            f"with {GPU_RESERVE_BYTES / 1e9:.2f} GB in reserve"
+        )
+        assert torch.cuda.max_memory_allocated() <= plan.bytes_for(budget) - GPU_RESERVE_BYTES / 2
 
 
 def _gemm_flops() -> float:

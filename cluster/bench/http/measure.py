@@ -21,7 +21,7 @@ from cluster.bench.machine import machine_facts
 from cluster.bench.picture import save_rows
 from cluster.bench.report import Figures, print_machine
 from cluster.local.graph import local_graph
-from reranker.settings import CheckpointSettings, EngineSettings
+from reranker.settings import CheckpointSettings, ScorerSettings
 
 _ROW_HEIGHT_IN = 3.3
 # Serve reads these from the environment only. The gateway's replica then also listens on a port of its own.
@@ -99,5 +99,5 @@ def _engine_baseline(args: Mapping[str, Any]) -> EngineBaseline:
     fields = {name: value for name, value in args.items() if name in CheckpointSettings.model_fields}
     return EngineBaseline(
         CheckpointSettings.model_validate({"device": "cpu", **fields}),
-        EngineSettings.model_validate(args.get("engine", {})),
+        ScorerSettings.model_validate(args.get("engine", {})),
     )

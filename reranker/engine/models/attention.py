@@ -9,40 +9,45 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from reranker.engine.memory import CPU_BLOCK_SCORES, GPU_BLOCK_SCORES
 from reranker.engine.models.heads import Attention, Heads, KeysValues
 from reranker.engine.models.linear import fuses
 from reranker.engine.models.packed import Block, Sequences, blocks
 from reranker.engine.models.transfer import on_device
 
-# Max attention scores of a block over all heads: on a CPU 2 MB of float32, which fit a core's cache; a GPU is faster
-# with large blocks.
-_CPU_BLOCK_SCORES, _GPU_BLOCK_SCORES = 2**19, 2**26
 # oneDNN compiles a kernel for every new shape: rounding the lengths up keeps the number of shapes small.
 _CPU_LENGTH_STEP = 8
 
 
+class MakeAttention(Protocol):
+    """Chooses the attention of a pass, as `attention_over` does."""
+
+    def __call__(self, sequences: Sequences, heads: Heads, *, causal: bool, like: Tensor) -> Attention: ...
+
+
 def attention_over(sequences: Sequences, heads: Heads, *, causal: bool, like: Tensor) -> Attention:
     """The fastest implementation for the device and dtype of `like`."""
-    if _has_varlen(like, heads):
+    if has_varlen(like.device, like.dtype, heads.size):
         from reranker.engine.models.varlen import VarlenAttention
 
         return VarlenAttention(sequences, heads, causal=causal, device=like.device)
     return BlockAttention(sequences, heads, causal=causal, device=like.device)
 
 
-def _has_varlen(like: Tensor, heads: Heads) -> bool:
+def has_varlen(device: torch.device, dtype: torch.dtype, head_size: int) -> bool:
     """torch's varlen kernel needs an Ampere GPU or newer, half precision, and certain head sizes."""
     return (
-        like.is_cuda
-        and like.dtype in (torch.bfloat16, torch.float16)
-        and torch.cuda.get_device_capability(like.device) >= (8, 0)
-        and heads.size % 8 == 0
-        and heads.size <= 256
+        device.type == "cuda"
+        and dtype in (torch.bfloat16, torch.float16)
+        and torch.cuda.get_device_capability(device) >= (8, 0)
+        and head_size % 8 == 0
+        and head_size <= 256
     )
 
 
@@ -53,7 +58,7 @@ class BlockAttention:
         self._heads = heads
         self._scale = 1 / math.sqrt(heads.size)
         on_cpu = device.type == "cpu"
-        scores, step = (_CPU_BLOCK_SCORES, _CPU_LENGTH_STEP) if on_cpu else (_GPU_BLOCK_SCORES, 1)
+        scores, step = (CPU_BLOCK_SCORES, _CPU_LENGTH_STEP) if on_cpu else (GPU_BLOCK_SCORES, 1)
         self._blocks = [
             _DeviceBlock(block, sequences.lengths[block.first : block.last], device)
             for block in blocks(sequences, scores // heads.query, step)

@@ -19,7 +19,7 @@ from transformers import PretrainedConfig
 from reranker.checkpoints.weights import Weights
 from reranker.encoding import PairLayout
 from reranker.engine.models import ForwardPass
-from reranker.engine.models.attention import attention_over
+from reranker.engine.models.attention import MakeAttention, attention_over
 from reranker.engine.models.config_keys import unknown_key
 from reranker.engine.models.heads import Heads
 from reranker.engine.models.linear import LayerReader, Linear, pad_rows
@@ -79,9 +79,17 @@ class BertModel:
     pads = False
 
     def __init__(
-        self, weights: Weights, config: PretrainedConfig, layout: PairLayout, *, dtype: torch.dtype, device: str
+        self,
+        weights: Weights,
+        config: PretrainedConfig,
+        layout: PairLayout,
+        *,
+        dtype: torch.dtype,
+        device: str,
+        attention: MakeAttention = attention_over,
     ) -> None:
         """Raises CheckpointError when the weights do not match the config."""
+        self._attention_over = attention
         root = _ROOTS[config.model_type]
         width, heads = config.hidden_size, config.num_attention_heads
         self._heads = Heads(heads, heads, width // heads)
@@ -121,7 +129,7 @@ class BertModel:
 
     def _run(self, sequences: Sequences, types: np.ndarray) -> Tensor:
         """Hidden state of each sequence's first token, (sequences, width)."""
-        attention = attention_over(sequences, self._heads, causal=False, like=self._word_embeddings)
+        attention = self._attention_over(sequences, self._heads, causal=False, like=self._word_embeddings)
         device = self._word_embeddings.device
         x = functional.embedding(on_device(sequences.ids, device), self._word_embeddings)
         x += functional.embedding(on_device(types, device), self._type_embeddings)

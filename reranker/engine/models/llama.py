@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -26,7 +27,7 @@ from reranker.checkpoints.weights import Weights
 from reranker.encoding import PadToken
 from reranker.engine.memory import PREFIX_CACHE_TOKENS, PREFIX_PASS_TOKENS
 from reranker.engine.models import ForwardPass
-from reranker.engine.models.attention import attention_over
+from reranker.engine.models.attention import MakeAttention, attention_over
 from reranker.engine.models.config_keys import unknown_key
 from reranker.engine.models.heads import Heads, KeysValues
 from reranker.engine.models.linear import LayerReader, Linear, pad_rows
@@ -120,12 +121,14 @@ class LlamaModel:
         *,
         dtype: torch.dtype,
         device: str,
+        attention: MakeAttention = attention_over,
     ) -> None:
         """pad: read logits at this pad token; None reads them at the last token.
 
         Raises CheckpointError when the weights do not match the config.
         """
         self._pad = pad
+        self._attention_over = attention
         size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
         self._heads = Heads(config.num_attention_heads, config.num_key_value_heads, size)
         self._epsilon: float = config.rms_norm_eps
@@ -210,28 +213,22 @@ class LlamaModel:
             indices = missing[batch]
             sequences = Sequences.pack([prefix_ids[index] for index in indices])
             _, computed = self._run(sequences, [], None, keep=True)
-            for sequence, index in enumerate(indices[sequences.input_index]):
-                start, end = sequences.starts[sequence : sequence + 2]
-                # Copies: a view would keep the tensors of the whole pass alive.
-                layers = [
-                    KeysValues(layer.keys[:, start:end].clone(), layer.values[:, start:end].clone())
-                    for layer in computed
-                ]
+            for index, *layers in zip(indices[sequences.input_index], *computed, strict=True):
                 found[index] = layers
                 self._prefix_cache.put(prefix_ids[index], layers)
         return [layers for layers in found if layers is not None]
 
     def _run(
         self, sequences: Sequences, prefixes: list[PrefixLayers], pads: _Pads | None, *, keep: bool
-    ) -> tuple[Tensor, PrefixLayers]:
+    ) -> tuple[Tensor, list[list[KeysValues]]]:
         """Hidden states before the final norm, (sequences, width), of each sequence's pooled token.
 
         That is its last one, or its pad token. Pad tokens are computed behind all sequences, one for each: nothing
-        attends to them, so they need only queries. prefixes: by prefix index. keep: also return keys and values of
-        all tokens, by layer; else that list is empty.
+        attends to them, so they need only queries. prefixes: by prefix index. keep: also return keys and values by
+        layer and sequence; else that list is empty.
         """
         device = self._embedding.device
-        attention = attention_over(sequences, self._heads, causal=True, like=self._embedding)
+        attention = self._attention_over(sequences, self._heads, causal=True, like=self._embedding)
         ids, places, pooled = sequences.ids, sequences.positions, sequences.starts[1:] - 1
         tokens, count = len(ids), 0
         if pads is not None:
@@ -241,7 +238,7 @@ class LlamaModel:
         cos, sin = (pad_rows(table.index_select(0, positions)) for table in (self._cos, self._sin))
         x = pad_rows(functional.embedding(on_device(ids, device), self._embedding))
         query, key, _ = self._heads
-        kept: PrefixLayers = []
+        kept: list[list[KeysValues]] = []
         for number, layer in enumerate(self._layers):
             layer_prefixes = [layers[number] for layers in prefixes]
             normed = self._normed(x, layer.input_norm)
@@ -260,9 +257,12 @@ class LlamaModel:
                 kv = self._project(layer, 1, normed, cos, sin, 0, key)
                 attended, x = attention.one_token(q, kv[:tokens], layer_prefixes), x[last]
             if keep:
-                kept.append(
-                    KeysValues(kv[:, :key].transpose(0, 1).contiguous(), kv[:, key:].transpose(0, 1).contiguous())
+                # Copies: a view would keep the tensors of the whole pass alive.
+                copies = (
+                    kv[start:end].transpose(0, 1).clone(memory_format=torch.contiguous_format)
+                    for start, end in pairwise(sequences.starts)
                 )
+                kept.append([KeysValues(both[:key], both[key:]) for both in copies])
             x = layer.out.plus(attended, x)
             del kv, attended  # MemoryPlan assumes that they are freed before the MLP
             normed = self._normed(x, layer.mlp_norm)
@@ -286,7 +286,7 @@ class LlamaModel:
 
     def _normed(self, x: Tensor, weight: Tensor) -> Tensor:
         """RMS norm over the last dimension, computed in float32."""
-        if x.is_cuda:
+        if x.is_cuda or x.is_meta:  # tests count on meta tensors what a GPU allocates
             return functional.rms_norm(x, weight.shape, weight, self._epsilon)
         # On CPUs this is ten times faster than rms_norm, which is several kernels there (torch 2.13).
         norm = torch.linalg.vector_norm(x, dim=-1, keepdim=True, dtype=torch.float32)

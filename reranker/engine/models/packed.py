@@ -99,13 +99,14 @@ def blocks(sequences: Sequences, max_scores: int, step: int = 1) -> Iterator[Blo
     """Blocks that cover all sequences in order.
 
     max_scores: bound on a block's attention scores per head, sequences * longest * keys; a sequence that exceeds it
-    gets a block of its own. step: `longest` is rounded up to a multiple of it.
+    gets a block of its own. step: `longest` is rounded up to a multiple of it. A block of several sequences has no
+    more padded rows than all sequences have tokens: memory is planned for that.
     """
     lengths = sequences.lengths
     first = 0
     while first < len(sequences):
         longest, prefix_length = math.ceil(lengths[first] / step) * step, int(sequences.prefix_lengths[first])
-        fits = max(1, max_scores // (longest * (prefix_length + longest)))
+        fits = max(1, min(max_scores // (longest * (prefix_length + longest)), len(sequences.ids) // longest))
         others = np.flatnonzero(sequences.prefix_of[first:] != sequences.prefix_of[first])
         last = first + min(fits, int(others[0]) if len(others) else len(sequences) - first)
         yield _block(sequences, first, last, longest, prefix_length)

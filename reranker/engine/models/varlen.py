@@ -57,8 +57,7 @@ class VarlenAttention:
     ) -> Tensor:
         key = self._heads.key
         if self._key_rows is not None:
-            shared = [torch.cat((prefix.keys, prefix.values)).transpose(0, 1) for prefix in prefixes]
-            kv = torch.cat((*shared, kv)).index_select(0, self._key_rows)
+            kv = torch.cat((*map(_rows, prefixes), kv)).index_select(0, self._key_rows)
         keys, values = kv[:, :key], kv[:, key:]
         options: dict[str, Any] = {}
         if causal:
@@ -71,6 +70,11 @@ class VarlenAttention:
         out: Any = varlen_attn(q, keys, values, starts, self._key_starts, max_queries, self._max_keys, **options)
         attended: Tensor = out.reshape(len(q), -1)
         return attended
+
+
+def _rows(prefix: KeysValues) -> Tensor:
+    """(tokens, 2 * key heads, head size)"""
+    return torch.cat((prefix.keys, prefix.values)).transpose(0, 1)
 
 
 def key_rows(sequences: Sequences) -> np.ndarray:

@@ -244,3 +244,16 @@ def test_job_without_pairs_is_complete_at_once() -> None:
     queue = TokenBudgetQueue(BUDGET)
     assert queue.put(context_of("empty"), pairs_of([])).unscored == 0
     assert queue.next_batch() is None
+
+
+@given(jobs=st.lists(LENGTHS, min_size=1, max_size=4), column=st.integers(20, 90))
+def test_batches_keep_the_budget_in_tokens_of_the_pass_and_the_backlog_counts_tokens_of_pairs(
+    jobs: list[list[int]], column: int
+) -> None:
+    queue = TokenBudgetQueue(BUDGET, lambda lengths: np.full_like(lengths, column))  # all padded to one column
+    for number, lengths in enumerate(jobs):
+        queue.put(context_of(str(number)), pairs_of(lengths))
+    assert queue.backlog_tokens == sum(map(sum, jobs))
+    while batch := queue.next_batch():
+        assert len(batch.pairs) == 1 or len(batch.pairs) * column <= BUDGET
+    assert queue.backlog_tokens == 0

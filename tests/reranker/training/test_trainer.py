@@ -65,8 +65,8 @@ def trainer(settings: StepSettings = STEP, wrap: Callable[[PackedStudent], torch
 
 
 def weights(of: Trainer, *, without_gradient: bool = True) -> torch.Tensor:
-    """All weights in one vector. without_gradient: also those whose exact gradient is 0, the biases of keys and of the
-    head: softmax and differences cancel them, and AdamW turns their rounding errors into full steps.
+    """All weights in one vector. without_gradient: also those whose exact gradient is 0, the biases of keys and of
+    the head: softmax and differences cancel them, and AdamW turns their rounding errors into full steps.
     """
     state = of.state_dict()["student"]
     shifts = () if without_gradient else ("key.bias", "classifier.bias")

@@ -47,6 +47,7 @@ def test_blocks_cover_all_sequences_keep_their_bound_and_unpad_what_they_pad(
         assert 0 <= block.longest - sequences.lengths[block.first : block.last].max() < step
         assert block.longest % step == 0
         assert block.count * block.longest * (block.prefix_length + block.longest) <= max_scores or block.count == 1
+        assert block.count * block.longest <= len(sequences.ids) or block.count == 1
         rows = sequences.ids[block.start : block.end]
         if block.pad_index is None:
             assert len(rows) == block.count * block.longest
