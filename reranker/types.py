@@ -12,6 +12,8 @@ from typing import Literal, NamedTuple
 Truncation = Literal["model", "error", "max_passage"]
 OnDeadline = Literal["error", "partial"]
 
+MAX_WINDOWS = 64  # per passage under truncation "max_passage"; text beyond them is cut, and the passage flagged
+
 
 class Passage(NamedTuple):
     """The text that a model reads: a title, which may be empty, and a text."""
