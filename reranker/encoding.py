@@ -163,18 +163,28 @@ class PairEncoder:
         self, query: str, passages: Sequence[Passage], max_whole_chars: int | None
     ) -> tuple[IntArray, list[IntArray]]:
         """Token ids of the query and of each passage: all, or so many that a pair is cut in the same place."""
-        limit = None if self._cut_left else self._text_budget + 1
-        # If both sides must be cut, the longer one gets the odd token of an odd budget: then they are compared.
-        odd = self._text_budget % 2 == 1
+        budget = self._text_budget
+        limit = None if self._cut_left else budget + 1
+        texts = [self.template.passage(passage) for passage in passages]
+        query_ids = self._ids_of_query(query, limit, max_whole_chars)
+        passage_ids = self._ids_of_passages(texts, limit, max_whole_chars)
+        if limit is not None and budget % 2 and len(query_ids) > budget < max(map(len, passage_ids), default=0):
+            # Both sides are cut, and the longer one gets the odd token: their lengths must be compared.
+            query_ids = self._ids_of_query(query, None, max_whole_chars)
+            passage_ids = self._ids_of_passages(texts, len(query_ids) + 1, max_whole_chars)
+        return query_ids, passage_ids
+
+    def _ids_of_query(self, query: str, limit: int | None, max_whole_chars: int | None) -> IntArray:
+        """Raises InvalidField."""
         try:
-            [query_ids] = self._texts.ids([self.template.query(query)], None if odd else limit, max_whole_chars)
+            return self._texts.ids([self.template.query(query)], limit, max_whole_chars)[0]
         except LongText as error:
             raise InvalidField("query", _too_long(error)) from None
-        if limit is not None and odd:
-            limit = max(limit, len(query_ids) + 1)
+
+    def _ids_of_passages(self, texts: list[str], limit: int | None, max_whole_chars: int | None) -> list[IntArray]:
+        """Raises UnscorableDocument."""
         try:
-            texts = [self.template.passage(passage) for passage in passages]
-            return query_ids, self._texts.ids(texts, limit, max_whole_chars)
+            return self._texts.ids(texts, limit, max_whole_chars)
         except LongText as error:
             raise UnscorableDocument(error.index, _too_long(error)) from None
 
@@ -229,7 +239,7 @@ class PairEncoder:
 
 
 def _too_long(error: LongText) -> str:
-    return f"has more than {error.limit_chars} characters, and its first tokens depend on all of them: cut it"
+    return f"has more than {error.limit_chars} characters, and all of them would have to be tokenized: cut it"
 
 
 def longest_first(

@@ -6,8 +6,8 @@ head of such a text is tokenized, and of its tokens those are taken that no cont
 - Fast tokenizers find added tokens, normalize, split the text into words and tokenize each word alone. So the tokens
   of a word are final once its boundaries are.
 - Added tokens, normalizers and the regular expressions that find words look a little ahead: over the rest of a run
-  of letters, digits, spaces or other characters, seldom into the next. So a word is taken only if a whole run follows
-  it in the head, and `_MARGIN_CHARS` or twice the length of the longest added token.
+  of digits, spaces or other characters, or a few letters, seldom into the next run. So a word is taken only if a
+  whole run or many letters follow it in the head, and twice the length of the longest added token.
 - The head ends before a character that starts anew under Unicode normalization, and not in spaces, which a normalizer
   may strip.
 - A tokenizer that does not split (Llama 2) has one word. In a BPE or Unigram model without a token that goes on after
@@ -118,7 +118,7 @@ class FirstTokens:
             size *= _GROWTH
             if max_whole_chars is not None and size > max_whole_chars:
                 break
-            pending = [n for n in pending if n not in found and len(texts[n]) > size]
+            pending = [n for n in pending if n not in found and len(texts[n]) > 2 * size]
         return found
 
     def _final(self, head: str, encoding: Encoding) -> int:
@@ -154,7 +154,10 @@ def _head(text: str, size: int) -> str:
 
 
 def _last_whole_run(text: str) -> int:
-    """Where the last but one run of characters of one kind begins: the last one may go on. 0 if too far away."""
+    """Where the last but one run of characters of one kind begins: the last one may go on. 0 if too far away.
+
+    A long run of letters, as Chinese has them, counts as several.
+    """
     start = len(text)
     for _ in range(2):
         end = start
@@ -162,6 +165,8 @@ def _last_whole_run(text: str) -> int:
             start -= 1
             if len(text) - start > _MAX_RUN_CHARS:
                 return 0
+            if end - start == _MARGIN_CHARS and text[start].isalpha():
+                break
     return start
 
 

@@ -106,6 +106,9 @@ def test_document_without_a_place_to_cut_is_refused_by_its_index(llama: Path) ->
         encoder.encode("q", [Passage(hostile, "t")], "max_passage", max_whole_chars=9_000)
     with pytest.raises(InvalidField, match="query: has more than 9000 characters"):
         encoder.encode(hostile, [Passage("b")], max_whole_chars=9_000)
+    assert (
+        len(PairEncoder(tokenizer_of(str(llama)), DEAR, 49).encode("b " * 9_999, [Passage("b")], "model", 9_000)) == 1
+    )
     assert len(encoder.encode(hostile, [Passage(hostile)])) == 1
 
 

@@ -73,7 +73,7 @@ def llama_2() -> Tokenizer:
         tokenizer,
         trainers.BpeTrainer(vocab_size=500, special_tokens=["<unk>", *(f"<0x{n:02X}>" for n in range(256))]),
     )
-    tokenizer.pre_tokenizer = None  # type: ignore[assignment]
+    tokenizer.pre_tokenizer = None
     tokenizer.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
     return tokenizer
 
@@ -180,6 +180,11 @@ def test_only_the_head_of_a_long_text_is_tokenized(make: Callable[[], Tokenizer]
     assert 50 <= len(ids) < 2_000
     assert ids.tolist() == first.ids([text[:20_000]], None)[0][: len(ids)].tolist()
     assert len(first.starts(text, 50, max_whole_chars=0)) == len(ids)
+
+
+def test_chinese_without_spaces_is_cut_between_its_words() -> None:
+    first = FirstTokens(tokenizer_of(embedded))
+    assert len(first.ids(["潮汐表" * 100_000], 50, max_whole_chars=0)[0]) < 1_000
 
 
 ONE_WORD = {
