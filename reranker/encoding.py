@@ -20,6 +20,7 @@ from reranker.first_tokens import FirstTokens, LongText
 from reranker.pairs import EncodedPairs, IntArray, offsets
 from reranker.prompt import PromptTemplate
 from reranker.text import well_formed
+from reranker.truncation import longest_first
 from reranker.types import MAX_WINDOWS, Passage, Truncation
 
 
@@ -240,25 +241,3 @@ class PairEncoder:
 
 def _too_long(error: LongText) -> str:
     return f"has more than {error.limit_chars} characters, and all of them would have to be tokenized: cut it"
-
-
-def longest_first(
-    query_tokens: int, passage_tokens: NDArray[np.int64], budget: int
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """How many tokens of the query and of each passage a pair keeps, both int64 (pairs,).
-
-    If the shorter side fits in half the budget, only the longer one is cut. Otherwise each gets half; an odd token
-    goes to the longer side, or to the passage when both are equally long.
-    Source: Hugging Face's `longest_first` (tokenizers, `truncate_encodings`).
-    """
-    query = np.full_like(passage_tokens, query_tokens)
-    short, long = np.minimum(query, passage_tokens), np.maximum(query, passage_tokens)
-    long_kept = np.where(short + long <= budget, long, np.maximum(short, budget - short))
-    both = short + long_kept > budget
-    short_kept = np.where(both, budget // 2, short)
-    long_kept = np.where(both, budget // 2 + budget % 2, long_kept)
-    query_is_longer = query > passage_tokens
-    return (
-        np.where(query_is_longer, long_kept, short_kept),
-        np.where(query_is_longer, short_kept, long_kept),
-    )

@@ -5,14 +5,13 @@ from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
-import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from transformers import PreTrainedTokenizerBase
 
 from reranker.checkpoints.files import EMBEDDED, load_tokenizer, locate
-from reranker.encoding import PairEncoder, longest_first
+from reranker.encoding import PairEncoder
 from reranker.errors import CheckpointError, InvalidField, UnscorableDocument
 from reranker.prompt import BARE, DEAR, PromptTemplate
 from reranker.settings import CheckpointSettings
@@ -110,19 +109,6 @@ def test_document_without_a_place_to_cut_is_refused_by_its_index(llama: Path) ->
         len(PairEncoder(tokenizer_of(str(llama)), DEAR, 49).encode("b " * 9_999, [Passage("b")], "model", 9_000)) == 1
     )
     assert len(encoder.encode(hostile, [Passage(hostile)])) == 1
-
-
-@given(query=st.integers(0, 40), passages=st.lists(st.integers(0, 40), max_size=8), budget=st.integers(2, 30))
-def test_longest_first_cuts_the_longer_side_down_to_half_before_the_shorter_one(
-    query: int, passages: list[int], budget: int
-) -> None:
-    kept_queries, kept_passages = longest_first(query, np.array(passages, dtype=np.int64), budget)
-    for passage, kept_query, kept_passage in zip(passages, kept_queries, kept_passages, strict=True):
-        assert kept_query + kept_passage == min(query + passage, budget)
-        # A cut side keeps at least half of the budget: the shorter one is cut only when both exceed half.
-        assert kept_query in (query, budget // 2, budget - budget // 2, budget - passage)
-        if min(query, passage) <= budget // 2:
-            assert min(kept_query, kept_passage) == min(query, passage)
 
 
 def test_pairs_of_one_query_share_a_prefix_unless_the_query_is_truncated(llama: Path) -> None:
