@@ -19,6 +19,8 @@ from starlette.middleware import Middleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from deployments.http.dialects import ROUTES
+from reranker.errors import Overloaded
+from reranker.scheduling.bytes_in_flight import BytesInFlight, HeldBytes
 from reranker.scheduling.retry_budget import RetryBudget
 from reranker.settings import LimitsSettings
 
@@ -37,15 +39,14 @@ def middlewares() -> list[Middleware]:
 class ProxyRetry:
     """An ASGI middleware. When a replica is lost, Serve's own application returns without having sent anything.
 
-    max_body_bytes: larger bodies are not kept for a retry, and their clients get Serve's 500. route_prefix: of this
-    application.
+    limits: bodies beyond them are passed on but not kept for a retry, and their clients get Serve's 500.
+    route_prefix: of this application.
     """
 
-    def __init__(
-        self, app: ASGIApp, max_body_bytes: int = LimitsSettings().max_body_bytes, route_prefix: str = "/"
-    ) -> None:
+    def __init__(self, app: ASGIApp, limits: LimitsSettings | None = None, route_prefix: str = "/") -> None:
         self._app = app
-        self._max_body_bytes = max_body_bytes
+        self._limits = limits or LimitsSettings()
+        self._in_flight = BytesInFlight(self._limits.max_bytes_in_flight)
         prefix = route_prefix.rstrip("/")
         self._repeatable = {("POST", prefix + path) for path in ROUTES} | {("GET", prefix + path) for path in _PAGES}
         self._budget = RetryBudget()
@@ -55,12 +56,17 @@ class ProxyRetry:
             await self._app(scope, receive, send)
             return
         self._budget.earn()
-        body = _ReplayableBody(receive, self._max_body_bytes)
+        address = (scope.get("client") or ("",))[0]
+        with self._in_flight.hold(address) as held:
+            await self._attempt(scope, _ReplayableBody(receive, self._limits.max_body_bytes, held), send)
+
+    async def _attempt(self, scope: Scope, body: _ReplayableBody, send: Send) -> None:
         response_started = False
 
         async def send_response(message: Message) -> None:
             nonlocal response_started
             response_started = True
+            body.forget()  # there is no retry any more
             await send(message)
 
         for attempt in range(_MAX_RETRIES + 1):
@@ -74,11 +80,19 @@ class ProxyRetry:
 class _ReplayableBody:
     """A request's body: the first reader gets it as it arrives, later readers get it again from the start."""
 
-    def __init__(self, receive: Receive, max_bytes: int) -> None:
+    def __init__(self, receive: Receive, max_bytes: int, held: HeldBytes) -> None:
+        """held: takes the bytes that are kept."""
         self._receive = receive
-        self._room_bytes = max_bytes
+        self._max_bytes = max_bytes
+        self._held = held
         self._messages: list[Message] = []
         self.is_replayable = True  # false once the client has disconnected or the body is too large to keep
+
+    def forget(self) -> None:
+        """Keep no message for a later reader."""
+        self.is_replayable = False
+        self._messages.clear()
+        self._held.release()
 
     def reader(self) -> Receive:
         """An ASGI `receive`. Use one reader at a time."""
@@ -97,9 +111,15 @@ class _ReplayableBody:
         return receive
 
     def _keep(self, message: Message) -> None:
-        self._room_bytes -= len(message.get("body", b""))
-        if message["type"] != "http.request" or self._room_bytes < 0:
-            self.is_replayable = False
-            self._messages.clear()
-        elif self.is_replayable:
-            self._messages.append(message)
+        if not self.is_replayable:
+            return
+        size = len(message.get("body", b""))
+        try:
+            if message["type"] != "http.request" or self._held.count + size > self._max_bytes:
+                self.forget()
+                return
+            self._held.add(size)
+        except Overloaded:
+            self.forget()
+            return
+        self._messages.append(message)

@@ -8,22 +8,20 @@ computed from the lengths.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
-from tokenizers import Tokenizer
 from transformers import PreTrainedTokenizerBase
 
-from reranker.errors import CheckpointError
+from reranker.errors import CheckpointError, InvalidField, UnscorableDocument
+from reranker.first_tokens import FirstTokens, LongText
 from reranker.pairs import EncodedPairs, IntArray, offsets
 from reranker.prompt import PromptTemplate
 from reranker.text import well_formed
-from reranker.types import Passage, Truncation
-
-MAX_WINDOWS = 64  # per passage under truncation "max_passage"; text beyond them is cut, and the passage flagged
+from reranker.truncation import longest_first
+from reranker.types import MAX_WINDOWS, Passage, Truncation
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,33 +121,36 @@ class PairEncoder:
                 f"{self.layout.special_tokens} special tokens: allow at least {self.layout.special_tokens + 2}"
             )
         self._cut_left = tokenizer.truncation_side == "left"
-        # A copy, because truncation and padding are state of the backend, which the caller may change.
-        self._backend = _without_unknown_tokens(tokenizer.backend_tokenizer, embeddings)
-        self._backend.no_truncation()
-        self._backend.no_padding()
-        self._backend.encode_special_tokens = tokenizer.split_special_tokens
+        self._texts = FirstTokens.of(tokenizer, embeddings)
 
-    def encode(self, query: str, passages: Sequence[Passage], truncation: Truncation = "model") -> EncodedPairs:
+    def encode(
+        self,
+        query: str,
+        passages: Sequence[Passage],
+        truncation: Truncation = "model",
+        max_whole_chars: int | None = None,
+    ) -> EncodedPairs:
         """Pairs of one query in the order of the passages.
 
         Under "max_passage" a passage that does not fit becomes several pairs, one per window. Under "error" pairs
-        are cut as under "model"; the caller checks `truncated`.
+        are cut as under "model"; the caller checks `truncated`. Of a long text only what a pair may keep is
+        tokenized, where the tokenizer allows it (see `first_tokens`). Raises UnscorableDocument, or InvalidField for
+        the query, where it does not and the text has more than max_whole_chars.
         """
-        query_ids = self.tokenize_query(query)
-        passage_ids = self.tokenize_passages(passages)
+        query_ids, passage_ids = self._first_tokens(query, passages, max_whole_chars)
         candidate_of = np.arange(len(passages), dtype=np.int32)
         cut = np.zeros(len(passages), dtype=bool)
         if truncation == "max_passage":
-            passage_ids, candidate_of, cut = self._windows(len(query_ids), passages, passage_ids)
+            passage_ids, candidate_of, cut = self._windows(len(query_ids), passages, passage_ids, max_whole_chars)
         return self.join(query_ids, passage_ids, candidate_of, cut)
 
     def tokenize_query(self, query: str) -> IntArray:
-        """Token ids of a query in its template, without special tokens and uncut: int32 (tokens,)."""
-        return self._tokenize([self.template.query(query)])[0]
+        """Token ids of a whole query in its template, without special tokens: int32 (tokens,)."""
+        return self._ids_of_query(query, None, None)
 
     def tokenize_passages(self, passages: Sequence[Passage]) -> list[IntArray]:
-        """Token ids of each passage in its template, without special tokens and uncut: int32 (tokens,) each."""
-        return self._tokenize([self.template.passage(passage) for passage in passages])
+        """Token ids of whole passages in their template, without special tokens: int32 (tokens,) each."""
+        return self._ids_of_passages([self.template.passage(passage) for passage in passages], None, None)
 
     def join(
         self,
@@ -187,16 +188,44 @@ class PairEncoder:
             truncated=(query_kept < len(query_ids)) | (passage_kept < lengths) | cut,
         )
 
-    def _tokenize(self, texts: list[str]) -> list[IntArray]:
-        """Token ids without special tokens, one int32 array per text."""
-        encodings = self._backend.encode_batch_fast([well_formed(text) for text in texts], add_special_tokens=False)
-        return [np.array(encoding.ids, dtype=np.int32) for encoding in encodings]
+    def _first_tokens(
+        self, query: str, passages: Sequence[Passage], max_whole_chars: int | None
+    ) -> tuple[IntArray, list[IntArray]]:
+        """Token ids of the query and of each passage: all, or so many that a pair is cut in the same place."""
+        budget = self._text_budget
+        limit = None if self._cut_left else budget + 1
+        texts = [self.template.passage(passage) for passage in passages]
+        query_ids = self._ids_of_query(query, limit, max_whole_chars)
+        passage_ids = self._ids_of_passages(texts, limit, max_whole_chars)
+        if limit is not None and budget % 2 and len(query_ids) > budget < max(map(len, passage_ids), default=0):
+            # Both sides are cut, and the longer one gets the odd token: their lengths must be compared.
+            query_ids = self._ids_of_query(query, None, max_whole_chars)
+            passage_ids = self._ids_of_passages(texts, len(query_ids) + 1, max_whole_chars)
+        return query_ids, passage_ids
+
+    def _ids_of_query(self, query: str, limit: int | None, max_whole_chars: int | None) -> IntArray:
+        """Raises InvalidField."""
+        try:
+            return self._texts.ids([self.template.query(query)], limit, max_whole_chars)[0]
+        except LongText as error:
+            raise InvalidField("query", _too_long(error)) from None
+
+    def _ids_of_passages(self, texts: list[str], limit: int | None, max_whole_chars: int | None) -> list[IntArray]:
+        """Raises UnscorableDocument."""
+        try:
+            return self._texts.ids(texts, limit, max_whole_chars)
+        except LongText as error:
+            raise UnscorableDocument(error.index, _too_long(error)) from None
 
     def _cut(self, ids: IntArray, kept: int) -> IntArray:
         return ids[len(ids) - kept :] if self._cut_left else ids[:kept]
 
     def _windows(
-        self, query_tokens: int, passages: Sequence[Passage], passage_ids: list[IntArray]
+        self,
+        query_tokens: int,
+        passages: Sequence[Passage],
+        passage_ids: list[IntArray],
+        max_whole_chars: int | None,
     ) -> tuple[list[IntArray], IntArray, NDArray[np.bool_]]:
         """Token ids of all windows, the passage each belongs to, and whether text of that passage was left out.
 
@@ -207,58 +236,36 @@ class PairEncoder:
         owners: list[int] = []
         cut: list[bool] = []
         for candidate, (passage, whole) in enumerate(zip(passages, passage_ids, strict=True)):
-            texts, left_out = self._split(passage, room) if len(whole) > room else ([], False)
-            windows = self._tokenize([self.template.passage(Passage(text, passage.title)) for text in texts])
+            texts: list[str] = []
+            left_out = False
+            if len(whole) > room:
+                try:
+                    texts, left_out = self._split(passage, room, max_whole_chars)
+                except LongText as error:
+                    raise UnscorableDocument(candidate, _too_long(error)) from None
+            windows = self._texts.ids([self.template.passage(Passage(text, passage.title)) for text in texts], None)
             ids += windows or [whole]
             owners += [candidate] * (len(windows) or 1)
             cut += [left_out] * (len(windows) or 1)
         return ids, np.array(owners, dtype=np.int32), np.array(cut, dtype=bool)
 
-    def _split(self, passage: Passage, room: int) -> tuple[list[str], bool]:
-        """A passage's text in pieces that fit in `room` tokens with its title, and whether some was left out."""
-        title_tokens = len(self._tokenize([self.template.passage(Passage("", passage.title))])[0])
+    def _split(self, passage: Passage, room: int, max_whole_chars: int | None) -> tuple[list[str], bool]:
+        """A passage's text in pieces that fit in `room` tokens with its title, and whether some was left out.
+
+        Raises LongText.
+        """
+        title = self.template.passage(Passage("", passage.title))
+        title_tokens = len(self._texts.ids([title], room, max_whole_chars)[0])
         step = room - title_tokens - 1  # a piece tokenized alone may have one token more than within the text
         if step < 1:
             return [], False  # the title fills the pair: cut as under "model"
         text = well_formed(passage.text)
-        spans = self._backend.encode(text, add_special_tokens=False).offsets
-        starts = [0] + [spans[at][0] for at in range(step, len(spans), step)]
+        token_starts = self._texts.starts(text, step * MAX_WINDOWS + 1, max_whole_chars)
+        starts = [0, *token_starts[step::step]]
         ends = [*starts[1:], len(text)]
-        pieces = [text[start:end] for start, end in zip(starts, ends, strict=True)]
-        return pieces[:MAX_WINDOWS], len(pieces) > MAX_WINDOWS
+        windows = list(zip(starts, ends, strict=True))[:MAX_WINDOWS]
+        return [text[start:end] for start, end in windows], len(starts) > MAX_WINDOWS
 
 
-def _without_unknown_tokens(backend: Tokenizer, embeddings: int | None) -> Tokenizer:
-    """A copy without the added tokens that have no embedding. Raises CheckpointError if other tokens have none."""
-    words, text = backend.get_vocab_size(with_added_tokens=False), backend.to_str()
-    if embeddings is not None and words > embeddings:
-        raise CheckpointError(
-            f"its tokenizer has {words} tokens, its model {embeddings}: they do not belong together"
-        )
-    if embeddings is None or all(token < embeddings for token in backend.get_added_tokens_decoder()):
-        return Tokenizer.from_str(text)
-    parts = json.loads(text)
-    parts["added_tokens"] = [token for token in parts["added_tokens"] if token["id"] < embeddings]
-    return Tokenizer.from_str(json.dumps(parts))
-
-
-def longest_first(
-    query_tokens: int, passage_tokens: NDArray[np.int64], budget: int
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """How many tokens of the query and of each passage a pair keeps, both int64 (pairs,).
-
-    If the shorter side fits in half the budget, only the longer one is cut. Otherwise each gets half; an odd token
-    goes to the longer side, or to the passage when both are equally long.
-    Source: Hugging Face's `longest_first` (tokenizers, `truncate_encodings`).
-    """
-    query = np.full_like(passage_tokens, query_tokens)
-    short, long = np.minimum(query, passage_tokens), np.maximum(query, passage_tokens)
-    long_kept = np.where(short + long <= budget, long, np.maximum(short, budget - short))
-    both = short + long_kept > budget
-    short_kept = np.where(both, budget // 2, short)
-    long_kept = np.where(both, budget // 2 + budget % 2, long_kept)
-    query_is_longer = query > passage_tokens
-    return (
-        np.where(query_is_longer, long_kept, short_kept),
-        np.where(query_is_longer, short_kept, long_kept),
-    )
+def _too_long(error: LongText) -> str:
+    return f"has more than {error.limit_chars} characters, and all of them would have to be tokenized: cut it"

@@ -9,7 +9,9 @@
     │   ├── PairTooLong           only under truncation "error"
     │   ├── UnscorableDocument    the model, or the replica that runs it, fails on this document
     │   ├── UnknownModel
-    │   └── BodyTooLarge
+    │   ├── BodyTooLarge
+    │   ├── TooManyValues         of JSON, whatever their size
+    │   └── BodyTooSlow
     ├── InvalidFile               a file of queries, passages, runs or qrels
     │   └── TooManyBadRows        more bad rows than the caller allows
     ├── TrainingFailed            a run cannot go on; its last good checkpoint is kept
@@ -115,7 +117,7 @@ class UnknownModel(InvalidRequest):
         self.got, self.served = got, served
 
     def __str__(self) -> str:
-        return f"model {self.got!r} is not served here; this endpoint serves {self.served!r}"
+        return f"model {self.got[:80]!r} is not served here; this endpoint serves {self.served!r}"
 
 
 class BodyTooLarge(InvalidRequest):
@@ -127,6 +129,28 @@ class BodyTooLarge(InvalidRequest):
 
     def __str__(self) -> str:
         return f"the body exceeds {self.limit_bytes} bytes: split the request"
+
+
+class TooManyValues(InvalidRequest):
+    """The body has more JSON values than may be built."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(limit)
+        self.limit = limit
+
+    def __str__(self) -> str:
+        return f"the body has more than {self.limit} JSON values: split the request, or leave out unused fields"
+
+
+class BodyTooSlow(InvalidRequest):
+    """The body did not arrive in time."""
+
+    def __init__(self, limit_ms: int) -> None:
+        super().__init__(limit_ms)
+        self.limit_ms = limit_ms
+
+    def __str__(self) -> str:
+        return f"the body did not arrive within {self.limit_ms} ms: send it faster, or split the request"
 
 
 class InvalidFile(RerankerError):

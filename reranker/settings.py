@@ -6,7 +6,7 @@ Each part gets only its own settings class; deployments and cluster compose thes
 import logging
 from collections.abc import Mapping
 from pathlib import PurePath
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, model_validator
 
@@ -129,7 +129,25 @@ class LimitsSettings(Settings):
 
     max_documents: PositiveInt = Field(10_000, description="Max documents of one request.")
     max_body_bytes: PositiveInt = Field(64 * 2**20, description="Max bytes of one request body.")
+    max_json_values: PositiveInt = Field(
+        200_000, description="Max JSON values of one request body: its documents, and all fields of each."
+    )
+    max_bytes_in_flight: PositiveInt = Field(
+        192 * 2**20,
+        description="Max bytes of request bodies that one gateway holds, and that one proxy keeps for a retry.",
+    )
+    body_timeout_ms: PositiveInt = Field(30_000, description="Max time for a request body to arrive.")
     timeout_ms: PositiveInt = Field(120_000, description="Max time for an answer; a request may ask for less.")
+
+    @model_validator(mode="after")
+    def _largest_body_fits_in_flight(self) -> Self:
+        """One client alone may hold three quarters of the bytes in flight."""
+        if self.max_body_bytes > self.max_bytes_in_flight * 3 // 4:
+            raise ValueError(
+                f"max_body_bytes {self.max_body_bytes} is more than three quarters of max_bytes_in_flight "
+                f"{self.max_bytes_in_flight}, the share of one client: allow smaller bodies or more bytes in flight"
+            )
+        return self
 
 
 class AdmissionSettings(Settings):

@@ -14,6 +14,8 @@ OnDeadline = Literal["error", "partial"]
 Ties = Literal["trec_eval", "file"]
 """Order of a run. trec_eval: by score in float32, then by descending docid; file: by score, then in file order."""
 
+MAX_WINDOWS = 64  # per passage under truncation "max_passage"; text beyond them is cut, and the passage flagged
+
 
 class Passage(NamedTuple):
     """The text that a model reads: a title, which may be empty, and a text."""

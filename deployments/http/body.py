@@ -1,48 +1,139 @@
 """Reads a request's body as a JSON object, or says clearly why it cannot."""
 
+from __future__ import annotations
+
+import asyncio
 import json
+import math
 import re
 from typing import Any
 
 from fastapi import Request
+from pydantic_core import from_json
 
-from reranker.errors import BodyTooLarge, MalformedBody
+from deployments.http.json_values import max_values, running_count
+from reranker.errors import BodyTooLarge, BodyTooSlow, InvalidField, MalformedBody, TooManyCandidates, TooManyValues
+from reranker.scheduling.bytes_in_flight import HeldBytes
+from reranker.settings import LimitsSettings
 from reranker.text import well_formed
 
 _SURROGATE_ESCAPE = re.compile(rb"\\u[dD][89a-fA-F]")
+_UTF8_BOM = b"\xef\xbb\xbf"
+_MAX_DEPTH = 200  # that of pydantic's parser
+_DOCUMENT_FIELDS = ("documents", "texts", "text_2")
 
 
-async def read_object(request: Request, max_bytes: int) -> dict[str, Any]:
-    """Raises BodyTooLarge, as soon as max_bytes is exceeded, and MalformedBody."""
-    if int(request.headers.get("content-length", "0") or 0) > max_bytes:
-        raise BodyTooLarge(max_bytes)
-    chunks = bytearray()
-    async for chunk in request.stream():
-        chunks += chunk
-        if len(chunks) > max_bytes:
-            raise BodyTooLarge(max_bytes)
-    return parse_object(bytes(chunks))
+async def read_object(request: Request, limits: LimitsSettings, held: HeldBytes) -> dict[str, Any]:
+    """Receive a body and parse it; only one form of it is kept. held: takes its bytes as they arrive.
 
-
-def parse_object(raw: bytes) -> dict[str, Any]:
-    """Strict JSON (no NaN), one object. Lone surrogates become U+FFFD: a UTF-8 response could not echo them.
-
-    Raises MalformedBody.
+    Raises BodyTooLarge, TooManyValues, BodyTooSlow, MalformedBody, and Overloaded when `held` has no room.
     """
+    encoding = request.headers.get("content-encoding", "identity")
+    if encoding != "identity":
+        raise MalformedBody(f"the body is compressed ({encoding!r:.80}): send it without content-encoding")
+    length = request.headers.get("content-length", "")
+    if length.isdecimal() and int(length) > limits.max_body_bytes:
+        raise BodyTooLarge(limits.max_body_bytes)
     try:
-        body = json.loads(raw, parse_constant=_refuse_constant)
-        if _SURROGATE_ESCAPE.search(raw):
-            body = json.loads(well_formed(json.dumps(body, ensure_ascii=False)))
-    except UnicodeDecodeError:
-        raise MalformedBody("the body is not UTF-8") from None
-    except RecursionError:
-        raise MalformedBody("the body is nested too deeply") from None
+        async with asyncio.timeout(limits.body_timeout_ms / 1000):
+            raw = await _receive(request, limits, held)
+    except TimeoutError:
+        raise BodyTooSlow(limits.body_timeout_ms) from None
+    return parse_object(raw)
+
+
+async def _receive(request: Request, limits: LimitsSettings, held: HeldBytes) -> bytearray:
+    raw = bytearray()
+    values = 1
+    async for chunk in request.stream():
+        held.add(len(chunk))
+        raw += chunk
+        if len(raw) > limits.max_body_bytes:
+            raise BodyTooLarge(limits.max_body_bytes)
+        values += max_values(chunk)
+    if values > limits.max_json_values:  # unless most of them are commas and brackets in the text
+        for values in running_count(raw):
+            if values > limits.max_json_values:
+                raise TooManyValues(limits.max_json_values)
+            await asyncio.sleep(0)
+    return raw
+
+
+def parse_object(raw: bytes | bytearray) -> dict[str, Any]:
+    """One JSON object. Lone surrogates become U+FFFD: a UTF-8 response could not echo them.
+
+    Numbers may be infinite or NaN: see `check_finite`. Raises MalformedBody.
+    """
+    if raw.startswith(_UTF8_BOM):
+        raw = raw[len(_UTF8_BOM) :]
+    try:
+        body = from_json(raw)
     except ValueError as error:
-        raise MalformedBody(f"the body is not JSON: {error}") from None
+        if not _SURROGATE_ESCAPE.search(raw):
+            raise _malformed(raw, str(error)) from None
+        body = _parse_surrogates(raw)
     if not isinstance(body, dict):
         raise MalformedBody(f"the body must be a JSON object, not {type(body).__name__}")
     return body
 
 
-def _refuse_constant(name: str) -> None:
-    raise ValueError(f"{name} is not JSON")
+def check_finite(body: dict[str, Any]) -> None:
+    """Raises InvalidField for the first number that is NaN, infinite or too large for a float: JSON has none."""
+    for field, value in body.items():
+        if (path := _non_finite(value, field)) is not None:
+            raise InvalidField(path, "must be a finite number: JSON has no NaN or Infinity")
+
+
+def check_documents(body: dict[str, Any], limit: int) -> None:
+    """Raises TooManyCandidates before a dialect builds a candidate of each document."""
+    for field in _DOCUMENT_FIELDS:
+        documents = body.get(field)
+        if isinstance(documents, list) and len(documents) > limit:
+            raise TooManyCandidates(len(documents), limit)
+
+
+def _malformed(raw: bytes | bytearray, problem: str) -> MalformedBody:
+    """problem: what the parser says."""
+    try:
+        raw.decode()
+    except UnicodeDecodeError:
+        return MalformedBody("the body is not UTF-8")
+    if "recursion" in problem:
+        return MalformedBody("the body is nested too deeply")
+    return MalformedBody(f"the body is not JSON: {problem}")
+
+
+def _parse_surrogates(raw: bytes | bytearray) -> Any:
+    """Like pydantic's parser, which refuses lone surrogates."""
+    try:
+        return _repaired(json.loads(raw.decode()))
+    except RecursionError:
+        raise MalformedBody("the body is nested too deeply") from None
+    except ValueError as error:
+        raise _malformed(raw, str(error)) from None
+
+
+def _repaired(value: Any, depth: int = 0) -> Any:
+    if depth > _MAX_DEPTH:
+        raise RecursionError
+    if isinstance(value, str):
+        return well_formed(value)
+    if isinstance(value, list):
+        return [_repaired(inner, depth + 1) for inner in value]
+    if isinstance(value, dict):
+        return {well_formed(key): _repaired(inner, depth + 1) for key, inner in value.items()}
+    return value
+
+
+def _non_finite(value: Any, path: str) -> str | None:
+    """The path of the first number in a value that is not finite."""
+    if isinstance(value, float):
+        return None if math.isfinite(value) else path
+    if isinstance(value, dict):
+        items = value.items()
+    elif isinstance(value, list):
+        items = enumerate(value)  # type: ignore[assignment]
+    else:
+        return None
+    found = (_non_finite(inner, f"{path}.{name}") for name, inner in items if not isinstance(inner, str))
+    return next((path for path in found if path is not None), None)

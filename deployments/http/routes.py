@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import logging
 import math
@@ -11,10 +12,14 @@ from typing import Any, Protocol
 
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, RedirectResponse, Response
+from pydantic_core import to_json
+from starlette.requests import ClientDisconnect
 
-from deployments.http.body import read_object
+from deployments.http.body import check_documents, check_finite, read_object
 from deployments.http.dialects import ROUTES, choose
+from deployments.http.dialects.base import Call
 from reranker.errors import Overloaded, RerankerError, Unavailable
+from reranker.scheduling.bytes_in_flight import BytesInFlight
 from reranker.settings import LimitsSettings
 from reranker.types import Candidate, ModelDescription, Passage, RerankOutcome, RerankRequest
 from reranker.version import __version__
@@ -42,12 +47,13 @@ def build_http(service: RerankService, limits: LimitsSettings) -> FastAPI:
         version=__version__,
         summary="Exact reranking with cross-encoders, in the JSON formats of common rerank clients.",
     )
+    in_flight = BytesInFlight(limits.max_bytes_in_flight)
     for path, route in ROUTES.items():
         schemas = [schema for dialect in route.dialects for schema in dialect.schemas()]
         body = schemas[0] if len(schemas) == 1 else {"anyOf": schemas}
         app.add_api_route(
             path,
-            _rerank_handler(path, service, limits),
+            _rerank_handler(path, service, limits, in_flight),
             methods=["POST"],
             summary=" · ".join(dialect.name for dialect in route.dialects),
             openapi_extra={"requestBody": {"required": True, "content": {"application/json": {"schema": body}}}},
@@ -58,18 +64,24 @@ def build_http(service: RerankService, limits: LimitsSettings) -> FastAPI:
 
 
 def _rerank_handler(
-    path: str, service: RerankService, limits: LimitsSettings
+    path: str, service: RerankService, limits: LimitsSettings, in_flight: BytesInFlight
 ) -> Callable[[Request], Awaitable[Response]]:
-    async def rerank(request: Request) -> Response:
+    async def answer(request: Request) -> Response:
         body: dict[str, Any] | None = None
         try:
-            body = await read_object(request, limits.max_body_bytes)
-            call = choose(path, body).parse(body)
-            outcome = await service.rerank(replace(call.request(), client=_client_of(request)))
-            headers = {"x-rerank-id": outcome.request_id}
-            if outcome.unscored:
-                headers["x-rerank-unscored"] = str(outcome.unscored)
-            return JSONResponse(call.response(outcome), headers=headers)
+            client = _client_of(request)
+            with in_flight.hold(client) as held:
+                body = await read_object(request, limits, held)
+                check_finite(body)
+                check_documents(body, limits.max_documents)
+                await _let_others_run()
+                call = choose(path, body).parse(body)
+                await _let_others_run()
+                outcome = await service.rerank(replace(call.request(), client=client))
+                await _let_others_run()
+                return _rendered(call, outcome)
+        except ClientDisconnect:
+            return Response(status_code=400)  # which nobody reads
         except Exception as error:
             known = error if isinstance(error, RerankerError) else Unavailable("internal error: see the server log")
             if known is not error:
@@ -77,7 +89,19 @@ def _rerank_handler(
             status, content = choose(path, body).failure(known)
             return JSONResponse(content, status, headers=_retry_after(known))
 
-    return rerank
+    return answer
+
+
+async def _let_others_run() -> None:
+    """Between the steps of a large request, each of which holds the event loop for some 10 ms."""
+    await asyncio.sleep(0)
+
+
+def _rendered(call: Call, outcome: RerankOutcome) -> Response:
+    headers = {"x-rerank-id": outcome.request_id}
+    if outcome.unscored:
+        headers["x-rerank-unscored"] = str(outcome.unscored)
+    return Response(to_json(call.response(outcome)), headers=headers, media_type="application/json")
 
 
 def _retry_after(error: RerankerError) -> dict[str, str]:

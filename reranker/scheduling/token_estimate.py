@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from reranker.pairs import CandidateScores, IntArray
-from reranker.types import Passage, Truncation
+from reranker.types import MAX_WINDOWS, Passage, Truncation
 
 # Used until texts have been scored; 4 is typical of English.
 INITIAL_CHARS_PER_TOKEN = 4.0
@@ -38,8 +38,8 @@ class TokenEstimate:
         prefix = min(limit / 2, len(query) / self.chars_per_token + _TEMPLATE_TOKENS)
         texts = _chars(passages) / self.chars_per_token
         if truncation == "max_passage":
-            windows = np.maximum(1, np.ceil(texts / (limit - prefix)))
-            cost = windows * prefix + texts
+            windows = np.clip(np.ceil(texts / (limit - prefix)), 1, MAX_WINDOWS)
+            cost = windows * prefix + np.minimum(texts, MAX_WINDOWS * (limit - prefix))
         else:
             cost = np.minimum(limit, prefix + texts)
         return np.ceil(cost).astype(np.int32)

@@ -7,6 +7,7 @@ import pytest
 from starlette.types import Message, Receive, Scope, Send
 
 from deployments.proxy_retry import ProxyRetry, middlewares
+from reranker.settings import LimitsSettings
 
 PARTS = [b"a" * 10, b"b" * 10, b"c"]
 
@@ -15,11 +16,11 @@ class Gateways:
     """An ASGI application. It reads `reads` parts of each of the first `lost` requests and gives them no response."""
 
     def __init__(self, lost: int, reads: int = 3) -> None:
-        self._lost, self._reads = lost, reads
+        self.lost, self._reads = lost, reads
         self.bodies: list[list[bytes]] = []
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        lost = len(self.bodies) < self._lost
+        lost = len(self.bodies) < self.lost
         body: list[bytes] = []
         self.bodies.append(body)
         for _ in range(self._reads if lost else len(PARTS)):
@@ -52,7 +53,7 @@ async def send(
 ) -> Client:
     client = Client(disconnects)
     scope = {"type": "http", "method": "POST", "path": path}
-    await ProxyRetry(gateways, max_body_bytes)(scope, client.receive, client.send)
+    await ProxyRetry(gateways, LimitsSettings(max_body_bytes=max_body_bytes))(scope, client.receive, client.send)
     return client
 
 
@@ -97,7 +98,7 @@ async def test_only_requests_of_this_application_are_retried(
 ) -> None:
     gateways = Gateways(lost=1)
     client = Client()
-    middleware = ProxyRetry(gateways, 100, route_prefix)
+    middleware = ProxyRetry(gateways, route_prefix=route_prefix)
     await middleware({"type": "http", "method": method, "path": path}, client.receive, client.send)
     assert len(gateways.bodies) == attempts
 
@@ -114,6 +115,20 @@ async def test_large_body_is_passed_on_and_not_retried() -> None:
     assert gateways.bodies == [PARTS]
     gateways = Gateways(lost=0)
     assert (await send(gateways, max_body_bytes=15)).got[1]["body"] == b"".join(PARTS)
+
+
+async def test_bodies_are_kept_within_one_budget_and_until_the_answer_starts() -> None:
+    """Beyond it a body is passed on and not retried; what an answered request kept is free again."""
+    limits = LimitsSettings(max_body_bytes=30, max_bytes_in_flight=40)  # three quarters: room for one body
+    gateways, first, second = Gateways(lost=2), Client(), Client()
+    middleware = ProxyRetry(gateways, limits)
+    scope = {"type": "http", "method": "POST", "path": "/v2/rerank", "client": ("10.0.0.1", 1)}
+    await asyncio.gather(*(middleware(scope, client.receive, client.send) for client in (first, second)))
+    assert sorted(len(client.got) for client in (first, second)) == [0, 2]
+
+    gateways.lost, third = len(gateways.bodies) + 1, Client()
+    await middleware(scope, third.receive, third.send)
+    assert third.got[1]["body"] == b"".join(PARTS)
 
 
 async def test_request_of_a_disconnected_client_is_not_retried() -> None:

@@ -5,18 +5,17 @@ from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
-import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from transformers import PreTrainedTokenizerBase
 
 from reranker.checkpoints.files import EMBEDDED, load_tokenizer, locate
-from reranker.encoding import MAX_WINDOWS, PairEncoder, longest_first
-from reranker.errors import CheckpointError
+from reranker.encoding import PairEncoder
+from reranker.errors import CheckpointError, InvalidField, UnscorableDocument
 from reranker.prompt import BARE, DEAR, PromptTemplate
 from reranker.settings import CheckpointSettings
-from reranker.types import Passage
+from reranker.types import MAX_WINDOWS, Passage
 
 WORDS = st.sampled_from(
     [
@@ -76,17 +75,40 @@ def test_pair_encoder_gives_hugging_faces_ids_types_and_truncation(
         assert pairs.truncated[number] == (len(whole) > len(ids))
 
 
-@given(query=st.integers(0, 40), passages=st.lists(st.integers(0, 40), max_size=8), budget=st.integers(2, 30))
-def test_longest_first_cuts_the_longer_side_down_to_half_before_the_shorter_one(
-    query: int, passages: list[int], budget: int
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=15)
+@given(
+    query=st.lists(WORDS, max_size=12).map(" ".join),
+    passage=st.lists(WORDS, min_size=2, max_size=12).map(" ".join),
+    times=st.integers(10, 30),
+    long_query=st.booleans(),
+    length=st.sampled_from([16, 17, 33]),
+)
+def test_long_texts_are_encoded_from_their_heads_as_if_read_whole(
+    tokenizer: PreTrainedTokenizerBase, query: str, passage: str, times: int, long_query: bool, length: int
 ) -> None:
-    kept_queries, kept_passages = longest_first(query, np.array(passages, dtype=np.int64), budget)
-    for passage, kept_query, kept_passage in zip(passages, kept_queries, kept_passages, strict=True):
-        assert kept_query + kept_passage == min(query + passage, budget)
-        # A cut side keeps at least half of the budget: the shorter one is cut only when both exceed half.
-        assert kept_query in (query, budget // 2, budget - budget // 2, budget - passage)
-        if min(query, passage) <= budget // 2:
-            assert min(kept_query, kept_passage) == min(query, passage)
+    """Also where both are cut, and the longer one gets the odd token of an odd budget."""
+    encoder = PairEncoder(tokenizer, BARE, length)
+    texts = [Passage((passage + " ") * times, "title"), Passage(passage), Passage((passage + ".") * times)]
+    query = (query + " a ") * (times if long_query else 1)
+    pairs = encoder.encode(query, texts)
+    for number, text in enumerate(texts):
+        ids = tokenizer([query], [BARE.passage(text)], truncation="longest_first", max_length=length)["input_ids"][0]
+        assert pairs.pair_ids(number).tolist() == ids
+
+
+def test_document_without_a_place_to_cut_is_refused_by_its_index(llama: Path) -> None:
+    encoder = PairEncoder(tokenizer_of(str(llama)), DEAR, 48)
+    hostile = "a" * 100_000
+    with pytest.raises(UnscorableDocument, match=r"document 1 cannot be scored .*9000 characters"):
+        encoder.encode("q", [Passage("b " * 100_000), Passage(hostile)], max_whole_chars=9_000)
+    with pytest.raises(UnscorableDocument, match="document 0"):
+        encoder.encode("q", [Passage(hostile, "t")], "max_passage", max_whole_chars=9_000)
+    with pytest.raises(InvalidField, match="query: has more than 9000 characters"):
+        encoder.encode(hostile, [Passage("b")], max_whole_chars=9_000)
+    assert (
+        len(PairEncoder(tokenizer_of(str(llama)), DEAR, 49).encode("b " * 9_999, [Passage("b")], "model", 9_000)) == 1
+    )
+    assert len(encoder.encode(hostile, [Passage(hostile)])) == 1
 
 
 def test_pairs_of_one_query_share_a_prefix_unless_the_query_is_truncated(llama: Path) -> None:

@@ -15,11 +15,13 @@ from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError
 
 from reranker.errors import (
     BodyTooLarge,
+    BodyTooSlow,
     DeadlineExceeded,
     InvalidField,
     InvalidRequest,
     Overloaded,
     RerankerError,
+    TooManyValues,
     UnknownModel,
 )
 from reranker.types import Candidate, OnDeadline, RerankOutcome, RerankRequest, ScoredCandidate, Truncation
@@ -28,6 +30,8 @@ Json = dict[str, Any] | list[Any]
 
 _STATUS: tuple[tuple[type[RerankerError], int], ...] = (
     (BodyTooLarge, 413),
+    (TooManyValues, 413),
+    (BodyTooSlow, 408),
     (UnknownModel, 404),
     (InvalidRequest, 400),
     (Overloaded, 429),
@@ -127,8 +131,14 @@ def read_body(kind: type[AnyBody], body: Mapping[str, Any]) -> AnyBody:
         path = [str(field), *(str(part) for part in takewhile(lambda part: isinstance(part, int), inside))]
         message = error["msg"][:1].lower() + error["msg"][1:]
         if error["type"] != "missing" and isinstance(error["input"], str | int | float | bool | None):
-            message += f", got {error['input']!r:.80}"
+            message += f", got {_shown(error['input'])}"
         raise InvalidField(".".join(path), message) from None
+
+
+def _shown(value: object) -> str:
+    """The beginning of a value, for an error message; a text may have millions of characters."""
+    start = value[:80] if isinstance(value, str) else value
+    return f"{start!r:.80}"
 
 
 @dataclass(frozen=True)

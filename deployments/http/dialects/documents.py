@@ -33,5 +33,5 @@ def _ranked_text(field: str, document: Any, rank_fields: Sequence[str]) -> Any:
         return document
     texts = [document[name] for name in rank_fields if isinstance(document.get(name), str)]
     if not texts:
-        raise InvalidField(field, f"has none of the rank_fields {list(rank_fields)} as text")
+        raise InvalidField(field, f"has none of the rank_fields {list(rank_fields)!r:.200} as text")
     return {"id": document.get("id"), "text": " ".join(texts)}

@@ -19,7 +19,9 @@ from reranker.types import RerankOutcome
 
 
 class SharedBody(RerankBody):
-    rank_fields: list[str] | None = Field(None, description="Cohere v1: fields of object documents to read.")
+    rank_fields: list[str] | None = Field(
+        None, max_length=100, description="Cohere v1: fields of object documents to read."
+    )
     return_documents: bool | None = None
 
 

@@ -53,13 +53,13 @@ class Tei:
         if read.truncation_direction.lower() != "right":
             raise InvalidField(
                 "truncation_direction",
-                f"only right is supported, as in training, got {read.truncation_direction!r}",
+                f"only right is supported, as in training, got {read.truncation_direction[:80]!r}",
             )
         return TeiCall(read, read_documents("texts", read.texts))
 
     def failure(self, error: RerankerError) -> tuple[int, Json]:
         status = status_of(error)
-        if isinstance(error, InvalidRequest) and status != 413:
+        if isinstance(error, InvalidRequest) and status not in (408, 413):
             status = 400 if isinstance(error, EmptyField) else 422
         return status, {"error": str(error), "error_type": _error_type(error)}
 

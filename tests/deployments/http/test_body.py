@@ -16,11 +16,15 @@ from reranker.errors import MalformedBody
     [
         (b"", "not JSON"),
         (b"{", "not JSON"),
-        (b'{"a": NaN}', "NaN is not JSON"),
         (b"[1]", "must be a JSON object, not list"),
         (b"null", "must be a JSON object"),
         (b'{"a": "\xff"}', "not UTF-8"),
         (b"[" * 100_000, "nested too deeply"),
+        (b'{"a": "\\ud800", "b": ' + b"[" * 300 + b"]" * 300 + b"}", "nested too deeply"),
+        (b'{"a": "\\ud800", "b": ' + b"[" * 100_000, "nested too deeply"),
+        (b'{"a": "\\ud800"', "not JSON"),
+        (b'{"a": ' + b"1" * 5_000 + b"}", "not JSON: number out of range"),
+        ('{"a": 1}'.encode("utf-16"), "not UTF-8"),
     ],
 )
 def test_body_that_is_no_json_object_is_rejected_in_one_line(raw: bytes, said: str) -> None:

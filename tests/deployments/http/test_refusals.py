@@ -30,6 +30,8 @@ EXAMPLES: dict[type[RerankerError], RerankerError] = {
     errors.UnscorableDocument: errors.UnscorableDocument(3, "the model fails"),
     errors.UnknownModel: errors.UnknownModel("other", "fake"),
     errors.BodyTooLarge: errors.BodyTooLarge(10_000),
+    errors.TooManyValues: errors.TooManyValues(200_000),
+    errors.BodyTooSlow: errors.BodyTooSlow(30_000),
     errors.InvalidFile: errors.InvalidFile("a.jsonl", "is empty", 3),
     errors.TooManyBadRows: errors.TooManyBadRows("a.jsonl", "is not JSON", 3, 1, 0),
     errors.JobRefused: errors.JobRefused("another job writes there"),
@@ -95,7 +97,7 @@ async def test_every_error_has_status_and_message_in_every_dialect(dialect: str,
     body = dict(BODIES[dialect])
     response = await post(body, body.pop("path"), FakeService(EXAMPLES[kind]))
 
-    allowed = {400, 404, 413, 422} if issubclass(kind, InvalidRequest) else {429, 503, 504}
+    allowed = {400, 404, 408, 413, 422} if issubclass(kind, InvalidRequest) else {429, 503, 504}
     assert response.status_code in allowed
     assert message_of(dialect, response.json()) == str(EXAMPLES[kind])
     assert response.headers.get("retry-after") == ("2" if kind is errors.Overloaded else None)

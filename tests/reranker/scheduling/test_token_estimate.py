@@ -36,6 +36,17 @@ def test_token_estimate_learns_the_chars_per_token_of_any_script(word: str) -> N
     assert estimate.tokens("q", passages, "model").sum() == pytest.approx(truth.tokens.sum(), rel=0.2)
 
 
+@pytest.mark.parametrize("chars", [200_000, 4 * 2**20])
+def test_windows_are_counted_only_as_far_as_they_are_read(chars: int) -> None:
+    encoder = load_encoder(CheckpointSettings(max_pair_tokens=64))
+    estimate = TokenEstimate()
+    estimate.max_pair_tokens = 64
+    passages = [Passage("word " * (chars // 5))]
+    read = encoder.encode("q", passages, "max_passage").lengths.sum()
+    estimated = estimate.tokens("q", passages, "max_passage").sum()
+    assert read <= estimated < 1.25 * read
+
+
 def test_token_estimate_ignores_truncated_and_unscored_passages() -> None:
     estimate = TokenEstimate()
     before = estimate.chars_per_token

@@ -1,0 +1,38 @@
+"""Bytes in flight: within the limit whatever arrives, with room for a client that holds nothing."""
+
+from contextlib import ExitStack
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from reranker.errors import Overloaded
+from reranker.scheduling.bytes_in_flight import BytesInFlight
+
+
+@given(takes=st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 60)), max_size=30))
+def test_bytes_stay_within_the_limit_and_all_are_given_back(takes: list[tuple[str, int]]) -> None:
+    budget = BytesInFlight(100)
+    with ExitStack() as stack:
+        for client, count in takes:
+            held = stack.enter_context(budget.hold(client))
+            before = budget.held
+            try:
+                held.add(count)
+            except Overloaded:
+                assert (budget.held, held.count) == (before, 0)
+            assert 0 <= budget.held <= 100
+    assert budget.held == 0
+    with budget.hold("new") as held:
+        held.add(75)  # as if nothing had been held
+
+
+def test_a_client_alone_holds_three_quarters_and_leaves_room_for_another() -> None:
+    budget = BytesInFlight(100)
+    with budget.hold("greedy") as greedy, budget.hold("other") as other:
+        greedy.add(75)
+        with pytest.raises(Overloaded):
+            greedy.add(1)
+        other.add(15)
+        greedy.release()
+        other.add(45)
