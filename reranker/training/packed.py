@@ -79,8 +79,7 @@ class PackedStudent(nn.Module):
     def hugging_face(self) -> PreTrainedModel:
         """The module without peft's wrapper; adapters are inside its layers."""
         unwrap = getattr(self.module, "get_base_model", None)
-        inner: PreTrainedModel = self.module if unwrap is None else unwrap()
-        return inner
+        return self.module if unwrap is None else unwrap()  # type: ignore[return-value]
 
     def pack(self, pairs: EncodedPairs, device: torch.device) -> PackedPairs:
         """Copy a micro-batch to the device; its tokens are ordered so that pairs of like lengths are neighbours."""

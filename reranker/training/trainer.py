@@ -89,7 +89,7 @@ class Trainer:
             batch = batches[min(number, len(batches) - 1)]
             with self._no_sync(last=number == rounds - 1):
                 loss = self._losses(batch).sum() * (share if number < len(batches) else 0.0)
-                loss.backward()
+                loss.backward()  # type: ignore[no-untyped-call]
             total += loss.detach()
         norm = nn.utils.clip_grad_norm_(self._parameters, self._settings.clip_norm)
         norm = norm.full_tensor() if hasattr(norm, "full_tensor") else norm  # a DTensor under FSDP

@@ -145,7 +145,7 @@ def test_long_passages_are_cut_and_flagged_refused_or_read_in_windows(reranker: 
         reranker.rank(QUERY, ["short", long], truncation="error")
     (best,) = reranker.rank(QUERY, [long], truncation="max_passage")
     assert not best.truncated
-    assert best.logit > cut.logit + 3  # only the last window speaks of the tide
+    assert best.logit > cut.logit + 2  # only the last window speaks of the tide
     assert best.tokens > 228
 
 

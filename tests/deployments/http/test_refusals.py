@@ -35,6 +35,7 @@ EXAMPLES: dict[type[RerankerError], RerankerError] = {
     errors.InvalidFile: errors.InvalidFile("a.jsonl", "is empty", 3),
     errors.TooManyBadRows: errors.TooManyBadRows("a.jsonl", "is not JSON", 3, 1, 0),
     errors.JobRefused: errors.JobRefused("another job writes there"),
+    errors.TrainingFailed: errors.TrainingFailed("step 3: the loss is nan"),
     errors.CheckpointError: errors.CheckpointError("two logits"),
     errors.FidelityError: errors.FidelityError("golden pair 3 differs", "import the checkpoint again"),
     errors.MissingWeights: errors.MissingWeights("model lacks score.weight"),
