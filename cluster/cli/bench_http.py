@@ -80,7 +80,9 @@ def http(
     ] = 8200,
     scenario: Annotated[
         str,
-        typer.Option(help="Comma-separated scenarios: any of overhead, throughput, mixed, overload and soak."),
+        typer.Option(
+            help="Comma-separated scenarios: any of overhead, throughput, mixed, overload, hostile and soak."
+        ),
     ] = "overhead,throughput,mixed,overload",
     picture: Annotated[Path | None, typer.Option(help="Draw all scenarios into this PNG file.")] = None,
     json_path: Json = None,
@@ -91,6 +93,7 @@ def http(
     - throughput: documents/s of many clients, compared with the engine alone
     - mixed: latency of small requests while large ones run
     - overload: far more load than the maximum; how much is answered in time, and how accurate Retry-After is
+    - hostile: latency of small requests while clients send bodies made to hurt, and memory
     - soak: minutes of steady load; whether memory grows
 
     In overload and soak, requests start at random times (a Poisson process), whether or not earlier ones were

@@ -4,7 +4,7 @@ from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
 
 from reranker.settings import Settings
 
-DEFAULT_SECONDS = {"throughput": 20.0, "mixed": 20.0, "overload": 30.0, "soak": 300.0}
+DEFAULT_SECONDS = {"throughput": 20.0, "mixed": 20.0, "overload": 30.0, "hostile": 180.0, "soak": 300.0}
 
 
 class HttpBenchSettings(Settings):
@@ -24,7 +24,7 @@ class HttpBenchSettings(Settings):
         16, description="Concurrent clients in throughput and while the unloaded maximum is measured."
     )
     documents: PositiveInt = Field(100, description="Documents per request in throughput.")
-    small_documents: PositiveInt = Field(10, description="Documents per small request in mixed.")
+    small_documents: PositiveInt = Field(10, description="Documents per small request in mixed and hostile.")
     large_documents: PositiveInt = Field(1_000, description="Documents per large request in mixed.")
     large_clients: PositiveInt = Field(2, description="Clients in mixed that always have one large request running.")
     mix: str = Field(

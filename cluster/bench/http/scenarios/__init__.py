@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from cluster.bench.http.context import Scenario
+from cluster.bench.http.scenarios.hostile import HOSTILE
 from cluster.bench.http.scenarios.mixed import MIXED
 from cluster.bench.http.scenarios.overhead import OVERHEAD
 from cluster.bench.http.scenarios.overload import OVERLOAD
@@ -13,5 +14,12 @@ from cluster.bench.http.scenarios.soak import SOAK
 from cluster.bench.http.scenarios.throughput import THROUGHPUT
 
 SCENARIOS: Mapping[str, Scenario] = MappingProxyType(
-    {"overhead": OVERHEAD, "throughput": THROUGHPUT, "mixed": MIXED, "overload": OVERLOAD, "soak": SOAK}
+    {
+        "overhead": OVERHEAD,
+        "throughput": THROUGHPUT,
+        "mixed": MIXED,
+        "overload": OVERLOAD,
+        "hostile": HOSTILE,
+        "soak": SOAK,
+    }
 )

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from cluster.bench.http.hostile_clients import KINDS
 from cluster.local.host import free_port
 from tests.cluster.bench.http.endpoint import Endpoint
 from tests.cluster.conftest import Shell
@@ -15,7 +16,10 @@ from tests.cluster.conftest import Shell
     ("arguments", "complaint"),
     [
         (("--peer", "cohere", "http://x"), "'cohere' is not known: use one of tei, vllm, infinity"),
-        (("--scenario", "overlaod"), "'overlaod' is not known: use any of overhead,throughput,mixed,overload,soak"),
+        (
+            ("--scenario", "overlaod"),
+            "'overlaod' is not known: use any of overhead,throughput,mixed,overload,hostile,soak",
+        ),
         (("--mix", "ten"), "--mix: got 'ten'"),
         (("--graph-args", "[1]"), "--graph-args: must be a JSON object"),
         (("--seconds", "0"), "--seconds: Input should be greater than 0"),
@@ -54,6 +58,17 @@ def test_command_measures_a_server_in_every_scenario_and_draws_it(shell: Shell, 
     assert found["mixed"]["contenders"][0]["lone"]["count"] > 0
     assert found["soak"]["contenders"][0]["latency"]["count"] > 0
     assert Path("all.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.slow
+def test_hostile_scenario_counts_what_hostile_clients_were_answered(shell: Shell, busy: Endpoint) -> None:
+    ended = shell(*("bench", "http", "--url", busy.url, "--scenario", "hostile", "--seconds", "12", "--json", "-"))
+    assert ended.code == 0, ended.err
+    rows = {row["beside"]: row for row in json.loads(ended.out)["scenarios"]["hostile"]["contenders"]}
+    assert set(rows) == {"alone", *KINDS}
+    assert rows["alone"]["p99_over_lone_p99"] == 1
+    assert rows["half-sent bodies"]["hostile_answers"] == {"unanswered": 200}
+    assert all(row["statuses"].get("200") for row in rows.values())
 
 
 @pytest.mark.slow
