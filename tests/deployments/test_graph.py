@@ -26,6 +26,7 @@ from reranker.ir.texts import iter_corpus, read_queries
 from reranker.prompt import DEAR
 from reranker.settings import CheckpointSettings
 from reranker.types import Passage
+from tests.checkpoints import write_llama
 
 
 @pytest.fixture(scope="module")
@@ -190,8 +191,22 @@ def test_no_request_fails_when_a_replica_is_killed(client: httpx.Client, graph: 
     assert all(_order(answer) == expected for answer in answers)
 
 
-def test_llama_is_served_with_the_scores_of_hugging_face(cluster: str, llama: Path, tmp_path: Path) -> None:
-    """Deployed as `serve run deployments.app:build_app model=DIR` does, beside the other graph."""
+@pytest.mark.parametrize(
+    ("config_pad", "pooling"),
+    [
+        pytest.param("tokenizer's", "last", marks=pytest.mark.slow),
+        (0, "padded"),
+        pytest.param(None, "padded", marks=pytest.mark.slow),
+    ],
+)
+def test_llama_is_served_with_the_scores_of_hugging_face(
+    cluster: str, config_pad: int | str | None, pooling: str, tmp_path: Path
+) -> None:
+    """Deployed as `serve run deployments.app:build_app model=DIR` does, beside the other graph.
+
+    Where the tokenizer pads with another id than the config names, the scores are those of DeAR's padded quick start.
+    """
+    llama = write_llama(tmp_path / "llama", pad_is_eos=True, config_pad=config_pad)
     source = CheckpointSettings(model=str(llama), template="dear", max_pair_tokens=228)
     import_checkpoint(source, tmp_path / "imported")
     settings = AppSettings(model=str(tmp_path / "imported"), device="cpu")
@@ -207,10 +222,11 @@ def test_llama_is_served_with_the_scores_of_hugging_face(cluster: str, llama: Pa
     files = locate(source, weights=True)
     pairs = [(query, Passage(document["text"])) for document in documents]
     module = load_module(files, dtype=torch.float32, device="cpu")
-    expected = reference_logits(module, load_tokenizer(files), DEAR, 228, pairs)
+    expected = reference_logits(module, load_tokenizer(files), DEAR, 228, pairs, padded=pooling == "padded")
     scores = {result["index"]: result["relevance_score"] for result in results}
     assert [scores[index] for index in range(len(documents))] == pytest.approx(expected.tolist(), abs=1e-4)
     assert (health["model"], health["dtype"]) == ("imported", "float32")
+    assert health["pooling"].startswith(pooling)
     assert health["fidelity"].startswith("verified: 48 golden scores")
 
 
