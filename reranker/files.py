@@ -1,11 +1,14 @@
-"""Atomic file writes."""
+"""Atomic file writes, and what a write that fails becomes."""
 
 from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+
+from reranker.errors import CannotWrite
 
 
 def write_atomically(path: Path, content: str | Iterable[str]) -> None:
@@ -21,3 +24,12 @@ def write_atomically(path: Path, content: str | Iterable[str]) -> None:
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
+
+
+@contextmanager
+def write_errors(path: Path) -> Iterator[None]:
+    """Raises CannotWrite for an OSError, such as a full disk."""
+    try:
+        yield
+    except OSError as error:
+        raise CannotWrite(f"{path} cannot be written: {error.strerror or error}") from error

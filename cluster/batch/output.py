@@ -6,7 +6,6 @@ Parts are written atomically and name their unit in their metadata: they are the
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import os
@@ -24,6 +23,7 @@ import pyarrow.parquet as pq
 
 from cluster.batch.inputs.bad_rows import append_bad_rows
 from cluster.batch.scored import Counts, Scale, ScoredUnit
+from cluster.locks import locked
 from reranker.errors import CannotWrite, InvalidFile, JobRefused
 from reranker.files import write_atomically
 from reranker.ir.runs import write_run
@@ -56,7 +56,7 @@ class BatchOutput:
         except OSError as error:
             raise InvalidFile(directory, f"cannot be created: {error.strerror}") from None
         try:
-            with _locked(directory / ".lock"):
+            with locked(directory / ".lock"):
                 output = cls(directory)
                 output._load_parts()
                 yield output
@@ -198,26 +198,6 @@ def refuse_occupied(directory: Path, *, resume: bool) -> None:
 def _half_written(directory: Path) -> list[Path]:
     """Temporary files that `write_atomically` leaves behind when it is killed."""
     return [path for name in _WRITTEN for path in directory.glob(f".{name}.*")]
-
-
-@contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    """Hold a lock file, which is released however this process dies. Raises JobRefused if another one holds it."""
-    with _write_errors(path):
-        file = path.open("w")
-    with file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if not os.fstat(
-                file.fileno()
-            ).st_nlink:  # its holder has just removed it, so others would not see our lock
-                raise BlockingIOError
-        except BlockingIOError:
-            raise JobRefused(f"{path.parent} is in use by another process: wait for it, or stop it") from None
-        try:
-            yield
-        finally:
-            path.unlink()
 
 
 @contextmanager
