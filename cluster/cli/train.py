@@ -80,7 +80,7 @@ def demo(
     output: Annotated[Path, typer.Option(help="Output directory; it must be empty or not exist yet.")] = Path(
         "train-demo"
     ),
-    steps: Annotated[int, typer.Option(min=1, help="Optimizer steps.")] = 30,
+    steps: Annotated[int, typer.Option(min=1, help="Optimizer steps.")] = 20,
 ) -> None:
     """Train the embedded model for a few steps on the package's small collection, and measure it before and after.
 

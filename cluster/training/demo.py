@@ -21,7 +21,7 @@ from reranker.ir.runs import read_run
 from reranker.ir.texts import iter_passages, read_queries
 from reranker.types import Passage
 
-STEPS = 30
+STEPS = 20
 _HELD = 3  # every third query is not trained on
 
 
@@ -60,7 +60,7 @@ def run_demo(console: Console, output: Path, *, model: str = "embedded", steps: 
                 "negatives": 7,
                 "steps": steps,
                 "warmup_steps": 2,
-                "learning_rate": 3e-5,
+                "learning_rate": 2e-5,
                 "micro_batch_tokens": 4096,
             },
         }

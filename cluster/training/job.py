@@ -1,4 +1,4 @@
-"""The run as a job of Ray Train: workers that share every step, and begin again at the last checkpoint if one is lost.
+"""The run as a job of Ray Train: workers share every step; when one is lost, all go back to the last checkpoint.
 
 Checkpoints go to `ray/` under the output directory, which all workers must reach: on several machines it is on a
 shared disk. Errors of ours come back through `ray/failures/`, because Ray takes any exception for a lost worker and
