@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -48,9 +49,13 @@ def train(settings: RunSettings, console: Console, *, resume: bool = False) -> d
 
 @contextmanager
 def opened(settings: RunSettings, *, resume: bool) -> Iterator[None]:
-    """Lock the output directory, and record in it what is run. Raises as `train`."""
+    """Lock the output directory, and record in it what is run. A run that fails before its first step leaves nothing.
+
+    Raises as `train`.
+    """
     output = Path(settings.output)
     _refuse_occupied(output, resume=resume)
+    created = not output.exists()
     try:
         output.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -62,7 +67,23 @@ def opened(settings: RunSettings, *, resume: bool) -> Iterator[None]:
         else:
             with write_errors(output):
                 write_atomically(output / RUN, json.dumps(settings.identity(), indent=1) + "\n")
-        yield
+        try:
+            yield
+        except BaseException:
+            if not read_curve(output / CURVE):
+                _discard(output)
+            raise
+        finally:
+            (output / ".lock").unlink(missing_ok=True)
+            if created and not any(output.iterdir()):
+                output.rmdir()
+
+
+def _discard(output: Path) -> None:
+    """Remove the files of a run that has not trained."""
+    shutil.rmtree(output / "ray", ignore_errors=True)
+    for name in (RUN, CURVE):
+        (output / name).unlink(missing_ok=True)
 
 
 def _refuse_occupied(output: Path, *, resume: bool) -> None:
