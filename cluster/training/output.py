@@ -68,7 +68,8 @@ def collect_model(student: PackedStudent, dtype: torch.dtype) -> tuple[Any, dict
     """The module to save, and its whole weights on the CPU. All workers call this where they share the weights."""
     module = merged(student)
     return module, {
-        name: value.detach().to("cpu", dtype, copy=True).contiguous() for name, value in whole(module.state_dict()).items()
+        name: value.detach().to("cpu", dtype, copy=True).contiguous()
+        for name, value in whole(module.state_dict()).items()
     }
 
 
