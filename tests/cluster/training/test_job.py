@@ -53,6 +53,9 @@ def started(config: dict[str, Any], *options: str) -> Iterator[subprocess.Popen[
                 process.wait(60)
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+        if process.stderr is not None:
+            process.stderr.close()
 
 
 def finish(process: subprocess.Popen[str]) -> str:
