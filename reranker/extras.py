@@ -4,7 +4,13 @@ from __future__ import annotations
 
 import importlib.util
 
-_EXTRA_OF = {"matplotlib": "eval", "scipy": "eval", "peft": "lora"}
+_EXTRA_OF = {
+    "matplotlib": "eval",
+    "scipy": "eval",
+    "peft": "lora",
+    "bm25s": "train",
+    "sentence_transformers": "bi-encoder",
+}
 
 
 def how_to_install(error: ImportError) -> str | None:

@@ -1,12 +1,15 @@
-"""File writes that are whole or not there, also after a loss of power."""
+"""File writes that are whole or not there, also after a loss of power, and what a write that fails becomes."""
 
 from __future__ import annotations
 
 import errno
 import os
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+
+from reranker.errors import CannotWrite
 
 
 def write_atomically(path: Path, content: str | bytes | Iterable[str]) -> None:
@@ -53,3 +56,12 @@ def sync(path: Path) -> None:
 
 def _encoded(content: str | bytes) -> bytes:
     return content.encode() if isinstance(content, str) else content
+
+
+@contextmanager
+def write_errors(path: Path) -> Iterator[None]:
+    """Raises CannotWrite for an OSError, such as a full disk."""
+    try:
+        yield
+    except OSError as error:
+        raise CannotWrite(f"{path} cannot be written: {error.strerror or error}") from error

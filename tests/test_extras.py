@@ -26,7 +26,8 @@ def run_without(modules: list[str], *args: str | Path) -> "subprocess.CompletedP
 
 
 @pytest.mark.parametrize(
-    ("module", "extra"), [("matplotlib.style", "eval"), ("scipy", "eval"), ("peft", "lora"), ("numpy", None)]
+    ("module", "extra"),
+    [("matplotlib.style", "eval"), ("scipy", "eval"), ("peft", "lora"), ("bm25s", "train"), ("numpy", None)],
 )
 def test_missing_module_names_its_extra(module: str, extra: str | None) -> None:
     line = how_to_install(ModuleNotFoundError(f"No module named {module!r}", name=module))

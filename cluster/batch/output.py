@@ -15,13 +15,14 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from cluster.batch.claim import half_written, locked, refuse_occupied
+from cluster.batch.claim import half_written, refuse_occupied
 from cluster.batch.identity import Identity, job_of, refuse_different_job
 from cluster.batch.names import BAD_ROWS, JOB, PARTS, PLAN, REPORT, RUN, SUCCESS, path_of
 from cluster.batch.part import Part, bad_rows_of, encode_part, rankings_of
 from cluster.batch.scored import Counts, Scale, ScoredUnit
 from cluster.batch.seal import SEAL, json_object, seal
 from cluster.batch.survey import Survey, checksum_of, differing, survey
+from cluster.locks import locked
 from reranker.errors import CannotWrite, InvalidFile, JobRefused
 from reranker.files import make_directory, sync, write_atomically
 from reranker.ir.locations import content_sha256

@@ -7,17 +7,24 @@ from typing import Annotated
 
 import typer
 
-from cluster.configs import ENVIRONMENT, LAPTOP, PRODUCTION
+from cluster.configs import ENVIRONMENT, LAPTOP, PRODUCTION, TRAINING
 from reranker.errors import InvalidField
 
-config = typer.Typer(help="Print configuration files for `serve run` and `ray start`.", no_args_is_help=True)
+config = typer.Typer(
+    help="Print configuration files for `serve run`, `ray start` and `reranker train run`.", no_args_is_help=True
+)
 
-_FILES = {"laptop": LAPTOP, "production": PRODUCTION, "env": ENVIRONMENT}
+_FILES = {
+    "laptop": LAPTOP,
+    "production": PRODUCTION,
+    "env": ENVIRONMENT,
+    **{f"train-{name}": path for name, path in TRAINING.items()},
+}
 
 
 @config.callback()
 def root() -> None:
-    """Print configuration files for `serve run` and `ray start`."""
+    """Print configuration files for `serve run`, `ray start` and `reranker train run`."""
 
 
 @config.command("print")
@@ -25,9 +32,9 @@ def print_config(
     name: Annotated[
         str,
         typer.Argument(
-            metavar="laptop|production|env",
+            metavar="laptop|production|env|train-embedded|train-llama-lora|train-dear-8b",
             help="laptop: the embedded model on a CPU. production: the 8B, one replica per 24 GB GPU. env: variables "
-            "for the environment of `ray start` and `serve run`.",
+            "for the environment of `ray start` and `serve run`. train-…: for `reranker train run`.",
         ),
     ],
 ) -> None:

@@ -21,6 +21,7 @@ from cluster.cli.evaluate import evaluate
 from cluster.cli.model import model
 from cluster.cli.rerank import rerank
 from cluster.cli.serve import serve
+from cluster.cli.train import train
 from reranker.errors import RerankerError, ServiceError
 from reranker.extras import how_to_install
 from reranker.version import __version__
@@ -43,6 +44,7 @@ app.add_typer(model, name="model")
 app.add_typer(config, name="config")
 app.add_typer(bench, name="bench")
 app.add_typer(cluster, name="cluster")
+app.add_typer(train, name="train")
 
 
 @app.callback(invoke_without_command=True)

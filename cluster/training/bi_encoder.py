@@ -2,16 +2,30 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from cluster.training.data.training_set import TrainingSet
+from reranker.ir.locations import content_sha256
 from reranker.pairs import FloatArray
 
 _TEXTS_AT_ONCE = 16_384
 _CANDIDATES_AT_ONCE = 262_144
+
+
+def about_bi_encoder(model: str) -> dict[str, Any]:
+    """What a file of its scores says of it. checkpoint: SHA-256 over its files; None where it is not a directory."""
+    checkpoint = None
+    if (directory := Path(model)).is_dir():
+        digest = hashlib.sha256()
+        for path in sorted(path for path in directory.rglob("*") if path.is_file()):
+            digest.update(f"{path.relative_to(directory)}:{content_sha256(path)}\n".encode())
+        checkpoint = digest.hexdigest()
+    return {"kind": "bi-encoder", "model": model, "checkpoint": checkpoint, "template": None}
 
 
 def bi_encoder_scores(

@@ -37,8 +37,8 @@ class Sampler:
         if not len(self._queries):
             raise TrainingFailed(f"{settings.data} has no query with a positive and another candidate")
         per_step = settings.step.queries_per_step
-        if per_step % workers:
-            raise TrainingFailed(f"step.queries_per_step {per_step} cannot be shared by {workers} workers equally")
+        if per_step < workers:
+            raise TrainingFailed(f"step.queries_per_step {per_step} cannot be shared by {workers} workers")
         self.steps = settings.step.steps or max(1, round(settings.step.epochs * len(self._queries) / per_step))
 
     def groups_of(self, step: int) -> list[EncodedGroup]:

@@ -7,15 +7,16 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import torch
-from rich.console import Console
 from torch import nn
 
 from cluster.training.feed import Sampler, steps_ahead
-from cluster.training.loop import run
 from cluster.training.output import CurveRow
+from cluster.training.progress import RunProgress
 from reranker.engine.engine import choose_device
+from reranker.files import write_errors
 from reranker.pairs import FloatArray
 from reranker.training.batches import EncodedGroup
+from reranker.training.packed import PackedStudent
 from reranker.training.settings import TrainingSettings
 
 CHECKPOINT = "checkpoint"
@@ -26,41 +27,39 @@ class LocalWorker:
 
     rank, workers = 0, 1
 
-    def __init__(self, settings: TrainingSettings, console: Console, device: str = "auto", every: int = 20) -> None:
+    def __init__(self, settings: TrainingSettings, progress: RunProgress, device: str = "auto") -> None:
         self.device = torch.device(choose_device(device))
-        self._output, self._console, self._every = Path(settings.output), console, every
+        self._output, self._progress = Path(settings.output), progress
 
-    def wrap(self, student: nn.Module) -> nn.Module:
+    def begin(self, steps: int) -> None:
+        self._progress.begin(steps)
+
+    def wrap(self, student: PackedStudent) -> nn.Module:
         return student
 
     def feed(self, sampler: Sampler, first: int) -> Iterator[list[EncodedGroup]]:
         return steps_ahead(sampler, first)
 
     def restored(self) -> Path | None:
-        directory = self._output / CHECKPOINT
-        return directory if directory.is_dir() else None
+        whole, new = self._output / CHECKPOINT, self._output / f".{CHECKPOINT}.whole"
+        if new.is_dir():  # the process was killed between removing the old one and renaming this one
+            shutil.rmtree(whole, ignore_errors=True)
+            new.replace(whole)
+        return whole if whole.is_dir() else None
 
     def gather(self, mine: list[FloatArray]) -> Sequence[list[FloatArray]]:
         return [mine]
 
     def report(self, row: CurveRow, save: Callable[[Path], None] | None) -> None:
-        if row.ndcg is not None or row.step % self._every == 0:
-            speed = f"{row.tokens_per_s:,.0f} tokens/s"
-            measured = "" if row.ndcg is None else f"  nDCG@10 {row.ndcg:.4f}"
-            self._console.print(
-                f"step {row.step}  {row.minutes:.1f} min  loss {row.loss:.4f}  {speed}{measured}",
-                highlight=False,
-            )
-        if save is not None:
-            new = self._output / f".{CHECKPOINT}.new"
+        self._progress.row(row)
+        if save is None:
+            return
+        new = self._output / f".{CHECKPOINT}.new"
+        whole = self._output / f".{CHECKPOINT}.whole"
+        with write_errors(new):
             shutil.rmtree(new, ignore_errors=True)
             new.mkdir(parents=True)
             save(new)
+            new.replace(whole)
             shutil.rmtree(self._output / CHECKPOINT, ignore_errors=True)
-            new.replace(self._output / CHECKPOINT)
-
-
-def train_locally(settings: TrainingSettings, console: Console, device: str = "auto") -> None:
-    """Raises what `run` raises."""
-    Path(settings.output).mkdir(parents=True, exist_ok=True)
-    run(settings, LocalWorker(settings, console, device))
+            whole.replace(self._output / CHECKPOINT)

@@ -13,7 +13,9 @@ import torch
 
 from cluster.training.student import merged
 from reranker.errors import CannotWrite
+from reranker.files import write_errors
 from reranker.training.packed import PackedStudent
+from reranker.training.sharding import whole
 
 CURVE, MODEL = "curve.csv", "model"
 
@@ -44,7 +46,7 @@ class Curve:
 
     def add(self, row: CurveRow) -> None:
         self.rows.append(row)
-        with self._path.open("a", newline="") as file:
+        with write_errors(self._path), self._path.open("a", newline="") as file:
             csv.DictWriter(file, CurveRow.__slots__).writerow(_written(row))
 
 
@@ -62,24 +64,26 @@ def read_curve(path: Path) -> list[CurveRow]:
         ]
 
 
-def save_model(
-    directory: Path, student: PackedStudent, tokenizer: Any, dtype: torch.dtype, config: Mapping[str, Any]
-) -> None:
-    """Write a Hugging Face checkpoint, replacing one from before only when it is whole. Raises CannotWrite.
-
-    config: keys to set in config.json.
-    """
+def collect_model(student: PackedStudent, dtype: torch.dtype) -> tuple[Any, dict[str, torch.Tensor]]:
+    """The module to save, and its whole weights on the CPU. All workers call this where they share the weights."""
     module = merged(student)
+    return module, {
+        name: value.detach().to("cpu", dtype, copy=True).contiguous()
+        for name, value in whole(module.state_dict()).items()
+    }
+
+
+def save_model(
+    directory: Path, module: Any, weights: Mapping[str, torch.Tensor], tokenizer: Any, dtype: torch.dtype
+) -> None:
+    """Write a Hugging Face checkpoint, replacing one from before only when it is whole. Raises CannotWrite."""
     temporary = directory.with_name(f".{directory.name}.new")
     shutil.rmtree(temporary, ignore_errors=True)
-    state = {name: value.detach().to("cpu", dtype).contiguous() for name, value in module.state_dict().items()}
     before = {name: getattr(module.config, name, None) for name in ("dtype", "_attn_implementation")}
     try:
         module.config.dtype = dtype
         module.config._attn_implementation = "sdpa"
-        for name, value in config.items():
-            setattr(module.config, name, value)
-        module.save_pretrained(temporary, state_dict=state)
+        module.save_pretrained(temporary, state_dict=dict(weights))
         tokenizer.save_pretrained(temporary)
     except OSError as error:
         shutil.rmtree(temporary, ignore_errors=True)

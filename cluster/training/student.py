@@ -30,7 +30,7 @@ def load_student(settings: StudentSettings, seed: int) -> tuple[PackedStudent, P
         config.pad_token_id = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
         if tokenizer.pad_token_id is None:
             tokenizer.pad_token = tokenizer.eos_token
-    encoder = PairEncoder(tokenizer, template_named(settings.template), settings.max_pair_tokens, config.vocab_size)
+    encoder = _encoder(settings, tokenizer, config.vocab_size)
     if settings.gradient_checkpointing:
         recompute_activations(module)
     trained: nn.Module = module
@@ -48,12 +48,28 @@ def load_student(settings: StudentSettings, seed: int) -> tuple[PackedStudent, P
     return PackedStudent(trained, encoder.layout), encoder, tokenizer
 
 
+def load_encoder_of(settings: StudentSettings) -> PairEncoder:
+    """The student's encoder, without its weights."""
+    from transformers import AutoConfig
+
+    files = locate(CheckpointSettings(model=settings.model), weights=False)
+    with offline():
+        config = AutoConfig.from_pretrained(files.directory, local_files_only=True)
+    return _encoder(settings, load_tokenizer(files), config.vocab_size)
+
+
+def _encoder(settings: StudentSettings, tokenizer: Any, vocabulary: int) -> PairEncoder:
+    return PairEncoder(tokenizer, template_named(settings.template), settings.max_pair_tokens, vocabulary)
+
+
 def _load_module(settings: StudentSettings, files: Any, seed: int) -> Any:
     from transformers import AutoConfig, AutoModelForSequenceClassification
+    from transformers.utils.logging import disable_progress_bar
 
     directory = files.directory
     if files.base is not None:
         raise CheckpointError(f"{files.name} is an adapter: merge it first, or start from its base model")
+    disable_progress_bar()  # there is one of our own
     with offline():
         config = AutoConfig.from_pretrained(directory, local_files_only=True, num_labels=1)
         torch.manual_seed(seed)  # a new head's values

@@ -7,6 +7,7 @@ candidates that the student reads; a file of other queries or of another corpus 
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,10 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from cluster.training.data.training_set import TrainingSet
-from reranker.errors import InvalidFile
+from reranker.errors import InvalidField, InvalidFile
+from reranker.files import write_errors
 from reranker.pairs import FloatArray
+from reranker.training.teacher import FIRST_STAGE
 
 _ABOUT = b"reranker.teacher"
 _SCHEMA = pa.schema([("query_id", pa.string()), ("docid", pa.string()), ("score", pa.float32())])
@@ -25,6 +28,9 @@ MIN_COVERED = 0.5  # a file that scores fewer of the candidates belongs to anoth
 
 
 def teacher_path(directory: Path, name: str) -> Path:
+    """Raises InvalidField for a name that is not one of a file, or is the first stage's."""
+    if not re.fullmatch(r"[\w.-]+", name) or name == FIRST_STAGE:
+        raise InvalidField("teacher", f"{name!r} cannot be the name of a teacher: use letters, digits, - and _")
     return directory / f"teacher-{name}.parquet"
 
 
@@ -38,11 +44,14 @@ def write_teacher(path: Path, data: TrainingSet, scores: FloatArray, about: dict
             "docid": data.docids.combine_chunks().take(pa.array(data.groups.passages[scored])),
             "score": pa.array(scores[scored], pa.float32()),
         },
-        schema=_SCHEMA.with_metadata({_ABOUT: json.dumps(about).encode()}),
+        schema=_SCHEMA.with_metadata(
+            {_ABOUT: json.dumps({**about, "texts_sha256": data.about.get("texts_sha256")}).encode()}
+        ),
     )
     temporary = path.with_name(f".{path.name}")
-    pq.write_table(table, temporary, compression="zstd")
-    temporary.replace(path)
+    with write_errors(path):
+        pq.write_table(table, temporary, compression="zstd")
+        temporary.replace(path)
 
 
 def read_teacher(path: Path, data: TrainingSet) -> tuple[FloatArray, dict[str, Any]]:
@@ -59,9 +68,17 @@ def read_teacher(path: Path, data: TrainingSet) -> tuple[FloatArray, dict[str, A
         table = table.select(_SCHEMA.names).cast(_SCHEMA)
     except (OSError, ValueError, KeyError, pa.ArrowException) as error:
         raise InvalidFile(path, f"is not a file of query_id, docid, score: {error}") from None
+    made_for, texts = about.get("texts_sha256"), data.about.get("texts_sha256")
+    if made_for and texts and made_for != texts:
+        raise InvalidFile(path, "was made for other queries or passages: make it again with `reranker train teacher`")
+    return aligned(path, table, data), about
+
+
+def aligned(path: Path, table: pa.Table, data: TrainingSet) -> FloatArray:
+    """The scores of a table of query_id, docid and score in the order of the candidates. Raises as `read_teacher`."""
     scores = table["score"].to_numpy()
     if not np.isfinite(scores).all():
-        raise InvalidFile(path, "has scores that are not finite", int(np.flatnonzero(~np.isfinite(scores))[0]) + 1)
+        raise InvalidFile(path, "has a score that is not finite", int(np.flatnonzero(~np.isfinite(scores))[0]) + 1)
     query = pc.index_in(table["query_id"], pa.array(data.query_ids)).fill_null(-1).to_numpy().astype(np.int64)
     passage = pc.index_in(table["docid"], data.docids.combine_chunks()).fill_null(-1).to_numpy().astype(np.int64)
     unknown = (query < 0) | (passage < 0)
@@ -84,6 +101,6 @@ def read_teacher(path: Path, data: TrainingSet) -> tuple[FloatArray, dict[str, A
         raise InvalidFile(
             path, f"scores {found.mean():.0%} of the training set's candidates: it was made for another one"
         )
-    aligned = np.full(len(wanted), np.nan, dtype=np.float32)
-    aligned[found] = scores[~unknown][order][at[found]]
-    return aligned, about
+    result = np.full(len(wanted), np.nan, dtype=np.float32)
+    result[found] = scores[~unknown][order][at[found]]
+    return result

@@ -12,6 +12,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from reranker.training.sharding import shared_like
+
 
 class MeanWeights:
     """A running mean of these parameters from `first_step` + 1 on."""
@@ -57,5 +59,5 @@ class MeanWeights:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self._count, self._mean = (
             state["count"],
-            [value.to(p.device) for value, p in zip(state["mean"], self._parameters, strict=False)],
+            [shared_like(value, p).to(p.device) for value, p in zip(state["mean"], self._parameters, strict=False)],
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Literal, Self
 
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
@@ -26,24 +26,47 @@ class LossSettings(Settings):
         return not NEEDS_TEACHER.isdisjoint(self.terms)
 
 
+Normalise = Literal["none", "zscore", "max"]
+
+
+class TeacherWeight(Settings):
+    """One teacher's part in the targets."""
+
+    weight: float = Field(description="Factor of its normalised scores.")
+    normalise: Normalise = Field(description="How its scores are normalised, instead of `teacher.normalise`.")
+
+
 class TeacherSettings(Settings):
     """How scores of one or several teachers become targets.
 
     A query's targets are sum(weight * normalised scores) * scale + positive_bonus * label, in the unit of a logit.
     """
 
-    weights: Mapping[str, float] = Field(
-        {}, description="Weight of each teacher, by the name of its file; 'first_stage' is the first stage's score."
+    weights: Mapping[str, float | TeacherWeight] = Field(
+        {},
+        description="Weight of each teacher, by the name of its file; 'first_stage' is the first stage's score. "
+        "{weight, normalise} normalises one teacher's scores in its own way.",
     )
-    normalise: Literal["none", "zscore", "max"] = Field(
+    normalise: Normalise = Field(
         "none",
         description="Per query and teacher: nothing, mean 0 and deviation 1, or division by the highest score.",
+    )
+    other_templates: bool = Field(
+        False, description="Accept a cross-encoder that scored with another pair template than the student's."
     )
     scale: PositiveFloat = Field(1.0, description="Factor from normalised scores to logits.")
     positive_bonus: float = Field(0.0, description="Added to the target of a labelled passage, times its label.")
     false_negative_margin: float | None = Field(
         None, description="Leave out negatives whose target is not this much below the positive's; null keeps all."
     )
+
+    def parts(self) -> Iterator[tuple[str, float, Normalise]]:
+        """(name, weight, normalise) of each teacher."""
+        for name, entry in self.weights.items():
+            if isinstance(entry, TeacherWeight):
+                yield name, entry.weight, entry.normalise
+            else:
+                yield name, entry, self.normalise
 
 
 class LoraSettings(Settings):

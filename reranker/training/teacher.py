@@ -22,13 +22,13 @@ def targets(groups: Groups, scores: Mapping[str, FloatArray], settings: TeacherS
     it did not find as its query's lowest. Raises InvalidField for a weight without scores.
     """
     total = np.zeros(len(groups.labels), dtype=np.float64)
-    for name, weight in settings.weights.items():
+    for name, weight, normalise in settings.parts():
         if name not in scores:
             raise InvalidField("teacher.weights", f"no teacher {name!r}: there are {', '.join(sorted(scores))}")
         values = scores[name].astype(np.float64)
         if name == FIRST_STAGE:
             values = _lowest_where_missing(groups, values)
-        total += weight * normalised(groups, values, settings.normalise)
+        total += weight * normalised(groups, values, normalise)
     total = total * settings.scale + settings.positive_bonus * groups.labels
     return total.astype(np.float32)
 

@@ -23,6 +23,7 @@ from reranker.training.batches import EncodedGroup, MicroBatch, micro_batches
 from reranker.training.objective import objective
 from reranker.training.packed import PackedStudent
 from reranker.training.settings import LossSettings, StepSettings
+from reranker.training.sharding import load_optimizer, load_student, whole
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,19 +126,22 @@ class Trainer:
         return self._mean.applied()
 
     def state_dict(self) -> dict[str, Any]:
-        """All that a resumed run needs: with the same groups it continues as if it had not stopped."""
+        """All that a resumed run needs: with the same groups it continues as if it had not stopped.
+
+        Where workers share the weights, every worker calls this at the same time.
+        """
         return {
             "step": self.step,
-            "student": self._student.state_dict(),
-            "optimizer": self._optimizer.state_dict(),
+            "student": whole(self._student.state_dict()),
+            "optimizer": whole(self._optimizer.state_dict()),
             "schedule": self._schedule.state_dict(),
-            "mean": self._mean.state_dict(),
+            "mean": whole(self._mean.state_dict()),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.step = state["step"]
-        self._student.load_state_dict(state["student"])
-        self._optimizer.load_state_dict(state["optimizer"])
+        load_student(self._student, state["student"])
+        load_optimizer(self._optimizer, state["optimizer"])
         self._schedule.load_state_dict(state["schedule"])
         self._mean.load_state_dict(state["mean"])
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 
 import pyarrow as pa
@@ -65,15 +66,16 @@ class Labelled:
         return number
 
 
-def read_pairs(files: Sequence[Path]) -> Labelled:
+def read_pairs(files: Sequence[Path], max_per_file: int | None = None) -> Labelled:
     """Read jsonl files of {query, positive, negatives?}; `positive` and each negative is a text or {title, text}.
 
-    Ids are the file's name and a number. Raises InvalidFile for a row that lacks a field, naming the line.
+    max_per_file: rows read of each file, from its beginning. Ids are the file's name and a number. Raises InvalidFile
+    for a row that lacks a field, naming the line.
     """
     labelled = Labelled()
     for file in files:
         source = file.name.split(".")[0]
-        for line, row in iter_records(file, _COLUMNS):
+        for line, row in islice(iter_records(file, _COLUMNS), max_per_file):
             query = row.get("query")
             if not isinstance(query, str) or not query.strip():
                 raise InvalidFile(file, f"`query` must be a text, got {query!r}"[:200], line)

@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from reranker.errors import InvalidFile
-from reranker.files import write_atomically
+from reranker.files import write_atomically, write_errors
 from reranker.pairs import offsets
 from reranker.training.groups import Groups
 from reranker.types import Passage
@@ -66,16 +66,17 @@ def write_training_set(
     first_stage: np.ndarray,
     about: dict[str, Any],
 ) -> None:
-    """Write all files; data.json, which marks the set as complete, comes last."""
-    directory.mkdir(parents=True, exist_ok=True)
+    """Write all files; data.json, which marks the set as complete, comes last. Raises CannotWrite."""
     lists = [
         pa.ListArray.from_arrays(groups.offsets.astype(np.int32), values)
         for values in (groups.passages, groups.labels, first_stage.astype(np.float32))
     ]
     table = pa.Table.from_arrays([pa.array(query_ids), pa.array(queries), *lists], schema=_GROUPS_SCHEMA)
-    pq.write_table(corpus.cast(_CORPUS_SCHEMA), directory / CORPUS, compression="zstd")
-    pq.write_table(table, directory / GROUPS, compression="zstd")
-    write_atomically(directory / DATA, json.dumps(about, indent=1, ensure_ascii=False) + "\n")
+    with write_errors(directory):
+        directory.mkdir(parents=True, exist_ok=True)
+        pq.write_table(corpus.cast(_CORPUS_SCHEMA), directory / CORPUS, compression="zstd")
+        pq.write_table(table, directory / GROUPS, compression="zstd")
+        write_atomically(directory / DATA, json.dumps(about, indent=1, ensure_ascii=False) + "\n")
 
 
 def read_training_set(directory: Path) -> TrainingSet:

@@ -48,6 +48,12 @@ INTERRUPTIBLE = "import signal; signal.signal(signal.SIGINT, signal.default_int_
         ("bench http", ["--scenario", "--url", "--peer", "--throughput-mode", "--picture"]),
         ("cluster", ["up", "status", "down"]),
         ("cluster up", ["--gpus", "--port"]),
+        ("train", ["data", "teacher", "run", "average", "demo"]),
+        ("train data", ["OUTPUT", "--pairs", "--max-per-file", "--queries", "--corpus", "--qrels", "--run"]),
+        ("train data", ["--negatives-depth", "--random-negatives", "--seed", "--licence"]),
+        ("train teacher", ["DATA", "--name", "--bi-encoder", "--model", "--template", "--device"]),
+        ("train run", ["CONFIG.yaml", "--resume", "--set"]),
+        ("train demo", ["--output", "--steps"]),
     ],
 )
 @pytest.mark.parametrize("flag", ["--help", "-h"])
