@@ -28,18 +28,30 @@ class Clock:
     counts: Counts = field(default_factory=Counts)
     units: int = 0
     workers: set[str] = field(default_factory=set)
+    warm_pairs: int = 0
+    warm_score_s: float = 0.0
+    peak_bytes: int = 0
+    device: str | None = None
 
     def now(self) -> float:
         return time.monotonic() - self.started
 
     def add(self, scored: ScoredUnit, write_s: float) -> None:
-        """Count a unit that was just written. The steady state begins with the first: models are loaded and warm."""
+        """Count a unit that was just written. The steady state begins with the first: models are loaded and warm.
+
+        A unit is warm if its scorer has scored another one before.
+        """
         self.last_s = self.now()
         if self.first_s is None:
             self.first_s = self.last_s
         else:
             self.steady_pairs += scored.counts.pairs
             self.steady_score_s += scored.seconds.score
+        if scored.worker in self.workers:
+            self.warm_pairs += scored.counts.scored
+            self.warm_score_s += scored.seconds.score
+        self.peak_bytes = max(self.peak_bytes, scored.peak_bytes)
+        self.device = scored.scale.device
         self.write_s += write_s
         self.seconds += scored.seconds
         self.counts += scored.counts
@@ -87,7 +99,9 @@ def this_run(clock: Clock, scorers: int) -> dict[str, Any]:
 
     pairs_per_s: over the whole command. steady_pairs_per_s: from the first written unit to the last. engine_share:
     fraction of the scorers' steady time spent in the engine; in the rest they wait for input. padding_free: fraction
-    of the computed tokens that are not padding. replaced_scorers: scorer processes beyond the pool's size.
+    of the computed tokens that are not padding. replaced_scorers: scorer processes beyond the pool's size. engine:
+    seconds that the scorers' engines took for these pairs (without duplicates), summed over the scorers; of the warm
+    units, or, if there are none, of all. peak_bytes: of the largest scorer.
     """
     steady_s = clock.last_s - clock.first_s if clock.first_s is not None else 0.0
     tokens = clock.counts.tokens
@@ -103,6 +117,13 @@ def this_run(clock: Clock, scorers: int) -> dict[str, Any]:
         "padding_free": round(tokens / (tokens + clock.counts.padding), 4) if tokens else None,
         "scorers": scorers,
         "replaced_scorers": max(0, len(clock.workers) - scorers),
+        "engine": {
+            "pairs": clock.warm_pairs or clock.counts.scored,
+            "seconds": round(clock.warm_score_s if clock.warm_pairs else clock.seconds.score, 6),
+            "warm": clock.warm_pairs > 0,
+            "device": clock.device,
+            "peak_bytes": clock.peak_bytes,
+        },
         "stage_seconds": {
             "plan": round(clock.planned_s, 3),
             "start": round((clock.first_s or clock.planned_s) - clock.planned_s, 3),

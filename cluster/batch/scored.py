@@ -74,7 +74,7 @@ class ScoredUnit:
     """A unit's ranking, and how it was computed.
 
     ranked: RANKED_ROWS, query by query, best first. bad: candidates without a finite logit. worker: host:pid of the
-    scorer.
+    scorer. peak_bytes: `peak_bytes` of the scorer so far.
     """
 
     unit: int
@@ -84,6 +84,7 @@ class ScoredUnit:
     counts: Counts
     seconds: Seconds
     worker: str
+    peak_bytes: int = 0
 
     def to_row(self) -> pa.Table:
         """A table of one row, because Ray Data never splits rows."""
@@ -93,6 +94,7 @@ class ScoredUnit:
             "counts": asdict(self.counts),
             "seconds": asdict(self.seconds),
             "worker": self.worker,
+            "peak_bytes": self.peak_bytes,
         }
         columns = {
             "unit": pa.array([self.unit], pa.int64()),
@@ -112,6 +114,7 @@ class ScoredUnit:
             Counts(**facts["counts"]),
             Seconds(**facts["seconds"]),
             facts["worker"],
+            facts["peak_bytes"],
         )
 
 

@@ -1,23 +1,20 @@
-"""`reranker evaluate`: measure and compare runs, or a model over whole collections (`suite`)."""
+"""`reranker evaluate`: measure and compare runs, or models over whole collections (`suite`)."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from cluster.batch.settings import BatchSettings
-from cluster.cli.options import MODEL_FIELDS, MODEL_PANEL, options_of
+from cluster.cli.evaluate_suite import HtmlFile, PrintedJson, check_page, suite
 from cluster.evaluation.group import DEFAULT, CommandOrGroup
-from reranker.errors import InvalidFile
-from reranker.extras import require
 from reranker.types import Ties
 
-evaluate = typer.Typer(cls=CommandOrGroup, help="Measure runs, or a model over whole collections.")
+evaluate = typer.Typer(cls=CommandOrGroup, help="Measure runs, or models over whole collections.")
+evaluate.command()(suite)
 
-Json = Annotated[bool, typer.Option("--json", help="Print JSON, with each query's values.")]
 TiesOption = Annotated[
     Ties,
     typer.Option(
@@ -25,10 +22,6 @@ TiesOption = Annotated[
         help="Order of equal scores: trec_eval's, which compares scores as float32 and then ranks the greater docid "
         "first; or that of the file, comparing scores as written.",
     ),
-]
-HtmlFile = Annotated[
-    Path | None,
-    typer.Option("--html", metavar="FILE", help="Write a self-contained HTML page with tables and pictures."),
 ]
 
 
@@ -42,7 +35,7 @@ def evaluate_runs(
         ),
     ],
     runs: Annotated[list[Path], typer.Argument(metavar="RUNS", help="TREC runs; the first one is the baseline.")],
-    as_json: Json = False,
+    as_json: PrintedJson = False,
     html: HtmlFile = None,
     queries: Annotated[Path | None, typer.Option(help="Queries file whose texts the HTML page shows.")] = None,
     ties: TiesOption = "trec_eval",
@@ -55,11 +48,11 @@ def evaluate_runs(
 
     Example: `reranker evaluate --qrels qrels.tsv bm25.trec reranked/run.trec --html report.html`
 
-    `reranker evaluate suite DIR --output OUT` reranks whole collections and measures the result: see
-    `reranker evaluate suite --help`.
+    `reranker evaluate suite DIR --output OUT` reranks whole collections and measures the result, with one model or
+    several: see `reranker evaluate suite --help`.
     """
     if html is not None:
-        _check_writable(html)
+        check_page(html)
     from cluster.evaluation.comparison import as_rows, check_something_to_measure, compare, run_names
     from reranker.ir.qrels import read_qrels
     from reranker.ir.runs import read_run
@@ -83,68 +76,3 @@ def evaluate_runs(
         from cluster.evaluation.terminal import comparison_table
 
         Console().print(comparison_table(comparison))
-
-
-@evaluate.command("suite")
-@options_of(
-    BatchSettings,
-    {"Machines": ("scorers", "address"), MODEL_PANEL: [f"checkpoint.{name}" for name in MODEL_FIELDS]},
-)
-def evaluate_suite(
-    options: dict[str, Any],
-    directory: Annotated[
-        Path,
-        typer.Argument(
-            metavar="DIR",
-            help="A collection, or a directory of collections. Each is a directory with queries.jsonl, corpus.jsonl, "
-            "run.trec, and qrels.tsv or qrels/test.tsv; any of them may be .gz.",
-        ),
-    ],
-    output: Annotated[Path, typer.Option(help="Output directory; it gets one directory per collection.")],
-    depth: Annotated[
-        int, typer.Option(help="Number of candidates to rerank per query, from the top of the run.")
-    ] = 100,
-    as_json: Json = False,
-    html: HtmlFile = None,
-) -> None:
-    """Rerank whole collections and print nDCG@10 before and after, one row per collection.
-
-    Both are over the first DEPTH candidates of each query. The p-value is that of a paired t-test over queries; a
-    judged query that the run lacks counts as 0. Each collection is reranked as by `reranker batch`, into
-    OUTPUT/NAME. After an interruption, give the same command again: it resumes where it stopped.
-
-    Example: `reranker evaluate suite beir --output reranked --model DIR --html report.html`
-    """
-    from cluster.evaluation.collection import find_collections
-
-    require("scipy")
-    collections = find_collections(directory, output)
-
-    from rich.console import Console
-
-    from cluster.evaluation.suite import plan_suite, run_suite
-    from cluster.evaluation.terminal import suite_table
-
-    suite = plan_suite(collections, output, depth, options)
-    try:
-        output.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InvalidFile(output, f"cannot be created: {error.strerror}") from None
-    if html is not None:
-        _check_writable(html)  # after the output directory exists, because the page may go there
-    report = run_suite(suite, Console(stderr=True))
-    if html is not None:
-        from cluster.evaluation.page import suite_page, write_page
-
-        write_page(html, suite_page(report, directory.resolve().name))
-    if as_json:
-        print(json.dumps(report.as_json()))
-    else:
-        Console().print(suite_table(report))
-
-
-def _check_writable(path: Path) -> None:
-    require("matplotlib")
-    from cluster.evaluation.page import check_writable
-
-    check_writable(path)

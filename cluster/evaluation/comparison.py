@@ -13,6 +13,8 @@ from reranker.ir.measures import Difference, Evaluation, differences, evaluate, 
 from reranker.ir.qrels import Qrels
 from reranker.ir.runs import Run
 
+Parts = tuple[str, ...]
+
 MAIN_MEASURE = "nDCG@10"  # for the suite's table and the gains of queries, because papers report it
 
 
@@ -43,18 +45,29 @@ class Comparison:
 
 
 def run_names(paths: Sequence[Path]) -> list[str]:
-    """Short names that differ where the paths do: x/base/run.trec and x/tuned/run.trec become base and tuned.
+    """Short names that differ where the paths do: x/base/run.trec, x/tuned/run.trec and bm25.trec become base, tuned
+    and bm25.trec.
 
-    A name is the end of its path, as long as needed to be unique, without the parts that all the paths end in.
+    Files of one name are told apart by the directories they are in, others by their names.
     """
-    parts = [path.parts for path in paths]
+    alike: dict[str, set[Parts]] = {}
+    for path in paths:
+        alike.setdefault(path.name, set()).add(path.parts)
+    names = {parts: name for group in alike.values() for parts, name in _told_apart(group).items()}
+    if len(set(names.values())) < len(names):
+        names = _told_apart(set(names))
+    return [str(Path(*names[path.parts])) for path in paths]
+
+
+def _told_apart(paths: set[Parts]) -> dict[Parts, Parts]:
+    """The end of each path, as long as needed to be unique, without the parts that all of them end in."""
     depth = 1
-    while len({part[-depth:] for part in parts}) < len(set(parts)):
+    while len({parts[-depth:] for parts in paths}) < len(paths):
         depth += 1
-    names = [part[-depth:] for part in parts]
-    while min(map(len, names)) > 1 and len({name[-1] for name in names}) == 1:
-        names = [name[:-1] for name in names]
-    return [str(Path(*name)) for name in names]
+    names = {parts: parts[-depth:] for parts in paths}
+    while min(map(len, names.values())) > 1 and len({name[-1] for name in names.values()}) == 1:
+        names = {parts: name[:-1] for parts, name in names.items()}
+    return names
 
 
 def check_something_to_measure(run_path: Path, run: Run, qrels_path: Path, qrels: Qrels) -> None:
@@ -89,7 +102,7 @@ def compare(qrels: Qrels, runs: Sequence[tuple[str, Run]]) -> Comparison:
 
 
 def as_rows(comparison: Comparison) -> list[dict[str, Any]]:
-    """One JSON object per run, with the values of every query. An undefined p-value is None."""
+    """One JSON object per run, with the values of every query."""
     rows: list[dict[str, Any]] = []
     for run in comparison.runs:
         row: dict[str, Any] = {
@@ -99,9 +112,14 @@ def as_rows(comparison: Comparison) -> list[dict[str, Any]]:
             "per_query": run.evaluation.per_query,
         }
         if run.against_first:
-            row["against_first"] = {
-                measure: {"difference": value.mean, "p_value": None if math.isnan(value.p_value) else value.p_value}
-                for measure, value in run.against_first.items()
-            }
+            row["against_first"] = differences_as_json(run.against_first)
         rows.append(row)
     return rows
+
+
+def differences_as_json(against_first: Mapping[str, Difference]) -> dict[str, Any]:
+    """By measure. An undefined p-value is None."""
+    return {
+        measure: {"difference": value.mean, "p_value": None if math.isnan(value.p_value) else value.p_value}
+        for measure, value in against_first.items()
+    }

@@ -5,12 +5,12 @@ The page is one file without scripts or external resources, and the same input g
 
 from __future__ import annotations
 
-import math
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from cluster.evaluation.comparison import MAIN_MEASURE, Comparison, MeasuredRun
+from cluster.evaluation.cells import P_NOTE, measured, number_cell, number_heading, p_value, signed, table
+from cluster.evaluation.comparison import MAIN_MEASURE, Comparison, MeasuredRun, run_names
 from cluster.evaluation.markup import Html, element, join
 from cluster.evaluation.pictures import DASHES, RUN_COLOURS, draw_depths, draw_gains
 from cluster.evaluation.report import SuiteReport
@@ -22,14 +22,13 @@ from reranker.ir.texts import read_queries
 
 SHOWN_QUERIES = 10  # of those that gained, and of those that lost
 _DOCTYPE = "<!doctype html>\n"
-_P_NOTE = "p: paired two-sided t-test over queries against the first run, not corrected for several comparisons."
 
 
 def runs_page(comparison: Comparison, qrels_name: str, texts: Mapping[str, str]) -> str:
     """texts: query_id -> query; may lack queries or be empty."""
     title = f"{len(comparison.runs)} {'run' if len(comparison.runs) == 1 else 'runs'} over {qrels_name}"
     lead = element("p", f"Means over all {comparison.judged} judged queries.", class_="lead")
-    return _page(title, lead, _comparison(comparison, texts, "c"))
+    return whole_page(title, lead, comparison_section(comparison, texts, "c"))
 
 
 def suite_page(report: SuiteReport, suite_name: str) -> str:
@@ -37,7 +36,7 @@ def suite_page(report: SuiteReport, suite_name: str) -> str:
     count = len(report.results)
     lead = element(
         "p",
-        f"The first {report.depth} candidates of each query, reranked by {report.model}: "
+        f"The first {report.depth} candidates of each query, reranked by {run_names([Path(report.model)])[0]}: "
         f"{count} {'collection' if count == 1 else 'collections'}.",
         class_="lead",
     )
@@ -46,12 +45,12 @@ def suite_page(report: SuiteReport, suite_name: str) -> str:
             "section",
             element("h2", result.name),
             element("p", f"{result.comparison.judged} judged queries, {result.pairs} pairs reranked.", class_="lead"),
-            _comparison(result.comparison, read_queries(result.collection.queries), f"c{number}"),
+            comparison_section(result.comparison, read_queries(result.collection.queries), f"c{number}"),
             id=f"c{number}",
         )
         for number, result in enumerate(report.results)
     ]
-    return _page(suite_name, lead, _suite_table(report), *sections)
+    return whole_page(suite_name, lead, _suite_table(report), *sections)
 
 
 def check_writable(path: Path) -> None:
@@ -76,7 +75,8 @@ def write_page(path: Path, page: str) -> None:
         raise InvalidFile(path, f"cannot be written: {error.strerror}") from None
 
 
-def _page(title: str, *inside: Html) -> str:
+def whole_page(title: str, *inside: Html) -> str:
+    """A page with a heading and what is below it."""
     head = element(
         "head",
         Html('<meta charset="utf-8">\n<meta name="viewport" content="width=device-width, initial-scale=1">\n'),
@@ -89,7 +89,7 @@ def _page(title: str, *inside: Html) -> str:
     )
 
 
-def _comparison(comparison: Comparison, texts: Mapping[str, str], key: str) -> Html:
+def comparison_section(comparison: Comparison, texts: Mapping[str, str], key: str) -> Html:
     """key: prefix of this section's picture ids, which must be unique on the page."""
     parts = [_measures_table(comparison), _depths(comparison, f"{key}-depths")]
     for number, run in enumerate(comparison.runs[1:], 1):
@@ -103,20 +103,15 @@ def _comparison(comparison: Comparison, texts: Mapping[str, str], key: str) -> H
 
 
 def _measures_table(comparison: Comparison) -> Html:
-    heading = element("tr", element("th", "run"), *(_number_heading(measure) for measure in comparison.measures))
+    heading = element("tr", element("th", "run"), *(number_heading(measure) for measure in comparison.measures))
     rows = []
     for run in comparison.runs:
-        cells = []
-        for measure, value in run.evaluation.aggregate.items():
-            cell = [Html(f"{value:.4f}")]
-            if run.against_first:
-                difference = run.against_first[measure]
-                cell += [Html("<br>"), _signed(difference.mean), Html("<br>")]
-                cell.append(element("span", f"p {_p_value(difference.p_value)}", class_="quiet"))
-            cells.append(element("td", *cell, class_="number"))
-        rows.append(element("tr", element("th", run.name, scope="row"), *cells))
-    note = [element("p", _P_NOTE, class_="note")] if len(comparison.runs) > 1 else []
-    return join(_table(heading, rows), *note)
+        cells = [
+            measured(value, run.against_first.get(measure)) for measure, value in run.evaluation.aggregate.items()
+        ]
+        rows.append(element("tr", element("th", run.name, scope="row", class_="name"), *cells))
+    note = [element("p", P_NOTE.format("run"), class_="note")] if len(comparison.runs) > 1 else []
+    return join(table(heading, rows), *note)
 
 
 def _suite_table(report: SuiteReport) -> Html:
@@ -131,16 +126,16 @@ def _suite_table(report: SuiteReport) -> Html:
             str(result.pairs),
             f"{result.before(MAIN_MEASURE):.4f}",
             f"{result.after(MAIN_MEASURE):.4f}",
-            _signed(difference.mean),
-            _p_value(difference.p_value),
+            signed(difference.mean),
+            p_value(difference.p_value),
         )
-        rows.append(element("tr", element("th", link, scope="row"), *map(_number, numbers)))
+        rows.append(element("tr", element("th", link, scope="row", class_="name"), *map(number_cell, numbers)))
     before, after = report.mean_before(MAIN_MEASURE), report.mean_after(MAIN_MEASURE)
-    means = ("", "", "", f"{before:.4f}", f"{after:.4f}", _signed(after - before), "")
-    rows.append(element("tr", element("th", "mean", scope="row"), *map(_number, means), class_="mean"))
-    heading = element("tr", element("th", "collection"), *map(_number_heading, headings))
+    means = ("", "", "", f"{before:.4f}", f"{after:.4f}", signed(after - before), "")
+    rows.append(element("tr", element("th", "mean", scope="row"), *map(number_cell, means), class_="mean"))
+    heading = element("tr", element("th", "collection"), *map(number_heading, headings))
     note = element("p", f"{MAIN_MEASURE}. p: paired two-sided t-test over the judged queries.", class_="note")
-    return join(_table(heading, rows), note)
+    return join(table(heading, rows), note)
 
 
 def _depths(comparison: Comparison, key: str) -> Html:
@@ -173,7 +168,7 @@ def _largest_changes(
         "tr",
         element("th", "query"),
         *([element("th", "text")] if texts else []),
-        *map(_number_heading, (base.name, run.name, "gain")),
+        *map(number_heading, (base.name, run.name, "gain")),
     )
     parts = []
     for title, shown in (("Largest gains", gained), ("Largest losses", lost)):
@@ -182,32 +177,10 @@ def _largest_changes(
                 "tr",
                 element("td", gain.query_id, class_="id"),
                 *([element("td", texts.get(gain.query_id, ""))] if texts else []),
-                *map(_number, (f"{gain.base:.4f}", f"{gain.other:.4f}", _signed(gain.value))),
+                *map(number_cell, (f"{gain.base:.4f}", f"{gain.other:.4f}", signed(gain.value))),
             )
             for gain in shown
         ]
         if rows:
-            parts += [element("h4", title), _table(heading, rows)]
+            parts += [element("h4", title), table(heading, rows)]
     return join(*parts)
-
-
-def _table(heading: Html, rows: Sequence[Html]) -> Html:
-    table = element("table", element("thead", heading), element("tbody", *rows))
-    return element("div", table, class_="wide")
-
-
-def _number(text: str) -> Html:
-    return element("td", text, class_="number")
-
-
-def _number_heading(text: str) -> Html:
-    return element("th", text, class_="number", scope="col")
-
-
-def _signed(value: float) -> Html:
-    kind = "better" if value > 0 else "worse" if value < 0 else "quiet"
-    return element("span", f"{value:+.4f}".replace("-", "−"), class_=kind)
-
-
-def _p_value(value: float) -> str:
-    return "–" if math.isnan(value) else f"{value:.2g}"

@@ -32,19 +32,19 @@ MAX_BARS_WITH_GAPS = 200
 MIN_BAR_SLOTS = 14  # of the axis, so that a few bars are not drawn very wide
 
 # Placeholder colours for matplotlib; `_themed` replaces them by the page's variables.
-_INK, _RULE, _BETTER, _WORSE = "#0a0001", "#0a0002", "#0a0003", "#0a0004"
-_RUNS = [f"#0b00{n:02x}" for n in range(RUN_COLOURS)]
-_VARIABLES = {_INK: "--ink", _RULE: "--rule", _BETTER: "--better", _WORSE: "--worse"} | {
-    colour: f"--run-{n}" for n, colour in enumerate(_RUNS)
+INK, _RULE, _BETTER, _WORSE = "#0a0001", "#0a0002", "#0a0003", "#0a0004"
+RUNS = [f"#0b00{n:02x}" for n in range(RUN_COLOURS)]
+_VARIABLES = {INK: "--ink", _RULE: "--rule", _BETTER: "--better", _WORSE: "--worse"} | {
+    colour: f"--run-{n}" for n, colour in enumerate(RUNS)
 }
 _RC: dict[str, Any] = {
     "svg.fonttype": "none",
     "text.parse_math": False,
     "font.size": 9.5,
-    "text.color": _INK,
-    "axes.labelcolor": _INK,
-    "xtick.labelcolor": _INK,
-    "ytick.labelcolor": _INK,
+    "text.color": INK,
+    "axes.labelcolor": INK,
+    "xtick.labelcolor": INK,
+    "ytick.labelcolor": INK,
     "xtick.color": _RULE,
     "ytick.color": _RULE,
     "axes.edgecolor": _RULE,
@@ -66,11 +66,11 @@ def draw_depths(curves: Sequence[Mapping[int, float]], key: str, label: str) -> 
     curves: k -> mean nDCG@k for each run, all over the same k. key: makes this picture's ids unique on the page.
     label: the text for screen readers.
     """
-    with _style(key):
-        figure, axes = _axes(height_in=3.0)
+    with own_style(key):
+        figure, axes = new_axes(height_in=3.0)
         depths = list(curves[0])
         for n, curve in enumerate(curves):
-            colour, dashes = _RUNS[n % RUN_COLOURS], DASHES[n // RUN_COLOURS % len(DASHES)]
+            colour, dashes = RUNS[n % RUN_COLOURS], DASHES[n // RUN_COLOURS % len(DASHES)]
             values = list(curve.values())
             axes.plot(depths, values, color=colour, linestyle=dashes, linewidth=1.8, marker="o", markersize=4)
         axes.set_xscale("log")
@@ -78,7 +78,7 @@ def draw_depths(curves: Sequence[Mapping[int, float]], key: str, label: str) -> 
         axes.set_xticks(depths, labels=[str(depth) for depth in depths])
         axes.set_xlabel("depth k")
         axes.set_ylabel("mean nDCG@k")
-        return _svg(figure, label)
+        return as_svg(figure, label)
 
 
 def draw_gains(gains: Sequence[Gain], measure: str, key: str, label: str) -> str:
@@ -86,13 +86,13 @@ def draw_gains(gains: Sequence[Gain], measure: str, key: str, label: str) -> str
 
     key, label: as for `draw_depths`.
     """
-    with _style(key):
+    with own_style(key):
         labelled = len(gains) <= MAX_LABELLED_BARS
-        figure, axes = _axes(height_in=3.4 if labelled else 2.8)
+        figure, axes = new_axes(height_in=3.4 if labelled else 2.8)
         values = np.array([gain.value for gain in gains])
         for colour, part in ((_BETTER, np.maximum(values, 0)), (_WORSE, np.minimum(values, 0))):
             axes.stairs(*_steps(part), fill=True, color=colour)
-        axes.axhline(0, color=_INK, linewidth=0.8)
+        axes.axhline(0, color=INK, linewidth=0.8)
         margin = max(1.0, (MIN_BAR_SLOTS - len(gains)) / 2)
         axes.set_xlim(-margin, len(gains) - 1 + margin)
         if not values.any():
@@ -105,7 +105,7 @@ def draw_gains(gains: Sequence[Gain], measure: str, key: str, label: str) -> str
         else:
             axes.set_xticks([])
             axes.set_xlabel(f"{len(gains)} queries, from the largest gain to the largest loss")
-        return _svg(figure, label)
+        return as_svg(figure, label)
 
 
 def _steps(values: Values) -> tuple[Values, Values]:
@@ -123,7 +123,7 @@ def _steps(values: Values) -> tuple[Values, Values]:
 
 
 @contextmanager
-def _style(key: str) -> Iterator[None]:
+def own_style(key: str) -> Iterator[None]:
     """Our own style; a matplotlibrc on this machine is ignored."""
     with matplotlib.style.context(["default", _RC | {"svg.hashsalt": key}]), warnings.catch_warnings():
         # The browser draws the text, with its own fonts, so a glyph that matplotlib lacks does not matter.
@@ -131,7 +131,7 @@ def _style(key: str) -> Iterator[None]:
         yield
 
 
-def _axes(height_in: float) -> tuple[Figure, Axes]:
+def new_axes(height_in: float) -> tuple[Figure, Axes]:
     figure = Figure(figsize=(7.6, height_in), layout="constrained", facecolor="none")
     return figure, figure.add_subplot()
 
@@ -142,7 +142,7 @@ def _shortened(query_id: str) -> str:
     return query_id if len(query_id) <= MAX_ID_CHARS else f"{query_id[: half - 1]}…{query_id[-half:]}"
 
 
-def _svg(figure: Figure, label: str) -> str:
+def as_svg(figure: Figure, label: str) -> str:
     """The <svg> element alone, for use inside HTML."""
     file = io.StringIO()
     figure.savefig(file, format="svg", metadata=dict.fromkeys(("Date", "Creator", "Format", "Type")))

@@ -17,7 +17,7 @@ FIRST_STAGE, RERANKED = "first stage", "reranked"
 
 @dataclass(frozen=True, slots=True)
 class CollectionResult:
-    """queries, pairs: how many were reranked. comparison: the first stage, then the reranked run."""
+    """queries, pairs: how many were reranked."""
 
     collection: Collection
     queries: int
@@ -27,6 +27,11 @@ class CollectionResult:
     @property
     def name(self) -> str:
         return self.collection.name
+
+
+@dataclass(frozen=True, slots=True)
+class RerankedResult(CollectionResult):
+    """comparison: the first stage, then the reranked run."""
 
     def before(self, measure: str) -> float:
         return self.comparison.runs[0].evaluation.aggregate[measure]
@@ -44,7 +49,7 @@ class SuiteReport:
 
     model: str
     depth: int
-    results: Sequence[CollectionResult]
+    results: Sequence[RerankedResult]
 
     @property
     def measures(self) -> list[str]:

@@ -39,10 +39,11 @@ th, td { padding: .4rem .75rem; text-align: left; vertical-align: top; border-bo
 th:first-child, td:first-child { padding-left: 0; }
 th:last-child, td:last-child { padding-right: 0; }
 thead th { font-weight: 600; color: var(--quiet); border-bottom-width: 2px; vertical-align: bottom; }
-tbody th { font-weight: 600; overflow-wrap: anywhere; min-width: 8rem; }
+tbody th { font-weight: 600; min-width: 8rem; overflow-wrap: break-word; }
+tbody th.name { white-space: nowrap; }
 .mean th, .mean td { border-top: 2px solid var(--rule); border-bottom: 0; font-weight: 600; }
 .number { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
-thead .number { white-space: normal; overflow-wrap: anywhere; min-width: 5rem; }
+thead .number { white-space: normal; overflow-wrap: break-word; min-width: 5rem; }
 .id { font: .85rem ui-monospace, SFMono-Regular, Menlo, Consolas, monospace; white-space: nowrap; }
 figure { margin: 2rem 0 1rem; }
 figure svg { display: block; width: 100%; height: auto; }

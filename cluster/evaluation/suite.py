@@ -11,11 +11,12 @@ from typing import Any
 from rich.console import Console
 
 from cluster.batch.job import run_batch
+from cluster.batch.report import BatchReport
 from cluster.batch.session import ray_session
 from cluster.batch.settings import BatchSettings
 from cluster.evaluation.collection import Collection
 from cluster.evaluation.comparison import check_something_to_measure, compare
-from cluster.evaluation.report import FIRST_STAGE, RERANKED, CollectionResult, SuiteReport
+from cluster.evaluation.report import FIRST_STAGE, RERANKED, RerankedResult, SuiteReport
 from reranker.ir.qrels import read_qrels
 from reranker.ir.runs import Run, read_run
 
@@ -35,7 +36,16 @@ def plan_suite(collections: Sequence[Collection], output: Path, depth: int, opti
     options: fields of BatchSettings that all collections share. Raises InvalidFile when a run or its qrels cannot
     be read or have no query in common, so that this does not come up after hours of reranking.
     """
-    jobs = [
+    jobs = plan_jobs(collections, output, depth, options)
+    check_collections(collections)
+    return Suite(jobs[0][1].checkpoint.model, depth, jobs)
+
+
+def plan_jobs(
+    collections: Sequence[Collection], output: Path, depth: int, options: Mapping[str, Any]
+) -> list[tuple[Collection, BatchSettings]]:
+    """As for `plan_suite`; reads no file."""
+    return [
         (
             collection,
             BatchSettings.model_validate(
@@ -52,11 +62,14 @@ def plan_suite(collections: Sequence[Collection], output: Path, depth: int, opti
         )
         for collection in collections
     ]
+
+
+def check_collections(collections: Sequence[Collection]) -> None:
+    """Raises InvalidFile for a run or qrels that cannot be read, or that have no query in common."""
     for collection in collections:
         check_something_to_measure(
             collection.run, read_run(collection.run), collection.qrels, read_qrels(collection.qrels)
         )
-    return Suite(jobs[0][1].checkpoint.model, depth, jobs)
 
 
 def read_first_stage(run: Path, depth: int) -> Run:
@@ -74,12 +87,7 @@ def run_suite(suite: Suite, console: Console) -> SuiteReport:
     Both runs are measured over the first `depth` candidates, so they differ in order alone. Raises what the batch job
     raises.
     """
-    reports = []
-    unfinished = [settings for _, settings in suite.jobs if not (settings.output / "_SUCCESS").is_file()]
-    with ray_session(unfinished[0].address) if unfinished else nullcontext():  # one Ray for all jobs
-        for number, (collection, settings) in enumerate(suite.jobs, 1):
-            console.print(f"{collection.name} ({number} of {len(suite.jobs)})", markup=False, highlight=False)
-            reports.append(run_batch(settings, console))
+    reports = run_jobs([(collection.name, settings) for collection, settings in suite.jobs], console)
     results = []
     for (collection, settings), report in zip(suite.jobs, reports, strict=True):
         runs = [
@@ -87,5 +95,16 @@ def run_suite(suite: Suite, console: Console) -> SuiteReport:
             (RERANKED, read_run(settings.output / "run.trec")),
         ]
         comparison = compare(read_qrels(collection.qrels), runs)
-        results.append(CollectionResult(collection, report.queries, report.pairs, comparison))
+        results.append(RerankedResult(collection, report.queries, report.pairs, comparison))
     return SuiteReport(suite.model, suite.depth, results)
+
+
+def run_jobs(jobs: Sequence[tuple[str, BatchSettings]], console: Console) -> list[BatchReport]:
+    """Run one job after another, each announced by its name, and skip those that an earlier call has finished."""
+    reports = []
+    unfinished = [settings for _, settings in jobs if not (settings.output / "_SUCCESS").is_file()]
+    with ray_session(unfinished[0].address) if unfinished else nullcontext():  # one Ray for all jobs
+        for number, (name, settings) in enumerate(jobs, 1):
+            console.print(f"{name} ({number} of {len(jobs)})", markup=False, highlight=False)
+            reports.append(run_batch(settings, console))
+    return reports

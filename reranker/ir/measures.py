@@ -13,6 +13,7 @@ from typing import Any
 
 import ir_measures
 import numpy as np
+from numpy.typing import NDArray
 
 from reranker.ir.qrels import Qrels
 from reranker.ir.runs import Run
@@ -78,6 +79,27 @@ def differences(base: Evaluation, others: Sequence[Evaluation]) -> list[dict[str
     ]
 
 
+def mean_difference(strata: Sequence[tuple[Evaluation, Evaluation]], measure: str) -> Difference:
+    """Difference of two runs' means over several collections, which weigh the same whatever their size.
+
+    strata: (base, other) of each collection. The paired t-test adds the variances of the collections' means; over one
+    collection it is that of `differences`. p_value: NaN if a collection has only one query, or none varies.
+    Source: Welch, 1947 (degrees of freedom, by Satterthwaite's formula).
+    """
+    deltas = [_deltas(base.per_query[measure], other.per_query[measure]) for base, other in strata]
+    mean = float(np.mean([values.mean() for values in deltas]))
+    if not any(values.any() for values in deltas):
+        return Difference(mean, 1.0)
+    if any(len(values) < 2 for values in deltas) or all(np.ptp(values) < EQUAL_WITHIN for values in deltas):
+        return Difference(mean, float("nan"))
+    from scipy import stats  # takes a second to import, and comes with an extra
+
+    variances = np.array([values.var(ddof=1) / len(values) for values in deltas])
+    freedom = variances.sum() ** 2 / sum(variances**2 / [len(values) - 1 for values in deltas])
+    t = mean * len(deltas) / np.sqrt(variances.sum())
+    return Difference(mean, float(2 * stats.t.sf(abs(t), freedom)))
+
+
 def gains(base: Evaluation, other: Evaluation, measure: str) -> list[Gain]:
     """Every judged query, from the largest gain to the largest loss; ties keep the order of the qrels."""
     after = other.per_query[measure]
@@ -105,9 +127,14 @@ def _mean(values: Mapping[str, float]) -> float:
 
 
 def _difference(base: Mapping[str, float], other: Mapping[str, float]) -> Difference:
-    deltas = np.array([other[query_id] - base[query_id] for query_id in base])
+    deltas = _deltas(base, other)
     if len(deltas) < 2 or np.ptp(deltas) < EQUAL_WITHIN:  # t would be 0/0, or infinite
         return Difference(float(deltas.mean()), 1.0 if not deltas.any() else float("nan"))
     from scipy import stats  # takes a second to import, and comes with an extra
 
     return Difference(float(deltas.mean()), float(stats.ttest_1samp(deltas, 0.0).pvalue))
+
+
+def _deltas(base: Mapping[str, float], other: Mapping[str, float]) -> NDArray[np.float64]:
+    """(queries,)"""
+    return np.array([other[query_id] - base[query_id] for query_id in base])

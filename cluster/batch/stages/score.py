@@ -13,6 +13,7 @@ from cluster.batch.inputs.bad_rows import BadRow
 from cluster.batch.scored import RANKED_ROWS, Counts, Scale, ScoredUnit, Seconds
 from cluster.batch.stages.columns import COLUMNS, from_columns
 from cluster.batch.stages.load_errors import attempt
+from cluster.batch.stages.peak_memory import peak_bytes
 from reranker.checkpoints import fingerprint
 from reranker.checkpoints.files import locate
 from reranker.engine.device_thread import device_thread
@@ -68,7 +69,8 @@ class ScoreStage:
             truncated=int(pairs.truncated[pair_of].sum()),
         )
         seconds = Seconds(unit["read_s"], unit["encode_s"], score_s)
-        return ScoredUnit(unit["unit"], ranked, bad, scale, counts, seconds, self._worker).to_row()
+        peak = peak_bytes(self._loaded.result().description.device)
+        return ScoredUnit(unit["unit"], ranked, bad, scale, counts, seconds, self._worker, peak).to_row()
 
     def _ranked(
         self, query_ids: list[str], counts: list[int], docids: list[str], logits: np.ndarray, reasons: list[str]

@@ -33,6 +33,7 @@ UNITS = st.builds(
     counts=st.builds(Counts, *[st.integers(0, 2**40)] * len(fields(Counts))),
     seconds=st.builds(Seconds, TIMES, TIMES, TIMES),
     worker=TEXTS,
+    peak_bytes=st.integers(0, 2**50),
 )
 
 

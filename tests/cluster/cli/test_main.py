@@ -38,6 +38,7 @@ INTERRUPTIBLE = "import signal; signal.signal(signal.SIGINT, signal.default_int_
         ("batch", ["--model", "--template", "--max-pair-tokens", "--dtype", "--revision"]),
         ("evaluate", ["--qrels", "RUNS", "--json", "--html", "--queries", "--ties", "evaluate suite DIR"]),
         ("evaluate suite", ["DIR", "--output", "--depth", "--json", "--html", "--scorers", "--address"]),
+        ("evaluate suite", ["--models", "--price-per-hour", "OUTPUT/MODEL/NAME"]),
         ("evaluate suite", ["--model", "--template", "--max-pair-tokens", "--dtype", "--device", "--revision"]),
         ("model", ["import"]),
         (

@@ -2,17 +2,13 @@
 
 import gzip
 import json
-import os
 import re
 import shutil
-import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-import ray
 
 from cluster.evaluation.collection import find_collections
 from cluster.evaluation.suite import read_first_stage
@@ -129,16 +125,6 @@ def test_suite_refuses_invalid_input_before_scoring(shell: Shell, suite: Path, c
     assert err.count("\n") == 1
     assert sorted(suite.rglob("*")) == before
     assert not list(shell.directory.glob("out/*"))
-
-
-@pytest.fixture(scope="module")
-def cluster() -> Iterator[None]:
-    scratch = tempfile.mkdtemp(prefix="rr-")  # short: Ray's socket paths are limited in length
-    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-    ray.init(num_cpus=4, include_dashboard=False, _temp_dir=scratch, log_to_driver=False)
-    yield
-    ray.shutdown()
-    shutil.rmtree(scratch, ignore_errors=True)
 
 
 class Reranked:

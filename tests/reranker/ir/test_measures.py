@@ -6,8 +6,17 @@ import pytest
 import pytrec_eval
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy import stats
 
-from reranker.ir.measures import DEPTHS, differences, evaluate, gains, ndcg_by_depth
+from reranker.ir.measures import (
+    DEPTHS,
+    Evaluation,
+    differences,
+    evaluate,
+    gains,
+    mean_difference,
+    ndcg_by_depth,
+)
 
 QRELS = {"q1": {"a": 2, "b": 1, "c": 0}, "q2": {"d": 1}, "q3": {"e": 1}}
 RUN = {"q1": ["b", "x", "a", "c"], "q2": ["x", "d"], "unjudged": ["a"]}
@@ -153,3 +162,42 @@ def test_p_value_is_nan_when_every_query_differs_by_the_same_amount() -> None:
     assert math.isnan(against["RR"].p_value)
     (one_query,) = differences(evaluate({"q1": {"a": 1}}, {"q1": ["x", "a"]}), [evaluate({"q1": {"a": 1}}, RUN)])
     assert math.isnan(one_query["RR"].p_value)
+
+
+VALUES = st.lists(st.tuples(st.floats(0, 1), st.floats(0, 1)), min_size=2, max_size=8)
+
+
+def stratum(values: list[tuple[float, float]]) -> tuple[Evaluation, Evaluation]:
+    """(base, other) with these values of one measure for each query."""
+    sides = zip(*values, strict=True)
+    base, other = (Evaluation({"AP": {f"q{n}": value for n, value in enumerate(side)}}, {}) for side in sides)
+    return base, other
+
+
+@given(values=VALUES)
+def test_mean_difference_over_one_collection_is_that_of_the_paired_t_test(values: list[tuple[float, float]]) -> None:
+    base, other = stratum(values)
+    (expected,) = differences(base, [other])
+    found = mean_difference([(base, other)], "AP")
+    assert found.mean == pytest.approx(expected["AP"].mean)
+    assert found.p_value == pytest.approx(expected["AP"].p_value, nan_ok=True, rel=1e-6, abs=1e-12)
+
+
+def test_mean_difference_gives_collections_of_any_size_the_same_weight() -> None:
+    """Differences 0 and 0.2 in one collection, -0.1 and 0.1 ten times in the other.
+
+    Variances of the means: 0.02 / 2, and 20 * 0.01 / 19 / 20. t = 0.1 / sqrt(0.01 + 0.2 / 380).
+    """
+    strata = [stratum([(0.5, 0.5), (0.5, 0.7)]), stratum([(0.5, 0.4), (0.5, 0.6)] * 10)]
+    found = mean_difference(strata, "AP")
+    small, large = 0.01, 0.2 / 380
+    freedom = (small + large) ** 2 / (small**2 + large**2 / 19)
+    assert found.mean == pytest.approx(0.05)
+    assert found.p_value == pytest.approx(2 * stats.t.sf(0.1 / math.sqrt(small + large), freedom))
+
+
+def test_mean_difference_without_variance_has_p_value_one_if_it_is_zero_and_none_otherwise() -> None:
+    equal, shifted = stratum([(0.5, 0.5), (0.2, 0.2)]), stratum([(0.5, 0.6), (0.2, 0.3)])
+    assert mean_difference([equal, equal], "AP").p_value == 1
+    assert math.isnan(mean_difference([equal, shifted], "AP").p_value)
+    assert math.isnan(mean_difference([stratum([(0.5, 0.6)]), stratum([(0.5, 0.6), (0.2, 0.1)])], "AP").p_value)
