@@ -1,8 +1,8 @@
 """Attention over blocks of packed sequences with a backward of its own.
 
 The engine's attention can be differentiated as it stands, but then every block's slice of the packed rows gets a
-gradient as large as all rows, filled with zeros and added up: work that grows with the square of the tokens. Here each
-block writes its rows of one gradient.
+gradient as large as all rows, filled with zeros and added up: work that grows with the square of the tokens. Here
+each block writes its rows of one gradient.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ class _Block:
         self.mask = on_device(mask, device) if np.any(mask) else None
 
     def pad(self, rows: Tensor) -> Tensor:
-        """All packed rows (tokens, heads, size) -> this block's (sequences, heads, longest, size), zeros as padding."""
+        """All rows (tokens, heads, size) -> this block's (sequences, heads, longest, size), zeros as padding."""
         own = rows[self.rows]
         if self._index is not None:
             padded = own.new_zeros(self._count * self._longest, *own.shape[1:])
