@@ -5,7 +5,6 @@ that all but the positive's belong to other passages. Here the teacher is known,
 `python -m pytest -m slow -s tests/reranker/training/test_alignment.py` prints the figures.
 """
 
-from collections.abc import Mapping
 from dataclasses import replace
 from statistics import fmean
 
@@ -20,15 +19,13 @@ from reranker.pairs import EncodedPairs, FloatArray, IntArray, offsets
 from reranker.training.batches import EncodedGroup
 from reranker.training.groups import Groups, SampledGroup, queries_of_step, sample
 from reranker.training.packed import PackedStudent
-from reranker.training.settings import LossName, LossSettings, StepSettings
+from reranker.training.settings import LossSettings, StepSettings
 from reranker.training.trainer import Trainer
 
 LAYOUT = PairLayout(head=(2,), middle=(3,), tail=(3,), prefix_type=0, passage_type=1, middle_passage_typed=0)
 FIRST_TOKEN, TOKENS, PASSAGE_TOKENS = 5, 200, 12
 QUERIES, HELD, CANDIDATES, NEGATIVES = 200, 50, 30, 7
 STEPS = 200
-RECIPE: Mapping[LossName, float] = {"ranknet": 0.9, "kl": 0.1}
-MOSTLY_TEACHER: Mapping[LossName, float] = {"ranknet": 0.1, "kl": 0.9}
 
 
 class World:
@@ -68,8 +65,8 @@ def misaligned(groups: Groups, drawn: SampledGroup, seed: tuple[int, ...]) -> Sa
     return replace(drawn, teacher=other.teacher)
 
 
-def agreement(world: World, terms: Mapping[LossName, float], seed: int, *, aligned: bool) -> tuple[float, float]:
-    """Kendall's tau and nDCG@10 with the teacher on held queries, after training."""
+def agreement(world: World, seed: int, *, aligned: bool) -> tuple[float, float]:
+    """Kendall's tau and nDCG@10 with the teacher on held queries, after training with RankNet + 0.1 KL."""
     config = BertConfig(
         vocab_size=FIRST_TOKEN + TOKENS,
         hidden_size=32,
@@ -86,7 +83,7 @@ def agreement(world: World, terms: Mapping[LossName, float], seed: int, *, align
     trainer = Trainer(
         PackedStudent(AutoModelForSequenceClassification.from_config(config), LAYOUT),
         step,
-        LossSettings(terms=terms),
+        LossSettings(),
         STEPS,
         device=torch.device("cpu"),
     )
@@ -113,13 +110,12 @@ def ndcg(scores: FloatArray, truth: FloatArray) -> float:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("terms", [RECIPE, MOSTLY_TEACHER], ids=["recipe", "mostly teacher"])
-def test_an_aligned_teacher_beats_the_scores_of_another_draw(terms: Mapping[LossName, float]) -> None:
+def test_an_aligned_teacher_beats_the_scores_of_another_draw() -> None:
     for seed in range(3):
         world = World(seed)
-        right = agreement(world, terms, seed, aligned=True)
-        wrong = agreement(world, terms, seed, aligned=False)
-        print(f"\n{dict(terms)} seed {seed}: tau, nDCG@10 aligned {right[0]:.3f} {right[1]:.3f}", end="")
+        right = agreement(world, seed, aligned=True)
+        wrong = agreement(world, seed, aligned=False)
+        print(f"\nseed {seed}: tau, nDCG@10 aligned {right[0]:.3f} {right[1]:.3f}", end="")
         print(f", misaligned {wrong[0]:.3f} {wrong[1]:.3f}")
         assert right[0] > wrong[0]
         assert right[1] > wrong[1]
