@@ -10,6 +10,7 @@ from cluster.bench.batch.settings import BatchBenchSettings
 from cluster.bench.engine.settings import EngineBenchSettings
 from cluster.cli.bench_autoscale import autoscale
 from cluster.cli.bench_http import http
+from cluster.cli.bench_train import train
 from cluster.cli.options import MODEL_PANEL, Json, names_in, options_of, reported
 from reranker.errors import InvalidField
 
@@ -17,8 +18,8 @@ if TYPE_CHECKING:
     from cluster.bench.engine.contender import Contender
 
 bench = typer.Typer(
-    help="Benchmarks of the engine, the HTTP endpoint, the batch job and the autoscaling policy. Each prints tables, "
-    "and writes JSON with --json.",
+    help="Benchmarks of the engine, the HTTP endpoint, the batch job, the autoscaling policy and training steps. "
+    "Each prints tables, and writes JSON with --json.",
     no_args_is_help=True,
 )
 _ENGINE_OPTIONS = {
@@ -85,6 +86,7 @@ def batch(
 
 bench.command("http")(http)
 bench.command()(autoscale)
+bench.command()(train)
 
 
 def _numbers(option: str, text: str) -> list[int]:

@@ -1,7 +1,7 @@
 """A differentiable forward of a Hugging Face cross-encoder over packed pairs, without padding.
 
 The module stays Hugging Face's own, so adapters, sharding and checkpointing of activations work as usual: only its
-attention is replaced, by the engine's attention over packed sequences, and its head reads one token per pair.
+attention is replaced, by one over packed sequences, and its head reads one token per pair.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from torch import Tensor, nn
 from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
 
 from reranker.encoding import PairLayout
-from reranker.engine.models.attention import attention_over
 from reranker.engine.models.heads import Attention, Heads
 from reranker.engine.models.packed import Sequences, token_types
 from reranker.engine.models.transfer import on_device
 from reranker.errors import CheckpointError
 from reranker.pairs import EncodedPairs
+from reranker.training.attention import trainable_attention
 
 _NAME = "packed"
 _ENCODERS = frozenset({"bert", "roberta", "xlm-roberta"})
@@ -46,7 +46,7 @@ class PackedPairs:
         """The same object for all layers."""
         key = (heads, causal)
         if key not in self._attentions:
-            self._attentions[key] = attention_over(self.sequences, heads, causal=causal, like=like)
+            self._attentions[key] = trainable_attention(self.sequences, heads, causal=causal, like=like)
         return self._attentions[key]
 
 

@@ -64,7 +64,7 @@ class Trainer:
         if not self._parameters:
             raise TrainingFailed("no parameter is trained: `student.frozen` names all of them")
         self._optimizer = torch.optim.AdamW(
-            _parameter_groups(student, step), lr=step.learning_rate, fused=device.type == "cuda"
+            _parameter_groups(student, step), lr=step.learning_rate, fused=device.type in ("cpu", "cuda")
         )
         self._schedule = get_scheduler(
             {"constant": "constant_with_warmup"}.get(step.decay, step.decay),

@@ -8,6 +8,7 @@ noisy. In the same rounds one contender times plain matrix products of the model
 from __future__ import annotations
 
 import os
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -30,6 +31,7 @@ from reranker.encoding import PairEncoder
 from reranker.engine.engine import choose_batch_tokens, choose_device, choose_dtype, choose_workers
 from reranker.engine.shape import ModelShape
 from reranker.errors import CheckpointError
+from reranker.prompt import PromptTemplate
 from reranker.settings import CheckpointSettings, EngineSettings
 
 WARM_UP_ROUNDS = 2
@@ -130,7 +132,7 @@ def _measure(
                 group,
                 options,
                 requests,
-                encoder.template,
+                partial(_message, encoder.template),
                 warm_up=WARM_UP_ROUNDS,
                 seed=settings.seed,
                 progress=lambda step: bar.update(task, advance=1, description=step),
@@ -154,3 +156,13 @@ def _round_facts(request: Request, encoder: PairEncoder, shape: ModelShape | Non
         prefixes, passages = np.diff(pairs.prefix_offsets), np.diff(pairs.passage_offsets)
         work = needed_work(shape, prefixes.astype(np.int32), pairs.prefix_of, passages.astype(np.int32))
     return RoundFacts(len(request.passages), int(pairs.lengths.sum()), work)
+
+
+def _message(template: PromptTemplate, contender: Contender, request: Request) -> dict[str, Any]:
+    """Our driver applies the template itself; peers know no template and get texts with it applied."""
+    if contender is RERANKER:
+        return {"query": request.query, "passages": request.passages}
+    return {
+        "query": template.query(request.query),
+        "documents": [template.passage(passage) for passage in request.passages],
+    }

@@ -7,11 +7,11 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from cluster.bench.engine.contender import RERANKER, Contender, ContenderDied, ContenderProcess
-from cluster.bench.workload import Request
-from reranker.prompt import PromptTemplate
+from cluster.bench.engine.contender import Contender, ContenderDied, ContenderProcess
+
+Work = TypeVar("Work")
 
 
 @dataclass(slots=True)
@@ -36,8 +36,8 @@ class Measured:
 def run_rounds(
     contenders: Sequence[tuple[Contender, Path]],
     options: dict[str, Any],
-    requests: Sequence[Request],
-    template: PromptTemplate,
+    requests: Sequence[Work],
+    message: Callable[[Contender, Work], dict[str, Any]],
     *,
     warm_up: int,
     seed: int,
@@ -45,8 +45,8 @@ def run_rounds(
 ) -> list[Measured]:
     """Start the contenders, each with its interpreter, one by one; then send every request to all of them.
 
-    options: given to every driver. The first `warm_up` requests are not measured. progress: called with a
-    description of each step.
+    options: given to every driver. message: what a contender gets of a request. The first `warm_up` requests are not
+    measured. progress: called with a description of each step.
     """
     order = random.Random(seed)  # noqa: S311  (an order, not a secret)
     measured = [Measured(contender.name) for contender, _ in contenders]
@@ -67,7 +67,7 @@ def run_rounds(
                     continue
                 progress(f"round {number + 1} of {len(requests)}: {contender.name}")
                 try:
-                    answer = process.ask(_message(contender, request, template))
+                    answer = process.ask(message(contender, request))
                 except ContenderDied as death:
                     result.died = str(death)
                     continue
@@ -76,13 +76,3 @@ def run_rounds(
         for _, process, result in running:
             result.peak_memory_bytes = process.peak_memory_bytes()
     return measured
-
-
-def _message(contender: Contender, request: Request, template: PromptTemplate) -> dict[str, Any]:
-    """Our driver applies the template itself; peers know no template and get texts with it applied."""
-    if contender is RERANKER:
-        return {"query": request.query, "passages": request.passages}
-    return {
-        "query": template.query(request.query),
-        "documents": [template.passage(passage) for passage in request.passages],
-    }

@@ -15,7 +15,6 @@ from cluster.cli.bench import peers_named
 from cluster.cli.main import main
 from reranker.checkpoints.synth import SynthShape, synthesize
 from reranker.errors import InvalidField
-from reranker.prompt import DEAR
 from reranker.types import Passage
 
 TINY = SynthShape(2, 64, 4, 2, 16, 128, 2000, 1024, 10_000.0)
@@ -132,8 +131,12 @@ def test_dying_contender_is_reported_with_its_stderr_and_the_others_continue(tmp
         driver("sound", "    return (lambda request: {'scores': [1.0] * len(request['documents'])}), ['fine']"),
     ]
     requests = [Request("q", (Passage("a"), Passage("b"))), Request("r", (Passage("c"),))]
+
+    def message(_: Contender, request: Request) -> dict[str, object]:
+        return {"documents": request.passages}
+
     broken, flaky, sound = run_rounds(
-        contenders, {"threads": 1}, requests, DEAR, warm_up=1, seed=0, progress=lambda _: None
+        contenders, {"threads": 1}, requests, message, warm_up=1, seed=0, progress=lambda _: None
     )
     assert broken.died is not None
     assert "no such model" in broken.died

@@ -45,7 +45,7 @@ INTERRUPTIBLE = "import signal; signal.signal(signal.SIGINT, signal.default_int_
             "model import",
             ["SRC", "--output", "--template", "--max-pair-tokens", "--revision", "--forward", "--trust-remote-code"],
         ),
-        ("bench", ["engine", "batch", "http", "autoscale"]),
+        ("bench", ["engine", "batch", "http", "autoscale", "train"]),
         ("bench http", ["--scenario", "--url", "--peer", "--throughput-mode", "--picture"]),
         ("cluster", ["up", "status", "down"]),
         ("cluster up", ["--gpus", "--port"]),

@@ -1,0 +1,1 @@
+"""How fast a training step is, beside padding and sentence-transformers' trainer."""
