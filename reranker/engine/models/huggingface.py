@@ -130,9 +130,13 @@ def _fill_token(module: PreTrainedModel, pad: PadToken | None) -> int:
     if pad is not None:
         return pad.token_id
     known: int | None = module.config.get_text_config().pad_token_id
-    table = module.get_input_embeddings()
-    rows = table.num_embeddings if isinstance(table, nn.Embedding) else 0
-    return known if known is not None and 0 <= known < rows else 0
+    if known is None or known < 0:
+        return 0
+    try:
+        table = module.get_input_embeddings()
+    except NotImplementedError:  # a checkpoint's own code need not have this method
+        return known
+    return known if not isinstance(table, nn.Embedding) or known < table.num_embeddings else 0
 
 
 def _rope_switches(config: PretrainedConfig) -> list[int]:
