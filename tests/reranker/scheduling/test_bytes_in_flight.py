@@ -1,5 +1,6 @@
 """Bytes in flight: within the limit whatever arrives, with room for a client that holds nothing."""
 
+import weakref
 from contextlib import ExitStack
 
 import pytest
@@ -31,8 +32,21 @@ def test_a_client_alone_holds_three_quarters_and_leaves_room_for_another() -> No
     budget = BytesInFlight(100)
     with budget.hold("greedy") as greedy, budget.hold("other") as other:
         greedy.add(75)
-        with pytest.raises(Overloaded):
+        with pytest.raises(Overloaded) as refused:
             greedy.add(1)
+        assert refused.value.retry_after_s == 1
         other.add(15)
         greedy.release()
         other.add(45)
+
+
+def test_budget_keeps_nothing_of_a_client_that_holds_no_bytes() -> None:
+    class Client(str):
+        """A str that weak references can point to."""
+
+    budget, client = BytesInFlight(100), Client("a")
+    with budget.hold(client) as held:
+        held.add(5)
+    known = weakref.ref(client)
+    del client, held
+    assert known() is None
