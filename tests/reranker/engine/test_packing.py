@@ -60,9 +60,7 @@ def test_pack_evenly_gives_every_worker_equal_batches(lengths: np.ndarray, worke
         assert len(batches) % workers == 0
 
 
-@given(
-    length=st.integers(1, 228), count=st.integers(0, 200), budget=st.integers(1, 2_000), workers=st.integers(1, 9)
-)
+@given(length=st.integers(1, 228), count=st.integers(0, 200), budget=st.integers(1, 2_000), workers=st.integers(1, 9))
 def test_pack_evenly_makes_no_more_batches_than_the_budget_and_the_workers_ask_for(
     length: int, count: int, budget: int, workers: int
 ) -> None:
