@@ -18,8 +18,8 @@ OTHER: Identity = {"version": "2", "inputs": {"run": "sha"}}
 Files = dict[str, bytes]
 
 
-def survey_of(files: Files, job: str = "") -> Survey:
-    return survey(files.keys(), files.__getitem__, lambda name: checksum_of(files[name]), job)
+def survey_of(files: Files, *job: str) -> Survey:
+    return survey(files.keys(), files.__getitem__, lambda name: checksum_of(files[name]), *job)
 
 
 def part_of(unit: int, identity: Identity = JOB) -> bytes:
@@ -107,6 +107,13 @@ def test_damaged_success_is_a_result_and_its_job_is_that_of_the_record(damaged: 
     assert (alone.has_results, alone.jobs, alone.job, alone.parts) == (True, frozenset(), "", {})
     found = survey_of(files)
     assert (found.job, found.damaged) == (job_of(JOB), []), "the parts say whose they are"
+
+
+def test_success_that_was_edited_names_its_job_and_is_no_manifest() -> None:
+    files = finished()
+    files["_SUCCESS"] = files["_SUCCESS"].replace(b'"counts": {}', b'"counts": {"rows": 1}')
+    found = survey_of(files)
+    assert (found.begun, found.manifest, found.damaged) == (JOB, None, [])
 
 
 def test_success_says_which_job_began_before_the_record_does() -> None:

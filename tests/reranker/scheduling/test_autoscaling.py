@@ -260,11 +260,11 @@ def test_tokens_per_call_are_a_mean_in_which_earlier_observations_fade(
     assert autoscaler.demand.backlog_tokens == pytest.approx(900 + 2 * tokens_per_call)
 
 
-def arrival_rates(arrivals: dict[float, float], **changes: float) -> list[float]:
+def arrival_rates(arrivals: dict[float, float]) -> list[float]:
     """The rate after each observation of a counter of tokens, at these times."""
     autoscaler, rates = Autoscaler(replace_settings(rate_window_s=10)), []
     for now_s, tokens in arrivals.items():
-        autoscaler.decide(replace(QUIET, now_s=now_s, arrived_tokens=tokens, **changes))
+        autoscaler.decide(replace(QUIET, now_s=now_s, arrived_tokens=tokens))
         rates.append(autoscaler.demand.arrival_tokens_per_s)
     return rates
 
