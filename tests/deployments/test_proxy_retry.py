@@ -77,11 +77,47 @@ async def test_request_is_retried_twice_at_most() -> None:
     assert len(gateways.bodies) == 3
 
 
+async def test_retries_of_many_lost_requests_stay_within_one_budget() -> None:
+    """A fault does not grow into a retry storm: 100 retries, and one for every two requests."""
+    gateways = Gateways(lost=10_000)
+    middleware = ProxyRetry(gateways)
+    clients = [Client() for _ in range(300)]
+    scope = {"type": "http", "method": "POST", "path": "/v2/rerank"}
+    await asyncio.gather(*(middleware(scope, client.receive, client.send) for client in clients))
+    assert len(gateways.bodies) == 300 + 100 + 150
+
+
+async def test_requests_of_other_applications_earn_no_retries() -> None:
+    gateways = Gateways(lost=10_000)
+    middleware = ProxyRetry(gateways)
+    for path, count in (("/another/application", 300), ("/v2/rerank", 100)):
+        scope = {"type": "http", "method": "POST", "path": path}
+        clients = [Client() for _ in range(count)]
+        await asyncio.gather(*(middleware(scope, client.receive, client.send) for client in clients))
+    assert len(gateways.bodies) == 300 + 100 + 100 + 50
+
+
+async def test_retried_request_has_the_scope_that_the_first_attempt_had() -> None:
+    """An application may change the scope that it is given, as a router does."""
+    paths: list[str] = []
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        paths.append(scope["path"])
+        scope["path"] = "/changed"
+
+    client = Client()
+    await ProxyRetry(app)({"type": "http", "method": "GET", "path": "/ready"}, client.receive, client.send)
+    assert paths == ["/ready"] * 3
+
+
 @pytest.mark.parametrize(
     ("method", "path", "route_prefix", "attempts"),
     [
         ("POST", "/v1/rerank", "/", 2),
         ("GET", "/health", "/", 2),
+        ("GET", "/ready", "/", 2),
+        ("GET", "/v1/models", "/", 2),
+        ("GET", "/info", "/", 2),
         ("POST", "/ours/v1/rerank", "/ours", 2),
         ("POST", "/ours/v1/rerank", "/ours/", 2),
         ("POST", "/another/application", "/", 1),
@@ -115,6 +151,24 @@ async def test_large_body_is_passed_on_and_not_retried() -> None:
     assert gateways.bodies == [PARTS]
     gateways = Gateways(lost=0)
     assert (await send(gateways, max_body_bytes=15)).got[1]["body"] == b"".join(PARTS)
+
+
+async def test_body_of_exactly_the_limit_is_retried() -> None:
+    assert (await send(Gateways(lost=1), max_body_bytes=21)).got[1]["body"] == b"".join(PARTS)
+
+
+async def test_bodies_are_kept_by_client_address() -> None:
+    """One client may keep three quarters of the budget; another one still keeps its own."""
+    limits = LimitsSettings(max_body_bytes=30, max_bytes_in_flight=50)
+    kept = {}
+    for addresses in (("10.0.0.1", "10.0.0.1"), ("10.0.0.1", "10.0.0.2")):
+        gateways, clients = Gateways(lost=2), [Client(), Client()]
+        middleware = ProxyRetry(gateways, limits)
+        scopes = [{"type": "http", "method": "POST", "path": "/v2/rerank", "client": (name, 1)} for name in addresses]
+        calls = (middleware(scope, c.receive, c.send) for scope, c in zip(scopes, clients, strict=True))
+        await asyncio.gather(*calls)
+        kept[addresses] = sum(bool(client.got) for client in clients)
+    assert list(kept.values()) == [1, 2]
 
 
 async def test_bodies_are_kept_within_one_budget_and_until_the_answer_starts() -> None:

@@ -8,10 +8,12 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from tokenizers.normalizers import Replace
+from tokenizers.processors import TemplateProcessing
 from transformers import PreTrainedTokenizerBase
 
 from reranker.checkpoints.files import EMBEDDED, load_tokenizer, locate
-from reranker.encoding import PairEncoder
+from reranker.encoding import PairEncoder, PairLayout
 from reranker.errors import CheckpointError, InvalidField, UnscorableDocument
 from reranker.prompt import BARE, DEAR, PromptTemplate
 from reranker.settings import CheckpointSettings
@@ -41,10 +43,18 @@ def tokenizer_of(model: str) -> PreTrainedTokenizerBase:
     return load_tokenizer(locate(CheckpointSettings(model=model), weights=False))
 
 
-@pytest.fixture(params=["bert", "llama", "embedded"])
+@cache
+def left_cut(model: str) -> PreTrainedTokenizerBase:
+    tokenizer = copy.deepcopy(tokenizer_of(model))
+    tokenizer.truncation_side = "left"
+    return tokenizer
+
+
+@pytest.fixture(params=["bert", "llama", "embedded", "llama cut on the left"])
 def tokenizer(request: pytest.FixtureRequest) -> PreTrainedTokenizerBase:
-    name = request.param
-    return tokenizer_of(EMBEDDED if name == EMBEDDED else str(request.getfixturevalue(name)))
+    name, _, left = request.param.partition(" ")
+    model = EMBEDDED if name == EMBEDDED else str(request.getfixturevalue(name))
+    return left_cut(model) if left else tokenizer_of(model)
 
 
 @pytest.mark.parametrize("template", [DEAR, BARE], ids=["dear", "bare"])
@@ -132,9 +142,73 @@ def test_lone_surrogates_are_encoded_as_replacement_characters(tokenizer: PreTra
     assert broken.pair_ids(0).tolist() == repaired.pair_ids(0).tolist()
 
 
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=10)
+@given(query=TEXTS, texts=st.lists(TEXTS, max_size=4))
+def test_joined_pairs_of_whole_texts_are_those_that_are_encoded_at_once(
+    tokenizer: PreTrainedTokenizerBase, query: str, texts: list[str]
+) -> None:
+    encoder, passages = PairEncoder(tokenizer, DEAR, 33), [Passage(text) for text in texts]
+    encoded = encoder.encode(query, passages)
+    joined = encoder.join(encoder.tokenize_query(query), encoder.tokenize_passages(passages))
+    assert [joined.pair_ids(n).tolist() for n in range(len(texts))] == [
+        encoded.pair_ids(n).tolist() for n in range(len(texts))
+    ]
+    assert joined.truncated.tolist() == encoded.truncated.tolist()
+    assert joined.candidate_of.tolist() == encoded.candidate_of.tolist() == list(range(len(texts)))
+
+
 def test_max_pair_tokens_without_room_for_text_is_refused(llama: Path) -> None:
-    with pytest.raises(CheckpointError, match="leaves no room"):
-        PairEncoder(tokenizer_of(str(llama)), DEAR, 3)
+    special = PairEncoder(tokenizer_of(str(llama)), DEAR, 228).layout.special_tokens
+    least = special + 2
+    message = f"max_pair_tokens {special + 1} leaves no room .* {special} special tokens: allow at least {least}"
+    with pytest.raises(CheckpointError, match=message):
+        PairEncoder(tokenizer_of(str(llama)), DEAR, special + 1)
+    pairs = PairEncoder(tokenizer_of(str(llama)), DEAR, least).encode("tide", [Passage("bread")])
+    assert pairs.lengths.tolist() == [least]
+
+
+@pytest.mark.parametrize(
+    "pair",
+    [
+        "$B $A",
+        "$A:0 <|begin_of_text|>:1 <|begin_of_text|>:0 $B:1",  # types that change twice
+        "<|begin_of_text|>:1 $A:0 $B:0",  # or within the prefix
+    ],
+)
+def test_tokenizer_whose_pairs_are_not_query_then_passage_is_refused(pair: str, llama: Path) -> None:
+    tokenizer = copy.deepcopy(tokenizer_of(str(llama)))
+    specials = [("<|begin_of_text|>", 0)]
+    tokenizer.backend_tokenizer.post_processor = TemplateProcessing("$A", pair, specials)  # type: ignore[attr-defined]
+    with pytest.raises(CheckpointError, match="does not encode a pair as query, then passage"):
+        PairLayout.of(tokenizer)
+
+
+@pytest.mark.parametrize("lost", ["a", "b"])
+def test_tokenizer_that_loses_a_text_of_the_pair_is_refused(lost: str, llama: Path) -> None:
+    tokenizer = copy.deepcopy(tokenizer_of(str(llama)))
+    tokenizer.backend_tokenizer.normalizer = Replace(lost, "")  # type: ignore[attr-defined]
+    with pytest.raises(CheckpointError, match="does not encode pairs: the text of the pair is missing"):
+        PairLayout.of(tokenizer)
+
+
+def test_layout_has_the_special_tokens_and_types_around_both_texts(llama: Path) -> None:
+    tokenizer = copy.deepcopy(tokenizer_of(str(llama)))
+    pair = "<|end_of_text|>:2 $A:2 <|begin_of_text|>:2 <|end_of_text|>:3 $B:3 <|begin_of_text|>:3"
+    specials = [("<|begin_of_text|>", 0), ("<|end_of_text|>", 1)]
+    tokenizer.backend_tokenizer.post_processor = TemplateProcessing("$A", pair, specials)  # type: ignore[attr-defined]
+    assert PairLayout.of(tokenizer) == PairLayout((1,), (0, 1), (0,), 2, 3, 1, sends_types=False)
+    tokenizer.model_input_names = ["input_ids", "token_type_ids"]
+    assert PairLayout.of(tokenizer).sends_types
+    for recorded in (True, False):
+        assert PairEncoder(tokenizer, DEAR, 64, sends_types=recorded).layout.sends_types == recorded
+
+
+def test_slow_tokenizer_is_refused(llama: Path) -> None:
+    class Slow:
+        is_fast = False
+
+    with pytest.raises(CheckpointError, match=r"has no tokenizer\.json: save it once as a fast tokenizer"):
+        PairEncoder(Slow(), DEAR, 64)  # type: ignore[arg-type]
 
 
 @pytest.fixture
@@ -171,6 +245,44 @@ def test_passage_longer_than_its_windows_is_flagged_truncated(windowed: Callable
     texts, _, cut = windowed("when", [Passage("tide " * 48 * MAX_WINDOWS)])
     assert len(texts) == MAX_WINDOWS
     assert all(cut)
+
+
+def test_passage_that_fills_its_pair_is_one_window_and_one_token_more_makes_two(llama: Path) -> None:
+    tokenizer = tokenizer_of(str(llama))
+    encoder = PairEncoder(tokenizer, BARE, 24)
+    for query in ("tide", "tide " * 50):  # a long query keeps half of the pair
+        query_tokens, text = len(encoder.tokenize_query(query)), 24 - encoder.layout.special_tokens
+        room = text - min(query_tokens, text // 2)
+        for tokens in (room, room + 1):
+            passage = Passage(tokenizer.decode(encoder.tokenize_passages([Passage("1 " * 60)])[0][:tokens]))
+            assert len(encoder.tokenize_passages([passage])[0]) == tokens
+            pairs = encoder.encode(query, [passage], "max_passage")
+            assert len(pairs) == 1 + (tokens > room)
+            assert pairs.truncated.tolist() == [query_tokens > text // 2] * len(pairs)
+
+
+def test_windows_hold_as_many_tokens_as_fit_beside_query_and_title_but_one(llama: Path) -> None:
+    encoder = PairEncoder(tokenizer_of(str(llama)), BARE, 40)
+    query_tokens = len(encoder.tokenize_query("tide"))
+    title_tokens = len(encoder.tokenize_passages([Passage("", "Title")])[0])
+    step = 40 - encoder.layout.special_tokens - query_tokens - title_tokens - 1
+    digits = "1." * (step * MAX_WINDOWS)  # a token each
+    for tokens, windows, cut in (
+        (2 * step, 2, False),
+        (2 * step + 1, 3, False),
+        (step * MAX_WINDOWS, MAX_WINDOWS, False),
+        (step * MAX_WINDOWS + 1, MAX_WINDOWS, True),
+    ):
+        pairs = encoder.encode("tide", [Passage(digits[:tokens], "Title")], "max_passage")
+        assert (len(pairs), set(pairs.truncated.tolist())) == (windows, {cut})
+
+
+def test_title_that_fills_the_pair_leaves_no_windows_and_is_cut(llama: Path) -> None:
+    encoder = PairEncoder(tokenizer_of(str(llama)), DEAR, 48)
+    passages = [Passage("text " * 40, "title " * 40), Passage("short")]
+    pairs, cut = encoder.encode("q", passages, "max_passage"), encoder.encode("q", passages)
+    assert [pairs.pair_ids(n).tolist() for n in range(2)] == [cut.pair_ids(n).tolist() for n in range(2)]
+    assert pairs.truncated.tolist() == [True, False]
 
 
 def test_added_token_without_an_embedding_is_encoded_as_text(llama: Path) -> None:

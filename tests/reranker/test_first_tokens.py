@@ -16,8 +16,10 @@ from tokenizers import (
     pre_tokenizers,
     trainers,
 )
+from transformers import PreTrainedTokenizerFast
 
 import reranker.embedded
+from reranker.errors import CheckpointError
 from reranker.first_tokens import FirstTokens, LongText
 from tests.checkpoints import SAMPLE_TEXTS
 
@@ -205,3 +207,54 @@ def test_text_without_a_place_to_cut_is_tokenized_whole_or_refused(text: str) ->
         with pytest.raises(LongText) as caught:
             tokenize()
         assert caught.value.limit_chars == 10_000
+
+
+@pytest.mark.parametrize(("limit", "max_whole_chars", "longest"), [(None, 30, 30), (50, 2_000, 2_000), (50, 0, 912)])
+def test_longest_text_that_may_be_tokenized_whole(limit: int | None, max_whole_chars: int, longest: int) -> None:
+    """Whatever the limit, a text no longer than the first head of 8 characters a token and 512 more is."""
+    first = FirstTokens(tokenizer_of(embedded))
+    first.ids(["a", "a" * longest], limit, max_whole_chars)
+    with pytest.raises(LongText) as caught:
+        first.ids(["a", "a" * (longest + 1)], limit, max_whole_chars)
+    assert (caught.value.index, caught.value.limit_chars) == (1, max_whole_chars)
+    if limit is not None:
+        first.starts("a" * longest, limit, max_whole_chars)
+        with pytest.raises(LongText) as caught:
+            first.starts("a" * (longest + 1), limit, max_whole_chars)
+        assert (caught.value.index, caught.value.limit_chars) == (0, max_whole_chars)
+
+
+def test_texts_of_any_length_keep_their_order() -> None:
+    first = FirstTokens(tokenizer_of(embedded))
+    long, word = "tide " * 100, "x" * (2**17 + 1)
+    texts = ["a", word, long, "", "b", word + "y", long * 100]
+    alone = [first.ids([text], None)[0].tolist() for text in texts]
+    assert [ids.tolist() for ids in first.ids(texts, None)] == alone
+    for ids, whole in zip(first.ids(texts, 5), alone, strict=True):
+        assert ids.tolist() == whole[: len(ids)]
+        assert len(ids) >= min(5, len(whole))
+    assert first.ids([], 5) == first.ids([], None) == []
+
+
+@pytest.mark.parametrize("split", [False, True])
+def test_tokenizer_is_read_as_its_own_call_reads_and_is_left_as_it_was(split: bool) -> None:
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=embedded(), sep_token="[SEP]", split_special_tokens=split)
+    text = "tide [SEP] table " * 5
+    expected = tokenizer(text, add_special_tokens=False)["input_ids"]
+    tokenizer.backend_tokenizer.enable_truncation(4)
+    tokenizer.backend_tokenizer.enable_padding(length=64)
+    assert FirstTokens.of(tokenizer).ids([text], None)[0].tolist() == expected
+    assert len(tokenizer.backend_tokenizer.encode(text).ids) == 64
+    assert tokenizer.backend_tokenizer.truncation["max_length"] == 4
+
+
+def test_tokenizer_may_have_as_many_tokens_as_the_model_has_embeddings() -> None:
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=embedded())
+    words = tokenizer.backend_tokenizer.get_vocab_size(with_added_tokens=False)
+    tokenizer.add_tokens(["«one»", "«two»"])
+    spelled = FirstTokens.of(tokenizer, words).ids(["«one»«two»"], None)[0]
+    assert max(spelled) < words
+    assert FirstTokens.of(tokenizer, words + 1).ids(["«one»«two»"], None)[0][0] == words
+    assert FirstTokens.of(tokenizer, words + 2).ids(["«one»«two»"], None)[0].tolist() == [words, words + 1]
+    with pytest.raises(CheckpointError, match=f"has {words} tokens, its model {words - 1}: they do not belong"):
+        FirstTokens.of(tokenizer, words - 1)

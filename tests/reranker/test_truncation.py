@@ -18,3 +18,14 @@ def test_longest_first_cuts_the_longer_side_down_to_half_before_the_shorter_one(
         assert kept_query in (query, budget // 2, budget - budget // 2, budget - passage)
         if min(query, passage) <= budget // 2:
             assert min(kept_query, kept_passage) == min(query, passage)
+
+
+def test_odd_token_goes_to_the_longer_side_or_to_the_passage() -> None:
+    queries, passages = longest_first(10, np.array([9, 10, 11, 2, 3, 1]), 5)
+    assert queries.tolist() == [3, 2, 2, 3, 3, 4]
+    assert passages.tolist() == [2, 3, 3, 2, 2, 1]
+
+
+def test_pair_that_fits_exactly_is_not_cut() -> None:
+    queries, passages = longest_first(3, np.array([2, 3, 4]), 6)
+    assert (queries.tolist(), passages.tolist()) == ([3, 3, 3], [2, 3, 3])

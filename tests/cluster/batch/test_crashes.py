@@ -8,9 +8,14 @@ from pathlib import Path
 
 import pytest
 
+from cluster.batch.identity import job_of
 from cluster.batch.names import path_of
+from cluster.batch.output import BatchOutput
+from cluster.batch.part import encode_part
+from reranker.files import write_atomically
 from tests.cluster.batch.crashes import Disk, before_each_file_operation, copy_tree
 from tests.cluster.batch.fake_jobs import UNITS, FakeJob, at
+from tests.cluster.batch.outputs import JOB, begin, finish, scored_unit
 
 
 def parts_in(directory: Path) -> set[int]:
@@ -78,3 +83,30 @@ def test_finished_units_survive_a_loss_of_power(tmp_path: Path, monkeypatch: pyt
     after = at(job, tmp_path / "finished" / "a" / "out")
     assert after.files == undisturbed.files
     assert after.resumed() == set()
+
+
+def test_damaged_part_is_gone_from_the_disk_before_the_success_that_tells(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A part that is whole, but another than `_SUCCESS` lists: without `_SUCCESS` it would be believed."""
+    (tmp_path / "disk").mkdir()
+    disk, output_directory, states = Disk(tmp_path / "disk"), tmp_path / "disk" / "out", []
+
+    def fsync(descriptor: int) -> None:
+        disk.fsync(descriptor)
+        states.append(tmp_path / f"after-{len(states)}")
+        disk.write_to(states[-1])
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    with BatchOutput.opened(output_directory, resume=False) as output:
+        begin(output).commit(scored_unit(0))
+        finish(output)
+    write_atomically(output_directory / path_of(0), encode_part(scored_unit(0, bad=["x"]), job_of(JOB))[1])
+    before = len(states)
+    with BatchOutput.opened(output_directory, resume=True) as output:
+        assert output.damaged == [path_of(0)]
+        output.begin(JOB)
+    found = [[(state / "out" / name).exists() for name in ("_SUCCESS", path_of(0))] for state in states[before - 1 :]]
+    assert found[0] == [True, True]
+    assert [False, True] not in found
+    assert found[-1] == [False, False]

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from cluster.batch.inputs.bad_rows import BadRow, append_bad_rows
 from cluster.batch.output import BatchOutput
 from cluster.batch.scored import RANKED_ROWS, Counts, Scale
+from cluster.batch.seal import SEAL
 from reranker.errors import CannotWrite
 from reranker.ir.runs import read_run
 from tests.cluster.batch.outputs import JOB, SCALE, begin, contents_of, finish, rankings_of, scored_unit
@@ -196,3 +197,65 @@ def test_part_that_changes_before_the_job_is_finished_is_scored_again(tmp_path: 
     assert not (tmp_path / "_SUCCESS").exists()
     with BatchOutput.opened(tmp_path, resume=True) as output:
         assert output.units == {0}
+
+
+def test_finished_output_says_at_once_what_it_says_when_it_is_opened_again(tmp_path: Path) -> None:
+    with BatchOutput.opened(tmp_path, resume=False) as output:
+        begin(output).commit(UNITS[1])
+        assert (output.manifest, output.identity, output.is_finished) == (None, JOB, False)
+        finish(output)
+    with BatchOutput.opened(tmp_path, resume=True) as again:
+        assert output.manifest is not None
+        assert again.manifest is not None
+        assert output.manifest | SEAL == again.manifest | SEAL
+        assert output.identity == again.identity
+
+
+def test_bad_rows_of_an_earlier_try_do_not_outlive_a_job_without_any(tmp_path: Path) -> None:
+    with BatchOutput.opened(tmp_path, resume=False) as output:
+        begin(output).commit(UNITS[0])
+        (tmp_path / "bad_rows.jsonl").write_text("{}")
+        finish(output)
+        assert not (tmp_path / "bad_rows.jsonl").exists()
+        assert output.is_finished
+
+
+def test_report_that_is_missing_or_unreadable_is_empty(tmp_path: Path) -> None:
+    with BatchOutput.opened(tmp_path, resume=False) as output:
+        assert output.read_report() == {}
+        for contents, report in (("[1]", {}), ("{", {}), ('{"pairs": 3}', {"pairs": 3})):
+            (tmp_path / "report.json").write_text(contents)
+            assert output.read_report() == report
+
+
+def test_directory_in_the_place_of_a_part_is_not_a_finished_unit(tmp_path: Path) -> None:
+    with BatchOutput.opened(tmp_path, resume=False) as output:
+        begin(output).commit(UNITS[0])
+        finish(output)
+    for name in ("parquet/part-000000.parquet", "run.trec"):
+        (tmp_path / name).unlink()
+        (tmp_path / name).mkdir()
+    with BatchOutput.opened(tmp_path, resume=True) as output:
+        assert output.damaged == ["parquet/part-000000.parquet", "run.trec"]
+        assert (output.units, output.is_finished) == (set(), False)
+        with pytest.raises(CannotWrite, match="cannot be written: Is a directory"):
+            output.begin(JOB)
+
+
+def test_run_is_mended_only_if_it_alone_is_damaged(tmp_path: Path) -> None:
+    with BatchOutput.opened(tmp_path, resume=False) as output:
+        for unit in UNITS[:2]:
+            begin(output).commit(unit)
+        finish(output)
+    whole = contents_of(tmp_path)
+    (tmp_path / "run.trec").write_bytes(b"")
+    with BatchOutput.opened(tmp_path, resume=True) as output:
+        output.mend_run()
+        assert (output.damaged, output.is_finished) == ([], True)
+    assert contents_of(tmp_path) == whole
+    for name in ("run.trec", "bad_rows.jsonl"):
+        (tmp_path / name).write_bytes(b"")
+    with BatchOutput.opened(tmp_path, resume=True) as output:
+        output.mend_run()
+        assert output.damaged == ["bad_rows.jsonl", "run.trec"]
+    assert (tmp_path / "run.trec").read_bytes() == b""

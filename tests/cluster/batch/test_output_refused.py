@@ -259,6 +259,11 @@ def test_discard_unscored_removes_a_job_only_if_it_has_no_parts(tmp_path: Path) 
         output.discard_unscored()
         assert output.identity == JOB
     assert open_and_close(tmp_path / "out") == {0}
+    (tmp_path / "out" / "parquet" / "part-000000.parquet").write_bytes(b"")
+    with BatchOutput.opened(tmp_path / "out", resume=True) as output:
+        begin(output).discard_unscored()
+        assert output.identity == JOB, "there was a part, even if it was damaged"
+        assert output.plan.exists()
 
 
 def test_full_disk_keeps_committed_parts_and_the_job_can_be_resumed(small_disk: Path) -> None:

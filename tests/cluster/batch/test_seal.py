@@ -2,6 +2,7 @@
 
 import json
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -40,3 +41,15 @@ def test_contents_that_were_cut_changed_or_extended_are_not_sealed(
 def test_json_object_of_other_bytes_is_empty(contents: bytes) -> None:
     assert json_object(b"[" + contents) == {}
     assert json_object(contents[:0]) == {}
+
+
+@pytest.mark.parametrize("contents", [b"[]", b"[1]", b"null", b"1", b'"sha256"', b"{", b"\xff"])
+def test_json_that_is_no_object_is_empty(contents: bytes) -> None:
+    assert json_object(contents) == {}
+
+
+def test_file_sealed_by_an_earlier_version_is_still_whole() -> None:
+    """The checksum is that of the file with 64 zeros in its place, under the name sha256."""
+    checksum = b"6816743de920a97d9db1c2628f4644f70b0965ab9563d296cd16daf63776b231"
+    assert seal(b'{"a": 1, "sha256": "' + b"0" * 64 + b'"}') == b'{"a": 1, "sha256": "' + checksum + b'"}'
+    assert is_sealed(b'{"a": 1, "sha256": "' + checksum + b'"}')

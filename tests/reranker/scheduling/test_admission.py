@@ -1,6 +1,8 @@
 """Admission by work: the queue is bounded, no client is starved, and a refusal says when to retry."""
 
+import weakref
 from contextlib import ExitStack
+from dataclasses import dataclass
 
 import pytest
 from hypothesis import given
@@ -32,21 +34,32 @@ def fill(admission: Admission, stack: ExitStack, client: str, tokens: int, prior
     raise AssertionError("no request is ever refused")
 
 
+@dataclass
+class Admitted:
+    """An admitted request. left: tokens of it that are not done."""
+
+    client: str
+    reservation: Reservation
+    left: int
+    block: ExitStack
+
+
 class AdmissionMachine(RuleBasedStateMachine):
-    """Any interleaving of requests admitted, partly done and finished, against the sum of the reservations."""
+    """Any interleaving of requests admitted, partly done and finished, against a model that counts what is left."""
 
     def __init__(self) -> None:
         super().__init__()
         self.admission = new_admission()
-        self.open: list[tuple[str, Reservation, ExitStack]] = []
+        self.open: list[Admitted] = []
 
     @rule(client=st.sampled_from("abcd"), tokens=st.integers(1, LARGEST), priority=st.integers(0, 3))
     def ask(self, client: str, tokens: int, priority: int) -> None:
-        before, stack = self.admission.queued_tokens, ExitStack()
-        queued = any(reservation.tokens for owner, reservation, _ in self.open if owner == client)
+        before, block = self.admission.queued_tokens, ExitStack()
+        queued = any(request.left for request in self.open if request.client == client)
         refusal = None
         try:
-            self.open.append((client, stack.enter_context(self.admission.admit(client, tokens, priority)), stack))
+            reservation = block.enter_context(self.admission.admit(client, tokens, priority))
+            self.open.append(Admitted(client, reservation, tokens, block))
         except Overloaded as error:
             refusal = error
         if refusal is not None:
@@ -57,19 +70,21 @@ class AdmissionMachine(RuleBasedStateMachine):
     @rule(data=st.data(), tokens=st.integers(0, LARGEST))
     def part_done(self, data: st.DataObject, tokens: int) -> None:
         if self.open:
-            client, reservation, _ = data.draw(st.sampled_from(self.open))
-            self.admission.done(client, reservation, tokens)
+            request = data.draw(st.sampled_from(self.open))
+            self.admission.done(request.client, request.reservation, tokens)
+            request.left = max(0, request.left - tokens)  # a part may have had more tokens than were estimated
 
     @rule(data=st.data())
     def finish(self, data: st.DataObject) -> None:
         if self.open:
-            entry = data.draw(st.sampled_from(self.open))
-            self.open.remove(entry)
-            entry[2].close()
+            request = data.draw(st.sampled_from(self.open))
+            self.open.remove(request)
+            request.block.close()
 
     @invariant()
     def queued_tokens_are_exact_and_bounded(self) -> None:
-        assert self.admission.queued_tokens == sum(reservation.tokens for _, reservation, _ in self.open)
+        assert [request.reservation.tokens for request in self.open] == [request.left for request in self.open]
+        assert self.admission.queued_tokens == sum(request.left for request in self.open)
         assert self.admission.queued_tokens < LIMIT + LARGEST
 
 
@@ -96,6 +111,23 @@ def test_large_request_of_another_client_is_admitted_during_a_flood() -> None:
     assert (admission.take_refused(), admission.take_refused()) == (10 + 1, 0)
 
 
+def test_full_queue_refuses_a_client_with_nothing_queued() -> None:
+    admission = new_admission()
+    with admission.admit("a", LIMIT - 1), admission.admit("b", 1):
+        assert admission.queued_tokens == LIMIT
+        with pytest.raises(Overloaded), admission.admit("c", 1):
+            pass
+
+
+def test_request_that_takes_exactly_its_clients_share_is_admitted() -> None:
+    admission = new_admission()
+    with admission.admit("a", 600):
+        with pytest.raises(Overloaded), admission.admit("a", 601):
+            pass
+        with admission.admit("a", 600):  # three times the 400 that are left
+            assert admission.queued_tokens == 1_200
+
+
 @given(priority=st.integers(1, 9))
 def test_low_priority_request_sees_a_smaller_queue(priority: int) -> None:
     admission = new_admission(client_share=1e9)
@@ -114,6 +146,18 @@ def test_any_request_is_admitted_by_an_empty_queue_or_before_throughput_is_measu
         for _ in range(100):
             stack.enter_context(unmeasured.admit("a", 10**9))
         assert unmeasured.queued_tokens == 100 * 10**9
+
+
+def test_admission_keeps_nothing_of_a_client_without_queued_work() -> None:
+    class Client(str):
+        """A str that weak references can point to."""
+
+    admission, client = new_admission(), Client("a")
+    with admission.admit(client, 5):
+        pass
+    known = weakref.ref(client)
+    del client
+    assert known() is None
 
 
 def test_failed_request_releases_its_reservation() -> None:

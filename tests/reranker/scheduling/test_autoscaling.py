@@ -165,17 +165,35 @@ def test_autoscaler_scales_down_after_the_downscale_window() -> None:
     autoscaler = Autoscaler(SETTINGS)
     autoscaler.decide(replace(QUIET, backlog_tokens=460_000))
     seen = replace(QUIET, running=20, target=20)
-    assert autoscaler.decide(replace(seen, now_s=299)) == 20
+    assert autoscaler.decide(replace(seen, now_s=300)) == 20
     assert autoscaler.decide(replace(seen, now_s=301)) == 1
 
 
+def test_autoscaler_scales_down_to_the_max_wanted_since_then() -> None:
+    autoscaler = Autoscaler(SETTINGS)
+    autoscaler.decide(replace(QUIET, backlog_tokens=460_000))
+    seen = replace(QUIET, running=20, target=20)
+    autoscaler.decide(replace(seen, now_s=100, backlog_tokens=1_400_000))
+    autoscaler.decide(replace(seen, now_s=200))
+    assert [autoscaler.decide(replace(seen, now_s=second)) for second in (300, 400, 401)] == [20, 10, 1]
+
+
+def test_replicas_that_were_answered_are_not_wanted_once_more_when_they_are_requested() -> None:
+    """The window of a scale-up begins with the answer, not when Serve has applied it."""
+    autoscaler = Autoscaler(SETTINGS)
+    autoscaler.decide(QUIET)
+    assert autoscaler.decide(replace(QUIET, now_s=1, backlog_tokens=460_000)) == 20
+    assert autoscaler.decide(replace(QUIET, now_s=3, running=20, target=20)) == 20
+    assert autoscaler.decide(replace(QUIET, now_s=302, running=20, target=20)) == 1
+
+
 def test_autoscaler_does_not_scale_down_by_less_than_a_tenth() -> None:
-    """With 101 replicas, 95 needed change nothing; 90 needed do."""
+    """With 100 replicas, 91 needed change nothing; 90 needed do."""
     autoscaler = Autoscaler(replace_settings(downscale_window_s=0, rate_window_s=1, target_utilisation=1))
-    seen = replace(QUIET, running=101, target=101)
+    seen = replace(QUIET, running=100, target=100)
     autoscaler.decide(seen)
-    assert autoscaler.decide(replace(seen, now_s=1, arrived_tokens=95_000)) == 101
-    assert autoscaler.decide(replace(seen, now_s=2, arrived_tokens=185_000)) == 90
+    assert autoscaler.decide(replace(seen, now_s=1, arrived_tokens=91_000)) == 100
+    assert autoscaler.decide(replace(seen, now_s=2, arrived_tokens=181_000)) == 90
 
 
 def test_autoscaler_scales_to_zero_only_after_idle_s_and_only_from_one_replica() -> None:
@@ -185,8 +203,11 @@ def test_autoscaler_scales_to_zero_only_after_idle_s_and_only_from_one_replica()
     assert autoscaler.decide(replace(seen, now_s=400)) == 1
     one = replace(seen, running=1, target=1)
     assert autoscaler.decide(replace(one, now_s=599)) == 1
-    assert autoscaler.decide(replace(one, now_s=601)) == 0
+    assert autoscaler.decide(replace(one, now_s=600)) == 0
     assert autoscaler.decide(replace(one, now_s=602, arrived_tokens=11)) == 1, "a call came in between"
+    delayed = Autoscaler(SETTINGS)  # Serve's own downscale delay keeps a second replica
+    delayed.decide(seen)
+    assert [delayed.decide(replace(seen, now_s=600, running=2, target=target)) for target in (2, 1)] == [1, 0]
 
 
 def test_idle_deployment_scales_down_to_min_replicas() -> None:
@@ -229,6 +250,87 @@ def test_waiting_calls_count_with_the_mean_tokens_of_running_calls() -> None:
     assert autoscaler.demand.backlog_tokens == pytest.approx(200_000, rel=0.01)
 
 
+@pytest.mark.parametrize(("running_calls", "tokens_per_call"), [(0.9, 500), (1, 1_395 / 1.99), (4, 1_395 / 4.99)])
+def test_tokens_per_call_are_a_mean_in_which_earlier_observations_fade(
+    running_calls: float, tokens_per_call: float
+) -> None:
+    """Of 500 tokens per call, which weigh as one call, 99% stay; less than one running call is no observation."""
+    autoscaler = Autoscaler(SETTINGS)
+    autoscaler.decide(replace(QUIET, backlog_tokens=900, running_calls=running_calls, waiting_calls=2))
+    assert autoscaler.demand.backlog_tokens == pytest.approx(900 + 2 * tokens_per_call)
+
+
+def arrival_rates(arrivals: dict[float, float]) -> list[float]:
+    """The rate after each observation of a counter of tokens, at these times."""
+    autoscaler, rates = Autoscaler(replace_settings(rate_window_s=10)), []
+    for now_s, tokens in arrivals.items():
+        autoscaler.decide(replace(QUIET, now_s=now_s, arrived_tokens=tokens))
+        rates.append(autoscaler.demand.arrival_tokens_per_s)
+    return rates
+
+
+def test_arrival_rate_is_the_mean_of_the_window_even_before_it_has_passed() -> None:
+    rising = {float(second): 100.0 * second for second in range(21)}
+    assert arrival_rates(rising) == pytest.approx([10.0 * min(second, 10) for second in range(21)])
+    assert arrival_rates(rising | {25.0: 2_000.0, 30.0: 2_000.0})[-2:] == pytest.approx([50, 0])
+
+
+def test_arrival_rate_between_distant_observations_is_that_since_the_one_before() -> None:
+    assert arrival_rates({0: 0, 50: 0, 100: 5_000}) == [0, 0, 100]
+    assert arrival_rates({0: 0, 7: 700, 14: 1_400, 21: 2_100}) == pytest.approx([0, 70, 100, 100])
+
+
+def test_arrival_rate_is_not_negative_when_a_counter_falls() -> None:
+    assert arrival_rates({0: 5_000, 5: 0}) == [0, 0]
+
+
+def test_calls_that_wait_at_a_handle_have_arrived() -> None:
+    autoscaler = Autoscaler(SETTINGS)
+    autoscaler.decide(QUIET)
+    autoscaler.decide(replace(QUIET, now_s=1, arrived_tokens=300, waiting_calls=2))
+    assert autoscaler.demand.arrival_tokens_per_s == pytest.approx(130)  # in 10 s, at 500 tokens a call
+
+
+@pytest.mark.parametrize(
+    ("now_s", "running", "target", "replica_seconds"),
+    [
+        (21, 1, 4, 60 + 20 + 20 + 0),  # two requested 20 s ago, one now
+        (41, 1, 4, 60 + 40 + 40 + 20),
+        (41, 2, 4, 120 + 40 + 20),  # one of the two requested first is ready
+        (41, 3, 4, 180 + 20),
+        (41, 4, 4, 240),
+        (41, 1, 2, 60 + 20),  # two are not requested any more: those requested first
+        (41, 5, 4, 300),  # Serve is stopping one
+        (71, 1, 4, 60 + 60 + 60 + 50),  # two are overdue by 10 s, and count as ready now
+    ],
+)
+def test_capacity_counts_what_a_starting_replica_can_compute_within_the_startup_time(
+    now_s: float, running: int, target: int, replica_seconds: float
+) -> None:
+    """Two replicas are requested at 1 s and one more at 21 s; each starts in 60 s and computes 1,000 tokens/s."""
+    autoscaler = Autoscaler(SETTINGS)
+    for second, requested in ((0, 1), (1, 3), (21, 4)):
+        autoscaler.decide(replace(QUIET, now_s=second, target=requested))
+    autoscaler.decide(replace(QUIET, now_s=now_s, running=running, target=target))
+    assert autoscaler.demand.capacity_tokens == pytest.approx(1_000 * replica_seconds)
+
+
+@given(history=histories(), back_s=st.floats(0, 1e3))
+def test_clock_that_goes_back_stands_still_instead(history: list[Observation], back_s: float) -> None:
+    *earlier, last = [*history, history[-1]]
+    one, other = Autoscaler(SETTINGS), Autoscaler(SETTINGS)
+    for seen in earlier:
+        assert one.decide(seen) == other.decide(seen)
+    assert one.decide(last) == other.decide(replace(last, now_s=last.now_s - back_s))
+    assert one.demand == other.demand
+
+
+def test_rounding_errors_and_tiny_throughputs_give_a_finite_number_of_replicas() -> None:
+    assert replicas_wanted(Demand(0, 2_400 * (1 + 1e-15), 1_000, 1e6), SETTINGS) == 3
+    assert replicas_wanted(Demand(0, 2_400.01, 1_000, 1e6), SETTINGS) == 4
+    assert replicas_wanted(Demand(1e9, 1e9, 5e-324, 0), SETTINGS) == 10**15
+
+
 def test_autoscaler_keeps_the_throughput_measured_last() -> None:
     autoscaler = Autoscaler(SETTINGS)
     autoscaler.decide(QUIET)
@@ -256,6 +358,14 @@ def test_new_counter_adds_its_first_count_and_preexisting_counter_does_not() -> 
     assert increase.add({"old": 910.0}, ["old", "new"]) == 15, "not reported for a while"
     assert increase.add({"old": 910.0, "new": 6.0}, ["old", "new"]) == 16
     assert increase.add({"new": 6.0}, ["new"]) == 16
+
+
+def test_counter_that_vanished_begins_at_zero_when_its_name_comes_back() -> None:
+    increase = CounterIncrease()
+    increase.add({"a": 1.0}, [])  # reported, but not listed as alive
+    assert increase.add({"a": 1.0, "b": 6.0}, ["a", "b"]) == 6
+    assert increase.add({"a": 1.0}, ["a"]) == 6
+    assert increase.add({"a": 1.0, "b": 8.0}, ["a", "b"]) == 14
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,7 @@
 """The token-budget queue: every pair in exactly one batch, budgets kept, and a fair share for every request."""
 
+import weakref
+
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
@@ -123,6 +125,28 @@ def test_small_request_finishes_after_its_fair_share_of_the_tokens(small: list[i
 
     own, rivals, longest = sum(small), len(others), 60
     assert computed <= own + rivals * (own + longest) + BUDGET
+
+
+def test_longest_pairs_of_a_request_go_first_with_ties_in_input_order_and_fill_the_budget() -> None:
+    queue = TokenBudgetQueue(BUDGET)
+    queue.put(context_of("one"), pairs_of([10, 50, 30, 50, 20, 10]))
+    batches = []
+    while batch := queue.next_batch():
+        batches.append(marks(batch.pairs).tolist())
+    assert batches == [[1, 3], [2, 4, 0, 5]]
+
+
+def test_queue_keeps_nothing_of_requests_and_clients_without_work() -> None:
+    class Name(str):
+        """A str that weak references can point to."""
+
+    queue, names = TokenBudgetQueue(BUDGET), [Name("request"), Name("client"), Name("cancelled")]
+    queue.put(context_of(names[0], names[1]), pairs_of([50, 60]))
+    queue.cancel(queue.put(context_of(names[2], names[1]), pairs_of([50, 60])))
+    drain(queue)
+    known = [weakref.ref(name) for name in names]
+    names.clear()
+    assert [reference() for reference in known] == [None] * 3
 
 
 def test_late_request_is_in_the_next_batch_despite_a_long_queue() -> None:

@@ -1,5 +1,7 @@
 """Throughput of full batches, measured from batches of any size."""
 
+import math
+
 import pytest
 
 from reranker.scheduling.throughput import Throughput
@@ -29,3 +31,25 @@ def test_small_first_batch_gives_a_throughput_that_a_full_batch_raises() -> None
     assert throughput.tokens_per_s == pytest.approx(200)
     throughput.observe(1_000, 0.1)
     assert throughput.tokens_per_s > 5_000
+
+
+def test_full_batch_decays_with_the_device_time_after_it() -> None:
+    """After 10 s of device time a pass weighs 1/e."""
+    throughput = Throughput(1_000)
+    throughput.observe(1_000, 1.0)
+    throughput.observe(6_000, 10.0)
+    assert throughput.tokens_per_s == pytest.approx((1_000 / math.e + 6_000) / (1 / math.e + 10))
+
+
+@pytest.mark.parametrize(("tokens", "counts"), [(499, False), (500, True)])
+def test_slow_batch_counts_from_half_of_the_max_batch_tokens(tokens: int, counts: bool) -> None:
+    throughput = Throughput(1_000)
+    throughput.observe(1_000, 0.1)
+    throughput.observe(tokens, 0.5)
+    assert (throughput.tokens_per_s < 10_000) == counts
+
+
+def test_pass_too_short_for_the_clock_gives_a_finite_throughput() -> None:
+    throughput = Throughput(1_000)
+    throughput.observe(1_000, 0.0)
+    assert throughput.tokens_per_s == pytest.approx(1e9)
