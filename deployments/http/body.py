@@ -86,8 +86,9 @@ def check_finite(body: dict[str, Any]) -> None:
 
 def check_documents(body: dict[str, Any], limit: int) -> None:
     """Raises TooManyCandidates before a dialect builds a candidate of each document."""
+    inner = body.get("input")  # DashScope's
     for field in _DOCUMENT_FIELDS:
-        documents = body.get(field)
+        documents = inner.get(field) if isinstance(inner, dict) and field in inner else body.get(field)
         if isinstance(documents, list) and len(documents) > limit:
             raise TooManyCandidates(len(documents), limit)
 

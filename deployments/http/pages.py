@@ -14,7 +14,18 @@ from reranker.settings import LimitsSettings
 from reranker.types import Candidate, ModelDescription, Passage, RerankOutcome, RerankRequest
 from reranker.version import __version__
 
-PAGES = ("/health", "/ping", "/ready", "/v1/models", "/models", "/info", "/version")
+PAGES = (
+    "/health",
+    "/ping",
+    "/ready",
+    "/v1/models",
+    "/models",
+    "/info",
+    "/version",
+    "/meta",
+    "/.well-known/live",
+    "/.well-known/ready",
+)
 MODEL_PAGES = "/v1/models/{model:path}"
 
 _PROBE = RerankRequest("ready", (Candidate(Passage("ready")),), timeout_ms=5_000, client="ready")
@@ -38,6 +49,7 @@ def add_pages(app: FastAPI, service: RerankService, limits: LimitsSettings) -> N
     async def root() -> Response:
         return RedirectResponse("/docs")
 
+    @app.get("/meta", include_in_schema=False)  # Weaviate shows whatever it says of the model
     @app.get("/health", summary="Liveness, and the model, template, device and fidelity result.")
     async def health() -> dict[str, Any]:
         answer: dict[str, Any] = {"status": "alive", "version": __version__, "model": service.model_name}
@@ -56,6 +68,15 @@ def add_pages(app: FastAPI, service: RerankService, limits: LimitsSettings) -> N
         except RerankerError as error:
             return JSONResponse({"status": "not ready", "problem": str(error)}, 503)
         return JSONResponse({"status": "ready"})
+
+    @app.get("/.well-known/ready", summary="The same for Weaviate.", status_code=204)
+    async def weaviate_ready() -> Response:
+        answer = await ready()
+        return Response(status_code=204) if answer.status_code == 200 else answer
+
+    @app.get("/.well-known/live", summary="Liveness, as Weaviate asks for it.", status_code=204)
+    async def weaviate_live() -> Response:
+        return Response(status_code=204)
 
     @app.get("/ping", summary="Liveness, as SageMaker asks for it.")
     async def ping() -> dict[str, str]:

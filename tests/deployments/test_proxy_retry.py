@@ -82,6 +82,11 @@ async def test_request_is_retried_twice_at_most() -> None:
     [
         ("POST", "/v1/rerank", "/", 2),
         ("GET", "/health", "/", 2),
+        ("HEAD", "/health", "/", 2),
+        ("GET", "/v1/models/org/name", "/", 2),
+        ("POST", "/v1/retrieval/org/name/reranking", "/", 2),
+        ("POST", "/ours/v1/retrieval/name/reranking", "/ours", 2),
+        ("POST", "/v1/retrieval/name/embeddings", "/", 1),
         ("POST", "/ours/v1/rerank", "/ours", 2),
         ("POST", "/ours/v1/rerank", "/ours/", 2),
         ("POST", "/another/application", "/", 1),

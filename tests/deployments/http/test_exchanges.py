@@ -9,6 +9,7 @@ import httpx
 import pytest
 
 from deployments.http.routes import build_http
+from reranker.errors import Unavailable
 from reranker.settings import LimitsSettings
 from reranker.version import __version__
 from tests.deployments.http.services import FakeService
@@ -30,6 +31,12 @@ NIM_RANKED = {
 NIM_ERROR = {"object": "error", "message": str, "detail": {}, "type": "invalid_request_error"}
 VLLM_ERROR = {"error": {"message": str, "type": "BadRequestError", "param": str, "code": 400}}
 VOYAGE_RANKED = {"object": "list", "data": RANKED, "model": "fake", "usage": {"total_tokens": 21}}
+DASHSCOPE = "/api/v1/services/rerank/text-rerank/text-rerank"
+DASHSCOPE_RANKED = {"request_id": str, "output": {"results": RANKED}, "usage": {"total_tokens": 21}}
+DASHSCOPE_ERROR = {"code": "InvalidParameter", "message": str, "request_id": str}
+INPUT = {"query": QUERY, "documents": TEXTS}
+WEAVIATE_ERROR = {"error": str}
+IN_ORDER = [{"document": text, "score": float} for text in TEXTS]
 MODEL = {"id": "fake", "object": "model", "model_type": "rerank"}
 
 
@@ -50,7 +57,49 @@ def nim(name: str, status: int, answer: Any, **changes: Any) -> Exchange:
     return Exchange(f"NIM {name}", "/v1/ranking", NIM | changes, status, answer)
 
 
+def dashscope(name: str, status: int, answer: Any, given: Any = INPUT, **parameters: Any) -> Exchange:
+    body = {"model": "gte-rerank-v2", "input": given, "parameters": parameters}
+    return Exchange(f"DashScope {name}", DASHSCOPE, body, status, answer)
+
+
+def weaviate(name: str, status: int, answer: Any, **changes: Any) -> Exchange:
+    return Exchange(f"Weaviate {name}", "/rerank", INPUT | {"property": ""} | changes, status, answer)
+
+
 EXCHANGES = [
+    dashscope("ranking", 200, DASHSCOPE_RANKED),
+    dashscope("top_n", 200, {"output": BEST_TWO}, top_n=2),
+    dashscope("documents given back", 200, {"output": {"results": ECHOED}}, return_documents=True),
+    dashscope("no input", 400, DASHSCOPE_ERROR, None),
+    dashscope("input of a wrong type", 400, DASHSCOPE_ERROR, [QUERY]),
+    dashscope("no query", 400, DASHSCOPE_ERROR, {"documents": TEXTS}),
+    dashscope("no documents", 400, DASHSCOPE_ERROR, {"query": QUERY, "documents": []}),
+    dashscope("a number among the documents", 400, DASHSCOPE_ERROR, {"query": QUERY, "documents": ["1", 3]}),
+    dashscope("top_n 0", 400, DASHSCOPE_ERROR, top_n=0),
+    dashscope("top_n of words", 400, DASHSCOPE_ERROR, top_n="two"),
+    Exchange(
+        "DashScope with null parameters", DASHSCOPE, {"input": INPUT, "parameters": None}, 200, DASHSCOPE_RANKED
+    ),
+    Exchange(
+        "DashScope with parameters no object", DASHSCOPE, {"input": INPUT, "parameters": 3}, 400, DASHSCOPE_ERROR
+    ),
+    Exchange(
+        "DashScope in OpenAI's form", "/compatible-api/v1/reranks", BODY, 200, {"object": "list", "results": RANKED}
+    ),
+    weaviate("documents", 200, {"query": QUERY, "scores": IN_ORDER, "score": None}),
+    weaviate(
+        "property",
+        200,
+        {"query": QUERY, "scores": None, "property": "2", "score": float},
+        documents=None,
+        property="2",
+    ),
+    weaviate("neither", 400, WEAVIATE_ERROR, documents=None, property=None),
+    weaviate("no documents", 400, WEAVIATE_ERROR, documents=[]),
+    weaviate("a number among the documents", 400, WEAVIATE_ERROR, documents=["1", 3]),
+    weaviate("property of a wrong type", 400, WEAVIATE_ERROR, property=3),
+    weaviate("no query", 400, WEAVIATE_ERROR, query=None),
+    Exchange("Weaviate's meta", "/meta", None, 200, {"model": str, "max_pair_tokens": int}, "GET"),
     nim("ranking", 200, NIM_RANKED, truncate="END"),
     nim("top_n", 200, {"rankings": NIM_RANKED["rankings"][:2]}, top_n=2),  # type: ignore[index]
     nim("top_k as a string", 200, {"rankings": NIM_RANKED["rankings"][:2]}, top_k="2"),  # type: ignore[index]
@@ -170,6 +219,33 @@ async def test_client_gets_the_answer_that_it_reads(exchange: Exchange) -> None:
 async def test_head_has_the_headers_of_get_and_no_body(path: str) -> None:
     get, head = await send("GET", path), await send("HEAD", path)
     assert (head.status_code, head.headers, head.content) == (get.status_code, get.headers, b"")
+
+
+@pytest.mark.parametrize("page", ["ready", "live"])
+async def test_weaviate_waits_for_a_204(page: str) -> None:
+    assert (await send("GET", f"/.well-known/{page}")).status_code == 204
+    broken = await send("GET", f"/.well-known/{page}", service=FakeService(Unavailable("no replica")))
+    assert broken.status_code == (503 if page == "ready" else 204)
+
+
+@pytest.mark.parametrize("number", ["NaN", "1e999", "-Infinity"])
+@pytest.mark.parametrize(
+    ("path", "body", "status"),
+    [
+        ("/v1/ranking", '{"query": {"text": "q"}, "passages": [{"text": "a", "score": %s}]}', 422),
+        ("/v1/ranking", '{"query": {"text": "q"}, "passages": [{"text": "a"}], "top_n": %s}', 422),
+        (DASHSCOPE, '{"input": {"query": "q", "documents": ["a"]}, "parameters": {"top_n": %s}}', 400),
+        ("/rerank", '{"query": "q", "documents": ["a"], "property": %s}', 400),
+    ],
+)
+async def test_number_beyond_json_is_refused_in_the_new_dialects(
+    number: str, path: str, body: str, status: int
+) -> None:
+    app = build_http(FakeService(), LimitsSettings())
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as client:
+        response = await client.post(path, content=(body % number).encode())
+    assert response.status_code == status
+    assert "must be a finite number" in response.text
 
 
 async def test_head_of_a_post_path_is_refused() -> None:

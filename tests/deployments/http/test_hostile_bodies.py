@@ -47,7 +47,10 @@ async def test_commas_and_brackets_of_a_text_are_no_values() -> None:
     assert len(service.requests) == 1
 
 
-@pytest.mark.parametrize(("path", "field"), [("/v2/rerank", "documents"), ("/rerank", "texts"), ("/score", "text_2")])
+@pytest.mark.parametrize(
+    ("path", "field"),
+    [("/v2/rerank", "documents"), ("/rerank", "texts"), ("/score", "text_2"), ("/v1/ranking", "passages")],
+)
 async def test_too_many_documents_are_refused_before_candidates_are_built(path: str, field: str) -> None:
     body = {"query": "a", "text_1": "a", field: [""] * 101}
     response, service = await post(path, body)

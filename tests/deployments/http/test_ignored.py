@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from tests.deployments.http.test_exchanges import DASHSCOPE as DASHSCOPE_PATH
 from tests.deployments.http.test_exchanges import send
 
 Request = tuple[str, dict[str, Any]]
@@ -17,6 +18,8 @@ VOYAGE = ("/v1/rerank", {"query": "q", "documents": ["1", "2"], "top_k": 1})
 TEI = ("/rerank", {"query": "q", "texts": ["1", "2"]})
 VLLM = ("/rerank", {"query": "q", "documents": ["1", "2"]})
 SCORE = ("/score", {"queries": "q", "documents": ["1", "2"]})
+WEAVIATE = ("/rerank", {"query": "q", "documents": ["1", "2"], "property": ""})
+DASHSCOPE = (DASHSCOPE_PATH, {"input": {"query": "q", "documents": ["1"]}})
 NIM = ("/v1/ranking", {"query": {"text": "q"}, "passages": [{"text": "1"}]})
 
 DONE: list[tuple[Request, dict[str, Any]]] = [
@@ -26,6 +29,7 @@ DONE: list[tuple[Request, dict[str, Any]]] = [
     (TEI, {"raw_scores": True, "return_text": True, "truncate": True, "truncation_direction": "right", "top_n": 1}),
     (VLLM, {"model": "m", "top_n": 0, "use_activation": False, "priority": 0}),
     (SCORE, {"model": "m", "use_activation": False, "priority": 0}),
+    (DASHSCOPE, {"model": "m", "parameters": {"top_n": 1, "return_documents": True}}),
     (NIM, {"model": "m", "truncate": "END", "top_n": 1}),
 ]
 REPORTED: list[tuple[Request, dict[str, Any]]] = [
@@ -41,6 +45,7 @@ REPORTED: list[tuple[Request, dict[str, Any]]] = [
         {"truncate_prompt_tokens": 100, "user": "me", "request_id": "1", "mm_processor_kwargs": {}, "padding": 1},
     ),
     (SCORE, {"truncate_prompt_tokens": 100, "user": "me", "cache_salt": "a", "activation": True}),
+    (WEAVIATE, {"top_n": 1}),
     (NIM, {"user": "me"}),
 ]
 REFUSED: list[tuple[Request, dict[str, Any]]] = [

@@ -46,6 +46,7 @@ EXAMPLES: dict[type[RerankerError], RerankerError] = {
     errors.NonFiniteLogit: errors.NonFiniteLogit(3),
 }
 ABSTRACT = {errors.InvalidRequest, errors.ServiceError, errors.DocumentError}
+DASHSCOPE = "/api/v1/services/rerank/text-rerank/text-rerank"
 BODIES: dict[str, dict[str, Any]] = {
     "Cohere v2": {"path": "/v2/rerank", "query": "q", "documents": ["1"]},
     "Cohere v1, Jina, vLLM": {"path": "/v1/rerank", "query": "q", "documents": ["1"]},
@@ -53,6 +54,8 @@ BODIES: dict[str, dict[str, Any]] = {
     "TEI": {"path": "/rerank", "query": "q", "texts": ["1"]},
     "vLLM rerank": {"path": "/rerank", "query": "q", "documents": ["1"]},
     "vLLM score": {"path": "/score", "queries": "q", "documents": ["1"]},
+    "Weaviate": {"path": "/rerank", "query": "q", "documents": ["1"], "property": ""},
+    "DashScope": {"path": DASHSCOPE, "input": {"query": "q", "documents": ["1"]}},
     "NVIDIA NIM": {"path": "/v1/ranking", "query": {"text": "q"}, "passages": [{"text": "1"}]},
 }
 
@@ -84,6 +87,11 @@ def message_of(dialect: str, body: Any) -> str:
         case "TEI":
             assert body["error_type"] in {"Validation", "Empty", "Overloaded", "Unhealthy", "Backend"}
             return str(body["error"])
+        case "Weaviate":
+            return str(body["error"])
+        case "DashScope":
+            assert set(body) == {"code", "message", "request_id"}
+            return str(body["message"])
         case "NVIDIA NIM":
             assert (body["object"], body["detail"]) == ("error", {})
             assert body["type"] in {"invalid_request_error", "rate_limit_error", "internal_server_error"}
@@ -155,7 +163,7 @@ async def test_invalid_field_is_named_in_one_line(change: dict[str, Any], field:
 async def test_missing_field_is_named(dialect: str) -> None:
     body = dict(BODIES[dialect])
     path = body.pop("path")
-    for field in [name for name in body if name != "top_k"]:
+    for field in [name for name in body if name not in ("top_k", "property")]:
         response = await post({name: value for name, value in body.items() if name != field}, path)
         assert response.status_code in (400, 422)
         assert field in response.text or field == "texts"  # without `texts` the body is not TEI's
