@@ -30,11 +30,11 @@ class VllmRerankBody(RerankBody):
 
 class VllmScoreBody(Body):
     model: str | None = Field(None, description="Any name, unless the server sets strict_model.")
-    queries: str | list[str] = Field(
-        validation_alias=AliasChoices("queries", "text_1"), description="One query, or a list of one."
+    queries: OneOrMore = Field(
+        validation_alias=AliasChoices("queries", "text_1", "data_1"), description="One query, or a list of one."
     )
-    documents: str | list[Any] = Field(
-        validation_alias=AliasChoices("documents", "text_2"),
+    documents: OneOrMore = Field(
+        validation_alias=AliasChoices("documents", "items", "text_2", "data_2"),
         description="One document or several: strings, or objects {id, title, text}.",
     )
     use_activation: Flag | None = Field(None, description="false: scores are logits.")
@@ -109,11 +109,10 @@ class VllmScore(_Vllm):
 
     def parse(self, body: Mapping[str, Any]) -> VllmScoreCall:
         read = read_body(VllmScoreBody, body)
-        queries = [read.queries] if isinstance(read.queries, str) else read.queries
-        if len(queries) != 1:
-            raise InvalidField("queries", f"got {len(queries)} queries: send one request for each query")
-        documents = [read.documents] if isinstance(read.documents, str) else read.documents
-        return VllmScoreCall(read, queries[0], read_documents("documents", documents))
+        if len(read.queries) != 1:
+            raise InvalidField("queries", f"got {len(read.queries)} queries: send one request for each query")
+        query = read_documents("queries", read.queries)[0].passage.text
+        return VllmScoreCall(read, query, read_documents("documents", read.documents))
 
     def schemas(self) -> list[dict[str, Any]]:
         return [VllmScoreBody.model_json_schema(by_alias=False)]

@@ -36,6 +36,7 @@ DASHSCOPE_RANKED = {"request_id": str, "output": {"results": RANKED}, "usage": {
 DASHSCOPE_ERROR = {"code": "InvalidParameter", "message": str, "request_id": str}
 INPUT = {"query": QUERY, "documents": TEXTS}
 WEAVIATE_ERROR = {"error": str}
+SCORED = [{"index": index, "object": "score", "score": float} for index in range(3)]
 IN_ORDER = [{"document": text, "score": float} for text in TEXTS]
 MODEL = {"id": "fake", "object": "model", "model_type": "rerank"}
 
@@ -155,6 +156,19 @@ EXCHANGES = [
         200,
         RERANKED,
     ),
+    *(
+        Exchange(f"vLLM score of {one} and {two}", "/score", {one: QUERY, two: TEXTS}, 200, {"data": SCORED})
+        for one, two in (("queries", "items"), ("text_1", "text_2"), ("data_1", "data_2"))
+    ),
+    Exchange(
+        "vLLM score of content parts",
+        "/score",
+        {"data_1": parts(QUERY), "data_2": [parts(text) for text in TEXTS]},
+        200,
+        {"data": SCORED},
+    ),
+    Exchange("vLLM score of no query", "/score", {"queries": [], "documents": TEXTS}, 400, VLLM_ERROR),
+    Exchange("vLLM score of a number", "/score", {"queries": 3, "documents": TEXTS}, 400, VLLM_ERROR),
     Exchange(
         "vLLM image part",
         "/rerank",
