@@ -24,6 +24,7 @@ from reranker.errors import (
     RerankerError,
     TooManyValues,
     UnknownModel,
+    UnreadEncoding,
 )
 from reranker.types import Candidate, OnDeadline, RerankOutcome, RerankRequest, ScoredCandidate, Truncation
 
@@ -33,6 +34,7 @@ _STATUS: tuple[tuple[type[RerankerError], int], ...] = (
     (BodyTooLarge, 413),
     (TooManyValues, 413),
     (BodyTooSlow, 408),
+    (UnreadEncoding, 415),
     (UnknownModel, 404),
     (InvalidRequest, 400),
     (Overloaded, 429),

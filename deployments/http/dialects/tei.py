@@ -67,7 +67,7 @@ class Tei:
 
     def failure(self, error: RerankerError) -> tuple[int, Json]:
         status = status_of(error)
-        if isinstance(error, InvalidRequest) and status not in (408, 413):
+        if isinstance(error, InvalidRequest) and status not in (408, 413, 415):
             status = 400 if isinstance(error, EmptyField) else 422
         return status, {"error": str(error), "error_type": _error_type(error)}
 

@@ -36,7 +36,12 @@ class WeaviateCall:
             {"document": hit.text, **renderer.render(hit)}
             for hit in sorted(outcome.ranking, key=lambda hit: hit.index)
         ]
-        answer = {"query": self.body.query, "property": self.body.property, "scores": None, "score": None}
+        answer: dict[str, Any] = {
+            "query": self.body.query,
+            "property": self.body.property,
+            "scores": None,
+            "score": None,
+        }
         if self.body.documents is None:
             return {**answer, "score": scores[0]["score"]}
         return {**answer, "scores": scores}
@@ -49,7 +54,7 @@ class Weaviate:
         read = read_body(WeaviateBody, body)
         if read.documents is None and not read.property:
             raise InvalidField("documents", "is missing: send a list of documents, or one text as property")
-        texts = [read.property] if read.documents is None else read.documents
+        texts: list[Any] = [read.property] if read.documents is None else read.documents
         return WeaviateCall(read, read_documents("documents", texts))
 
     def failure(self, error: RerankerError) -> tuple[int, Json]:

@@ -16,15 +16,15 @@ from tests.deployments.http.services import FakeService
 
 QUERY = "when is high tide"
 TEXTS = ["0", "2", "-2"]  # logits of the fake service
-BODY = {"model": "m", "query": QUERY, "documents": TEXTS}
+BODY: dict[str, Any] = {"model": "m", "query": QUERY, "documents": TEXTS}
 RANKED = [{"index": index, "relevance_score": float} for index in (1, 0, 2)]
 ECHOED = [{"document": {"text": text}} for text in ("2", "0", "-2")]
 RERANKED = {"results": RANKED}
 BEST_TWO = {"results": RANKED[:2]}
-TEI = {"query": QUERY, "texts": TEXTS}
+TEI: dict[str, Any] = {"query": QUERY, "texts": TEXTS}
 TEI_RANKED = [{"index": index, "score": float} for index in (1, 0, 2)]
-NIM = {"model": "m", "query": {"text": QUERY}, "passages": [{"text": text} for text in TEXTS]}
-NIM_RANKED = {
+NIM: dict[str, Any] = {"model": "m", "query": {"text": QUERY}, "passages": [{"text": text} for text in TEXTS]}
+NIM_RANKED: dict[str, Any] = {
     "rankings": [{"index": 1, "logit": 2.0}, {"index": 0, "logit": 0.0}, {"index": 2, "logit": -2.0}],
     "usage": {"prompt_tokens": 21, "total_tokens": 21},
 }
@@ -34,7 +34,7 @@ VOYAGE_RANKED = {"object": "list", "data": RANKED, "model": "fake", "usage": {"t
 DASHSCOPE = "/api/v1/services/rerank/text-rerank/text-rerank"
 DASHSCOPE_RANKED = {"request_id": str, "output": {"results": RANKED}, "usage": {"total_tokens": 21}}
 DASHSCOPE_ERROR = {"code": "InvalidParameter", "message": str, "request_id": str}
-INPUT = {"query": QUERY, "documents": TEXTS}
+INPUT: dict[str, Any] = {"query": QUERY, "documents": TEXTS}
 WEAVIATE_ERROR = {"error": str}
 SCORED = [{"index": index, "object": "score", "score": float} for index in range(3)]
 IN_ORDER = [{"document": text, "score": float} for text in TEXTS]
@@ -102,8 +102,8 @@ EXCHANGES = [
     weaviate("no query", 400, WEAVIATE_ERROR, query=None),
     Exchange("Weaviate's meta", "/meta", None, 200, {"model": str, "max_pair_tokens": int}, "GET"),
     nim("ranking", 200, NIM_RANKED, truncate="END"),
-    nim("top_n", 200, {"rankings": NIM_RANKED["rankings"][:2]}, top_n=2),  # type: ignore[index]
-    nim("top_k as a string", 200, {"rankings": NIM_RANKED["rankings"][:2]}, top_k="2"),  # type: ignore[index]
+    nim("top_n", 200, {"rankings": NIM_RANKED["rankings"][:2]}, top_n=2),
+    nim("top_k as a string", 200, {"rankings": NIM_RANKED["rankings"][:2]}, top_k="2"),
     nim("bare strings", 200, NIM_RANKED, query=QUERY, passages=TEXTS),
     nim("no passages", 422, NIM_ERROR, passages=[]),
     nim("passages of a wrong type", 422, NIM_ERROR, passages="one"),

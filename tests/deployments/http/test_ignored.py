@@ -13,14 +13,14 @@ from tests.deployments.http.test_exchanges import send
 Request = tuple[str, dict[str, Any]]
 
 COHERE_V2: Request = ("/v2/rerank", {"query": "q", "documents": ["1", "2"]})
-SHARED = ("/v1/rerank", {"query": "q", "documents": ["1", "2"]})
-VOYAGE = ("/v1/rerank", {"query": "q", "documents": ["1", "2"], "top_k": 1})
-TEI = ("/rerank", {"query": "q", "texts": ["1", "2"]})
-VLLM = ("/rerank", {"query": "q", "documents": ["1", "2"]})
-SCORE = ("/score", {"queries": "q", "documents": ["1", "2"]})
-WEAVIATE = ("/rerank", {"query": "q", "documents": ["1", "2"], "property": ""})
-DASHSCOPE = (DASHSCOPE_PATH, {"input": {"query": "q", "documents": ["1"]}})
-NIM = ("/v1/ranking", {"query": {"text": "q"}, "passages": [{"text": "1"}]})
+SHARED: Request = ("/v1/rerank", {"query": "q", "documents": ["1", "2"]})
+VOYAGE: Request = ("/v1/rerank", {"query": "q", "documents": ["1", "2"], "top_k": 1})
+TEI: Request = ("/rerank", {"query": "q", "texts": ["1", "2"]})
+VLLM: Request = ("/rerank", {"query": "q", "documents": ["1", "2"]})
+SCORE: Request = ("/score", {"queries": "q", "documents": ["1", "2"]})
+WEAVIATE: Request = ("/rerank", {"query": "q", "documents": ["1", "2"], "property": ""})
+DASHSCOPE: Request = (DASHSCOPE_PATH, {"input": {"query": "q", "documents": ["1"]}})
+NIM: Request = ("/v1/ranking", {"query": {"text": "q"}, "passages": [{"text": "1"}]})
 
 DONE: list[tuple[Request, dict[str, Any]]] = [
     (COHERE_V2, {"model": "m", "top_n": 1, "priority": 3, "return_documents": False}),

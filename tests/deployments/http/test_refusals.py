@@ -23,6 +23,7 @@ from tests.deployments.http.services import FakeService
 
 EXAMPLES: dict[type[RerankerError], RerankerError] = {
     errors.MalformedBody: errors.MalformedBody("the body is not JSON"),
+    errors.UnreadEncoding: errors.UnreadEncoding("br"),
     errors.InvalidField: errors.InvalidField("top_n", "must be at least 1, got 0"),
     errors.EmptyField: errors.EmptyField("query", "is empty"),
     errors.TooManyCandidates: errors.TooManyCandidates(12_000, 10_000),
@@ -111,7 +112,7 @@ async def test_every_error_has_status_and_message_in_every_dialect(dialect: str,
     body = dict(BODIES[dialect])
     response = await post(body, body.pop("path"), FakeService(EXAMPLES[kind]))
 
-    allowed = {400, 404, 408, 413, 422} if issubclass(kind, InvalidRequest) else {429, 503, 504}
+    allowed = {400, 404, 408, 413, 415, 422} if issubclass(kind, InvalidRequest) else {429, 503, 504}
     assert response.status_code in allowed
     assert message_of(dialect, response.json()) == str(EXAMPLES[kind])
     assert response.headers.get("retry-after") == ("2" if kind is errors.Overloaded else None)
