@@ -119,7 +119,11 @@ PATHS = {
 async def test_our_extensions_work_in_every_dialect(path: str) -> None:
     documents, results, score = PATHS[path]
     service = FakeService()
-    body = {"query": "q", "queries": "q", documents: [{"id": "a", "title": "t", "text": "2"}, {"id": 7, "text": "0"}]}
+    body: dict[str, Any] = {
+        "query": "q",
+        "queries": "q",
+        documents: [{"id": "a", "title": "t", "text": "2"}, {"id": 7, "text": "0"}],
+    }
     body |= {"raw_scores": True, "verbose": True, "truncation": "max_passage", "timeout_ms": 50}
     response = await post(path, body, service)
     assert response.status_code == 200, response.text
