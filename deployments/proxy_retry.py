@@ -16,9 +16,11 @@ import logging
 import os
 
 from starlette.middleware import Middleware
+from starlette.routing import compile_path
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from deployments.http.dialects import ROUTES
+from deployments.http.pages import MODEL_PAGES, PAGES
 from reranker.errors import Overloaded
 from reranker.scheduling.bytes_in_flight import BytesInFlight, HeldBytes
 from reranker.scheduling.retry_budget import RetryBudget
@@ -28,7 +30,6 @@ log = logging.getLogger("ray.serve")
 
 _MAX_RETRIES = 2
 _RETRY_PAUSE_S = 0.2
-_PAGES = ("/health", "/ready", "/v1/models", "/info")
 
 
 def middlewares() -> list[Middleware]:
@@ -48,17 +49,23 @@ class ProxyRetry:
         self._limits = limits or LimitsSettings()
         self._in_flight = BytesInFlight(self._limits.max_bytes_in_flight)
         prefix = route_prefix.rstrip("/")
-        self._repeatable = {("POST", prefix + path) for path in ROUTES} | {("GET", prefix + path) for path in _PAGES}
+        paths = {"POST": list(ROUTES), "GET": [*PAGES, MODEL_PAGES], "HEAD": [*PAGES, MODEL_PAGES]}
+        self._repeatable = {
+            method: [compile_path(prefix + path)[0] for path in of_method] for method, of_method in paths.items()
+        }
         self._budget = RetryBudget()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or (scope["method"], scope["path"]) not in self._repeatable:
+        if scope["type"] != "http" or not self._is_repeatable(scope["method"], scope["path"]):
             await self._app(scope, receive, send)
             return
         self._budget.earn()
         address = (scope.get("client") or ("",))[0]
         with self._in_flight.hold(address) as held:
             await self._attempt(scope, _ReplayableBody(receive, self._limits.max_body_bytes, held), send)
+
+    def _is_repeatable(self, method: str, path: str) -> bool:
+        return any(pattern.match(path) for pattern in self._repeatable.get(method, ()))
 
     async def _attempt(self, scope: Scope, body: _ReplayableBody, send: Send) -> None:
         response_started = False

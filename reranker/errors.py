@@ -3,6 +3,7 @@
     RerankerError
     ├── InvalidRequest            the caller can fix it
     │   ├── MalformedBody         not JSON, or not a JSON object
+    │   │   └── UnreadEncoding    compressed in a way that is not read here
     │   ├── InvalidField          a field is missing, of the wrong type or out of bounds
     │   │   └── EmptyField        a query without text, no documents
     │   ├── TooManyCandidates
@@ -56,6 +57,17 @@ class InvalidRequest(RerankerError):
 
 class MalformedBody(InvalidRequest):
     """The body is not a JSON object."""
+
+
+class UnreadEncoding(MalformedBody):
+    """The body is compressed in a way that is not read here."""
+
+    def __init__(self, encoding: str) -> None:
+        super().__init__(encoding)
+        self.encoding = encoding
+
+    def __str__(self) -> str:
+        return f"the body is compressed as {self.encoding!r:.80}: send it as gzip, or without content-encoding"
 
 
 class InvalidField(InvalidRequest):

@@ -10,6 +10,7 @@ import json
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -80,7 +81,7 @@ def _content(path: Path) -> bytes | None:
 
 def _mean(models: Sequence[Path]) -> dict[str, torch.Tensor]:
     try:
-        files = [safe_open(directory / _WEIGHTS, framework="pt") for directory in models]
+        files: list[Any] = [safe_open(directory / _WEIGHTS, framework="pt") for directory in models]
     except SafetensorError as error:
         raise CheckpointError(f"a {_WEIGHTS} is damaged: {error}") from None
     shapes = [{name: file.get_slice(name).get_shape() for name in file.keys()} for file in files]  # noqa: SIM118

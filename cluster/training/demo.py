@@ -114,6 +114,6 @@ def _reranked(
     return ranked
 
 
-def _ndcg(qrels: Qrels, run: Mapping[str, Sequence[str]]) -> float:
+def _ndcg(qrels: Qrels, run: dict[str, list[str]]) -> float:
     held = {query_id: qrels[query_id] for query_id in run}
     return evaluate(held, run).aggregate["nDCG@10"]

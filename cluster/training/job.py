@@ -112,7 +112,7 @@ def _trainer(settings: RunSettings) -> TorchTrainer:
         train_loop_config={"settings": settings.model_dump(mode="json")},
         torch_config=ray.train.torch.TorchConfig(backend="nccl" if settings.use_gpu else "gloo"),
         scaling_config=ScalingConfig(
-            num_workers=settings.workers,
+            num_workers=settings.workers,  # type: ignore[arg-type]  # Ray takes (min, max)
             use_gpu=settings.use_gpu,
             resources_per_worker={"CPU": cpus, **({"GPU": 1} if settings.use_gpu else {})},
         ),

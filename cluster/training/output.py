@@ -56,9 +56,9 @@ def read_curve(path: Path) -> list[CurveRow]:
     with path.open(newline="") as file:
         return [
             CurveRow(
-                int(row["step"]),
-                *(float(row[name]) for name in CurveRow.__slots__[1:-1]),
-                float(row["ndcg"]) if row["ndcg"] else None,
+                step=int(row["step"]),
+                ndcg=float(row["ndcg"]) if row["ndcg"] else None,
+                **{name: float(row[name]) for name in CurveRow.__slots__[1:-1]},
             )
             for row in csv.DictReader(file)
         ]

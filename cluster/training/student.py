@@ -7,7 +7,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from reranker.checkpoints.files import load_tokenizer, locate, offline
+from reranker.checkpoints.files import load_tokenizer, locate
+from reranker.checkpoints.hugging_face import offline
 from reranker.encoding import PairEncoder
 from reranker.errors import CheckpointError, TrainingFailed
 from reranker.prompt import template_named
@@ -112,4 +113,4 @@ def merged(student: PackedStudent) -> Any:
     module = student.module
     if not hasattr(module, "merge_and_unload"):
         return module
-    return copy.deepcopy(module).merge_and_unload()
+    return copy.deepcopy(module).merge_and_unload()  # type: ignore[operator]

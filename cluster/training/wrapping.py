@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import distributed, nn
@@ -28,7 +28,7 @@ def wrapped(student: PackedStudent, sharding: Literal["none", "fsdp"], device: t
 def _sharded(student: PackedStudent, device: torch.device) -> nn.Module:
     """FSDP2: each layer's weights are gathered for its forward and backward only."""
     mesh = init_device_mesh(device.type, (distributed.get_world_size(),))
-    inner = student.hugging_face.base_model
+    inner: Any = student.hugging_face.base_model
     layers = inner.encoder.layer if hasattr(inner, "encoder") else inner.layers
     for layer in layers:
         fully_shard(layer, mesh=mesh)

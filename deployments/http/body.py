@@ -6,50 +6,78 @@ import asyncio
 import json
 import math
 import re
+import zlib
+from collections.abc import AsyncIterator
 from typing import Any
 
 from fastapi import Request
 from pydantic_core import from_json
 
 from deployments.http.json_values import max_values, running_count
-from reranker.errors import BodyTooLarge, BodyTooSlow, InvalidField, MalformedBody, TooManyCandidates, TooManyValues
+from reranker.errors import (
+    BodyTooLarge,
+    BodyTooSlow,
+    InvalidField,
+    MalformedBody,
+    TooManyCandidates,
+    TooManyValues,
+    UnreadEncoding,
+)
 from reranker.scheduling.bytes_in_flight import HeldBytes
 from reranker.settings import LimitsSettings
 from reranker.text import well_formed
 
 _SURROGATE_ESCAPE = re.compile(rb"\\u[dD][89a-fA-F]")
+_SLICE_BYTES = 2**20  # unpacked at a time
 _UTF8_BOM = b"\xef\xbb\xbf"
 _MAX_DEPTH = 200  # that of pydantic's parser
-_DOCUMENT_FIELDS = ("documents", "texts", "text_2")
+_DOCUMENT_FIELDS = ("documents", "texts", "text_2", "passages", "items", "data_2", "queries", "text_1", "data_1")
 
 
 async def read_object(request: Request, limits: LimitsSettings, held: HeldBytes) -> dict[str, Any]:
     """Receive a body and parse it; only one form of it is kept. held: takes its bytes as they arrive.
 
-    Raises BodyTooLarge, TooManyValues, BodyTooSlow, MalformedBody, and Overloaded when `held` has no room.
+    Raises BodyTooLarge, TooManyValues, BodyTooSlow, MalformedBody, and Overloaded when `held` has no room. All limits
+    are those of the text, however small it was packed.
     """
-    encoding = request.headers.get("content-encoding", "identity")
-    if encoding != "identity":
-        raise MalformedBody(f"the body is compressed ({encoding!r:.80}): send it without content-encoding")
+    encoding = request.headers.get("content-encoding", "identity").strip().lower()
+    if encoding not in ("identity", "gzip"):
+        raise UnreadEncoding(encoding)
     length = request.headers.get("content-length", "")
     if length.isdecimal() and int(length) > limits.max_body_bytes:
         raise BodyTooLarge(limits.max_body_bytes)
     try:
         async with asyncio.timeout(limits.body_timeout_ms / 1000):
-            raw = await _receive(request, limits, held)
+            stream: AsyncIterator[bytes] = _unpacked(request.stream()) if encoding == "gzip" else request.stream()
+            raw = await _receive(stream, limits, held)
     except TimeoutError:
         raise BodyTooSlow(limits.body_timeout_ms) from None
     return parse_object(raw)
 
 
-async def _receive(request: Request, limits: LimitsSettings, held: HeldBytes) -> bytearray:
+async def _unpacked(stream: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """The text of a gzip stream, in slices: a byte can stand for a thousand. Raises MalformedBody."""
+    gzip = zlib.decompressobj(wbits=16 + zlib.MAX_WBITS)
+    async for packed in stream:
+        while packed:
+            try:
+                yield gzip.decompress(packed, _SLICE_BYTES)
+            except zlib.error as error:
+                raise MalformedBody(f"the body is not gzip: {error}") from None
+            packed = gzip.unconsumed_tail
+            await asyncio.sleep(0)
+    if not gzip.eof or gzip.unused_data:
+        raise MalformedBody("the body is not one whole gzip member: send all of it, and nothing after it")
+
+
+async def _receive(stream: AsyncIterator[bytes], limits: LimitsSettings, held: HeldBytes) -> bytearray:
     raw = bytearray()
     values = 1
-    async for chunk in request.stream():
+    async for chunk in stream:
+        if len(raw) + len(chunk) > limits.max_body_bytes:
+            raise BodyTooLarge(limits.max_body_bytes)
         held.add(len(chunk))
         raw += chunk
-        if len(raw) > limits.max_body_bytes:
-            raise BodyTooLarge(limits.max_body_bytes)
         values += max_values(chunk)
     if values > limits.max_json_values:  # unless most of them are commas and brackets in the text
         for values in running_count(raw):
@@ -86,8 +114,9 @@ def check_finite(body: dict[str, Any]) -> None:
 
 def check_documents(body: dict[str, Any], limit: int) -> None:
     """Raises TooManyCandidates before a dialect builds a candidate of each document."""
+    inner = body.get("input")  # DashScope's
     for field in _DOCUMENT_FIELDS:
-        documents = body.get(field)
+        documents = inner.get(field) if isinstance(inner, dict) and field in inner else body.get(field)
         if isinstance(documents, list) and len(documents) > limit:
             raise TooManyCandidates(len(documents), limit)
 

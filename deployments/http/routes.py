@@ -1,4 +1,4 @@
-"""The HTTP routes: paths, dialects and headers. Knows nothing of shards, replicas or Ray."""
+"""The HTTP routes of the dialects: bodies in, answers and headers out. Knows nothing of shards, replicas or Ray."""
 
 from __future__ import annotations
 
@@ -6,38 +6,30 @@ import asyncio
 import hashlib
 import logging
 import math
-from collections.abc import Awaitable, Callable
-from dataclasses import asdict, replace
-from typing import Any, Protocol
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
+from typing import Any
+from urllib.parse import quote
 
 from fastapi import FastAPI, Request
-from fastapi.responses import JSONResponse, RedirectResponse, Response
+from fastapi.responses import JSONResponse, Response
 from pydantic_core import to_json
 from starlette.requests import ClientDisconnect
 
 from deployments.http.body import check_documents, check_finite, read_object
 from deployments.http.dialects import ROUTES, choose
 from deployments.http.dialects.base import Call
+from deployments.http.head import HeadAsGet
+from deployments.http.pages import RerankService, add_pages
 from reranker.errors import Overloaded, RerankerError, Unavailable
 from reranker.scheduling.bytes_in_flight import BytesInFlight
 from reranker.settings import LimitsSettings
-from reranker.types import Candidate, ModelDescription, Passage, RerankOutcome, RerankRequest
+from reranker.types import RerankOutcome
 from reranker.version import __version__
 
 log = logging.getLogger("ray.serve")
 
-_PROBE = RerankRequest("ready", (Candidate(Passage("ready")),), timeout_ms=5_000, client="ready")
-
-
-class RerankService(Protocol):
-    """The part of the gateway that HTTP needs."""
-
-    @property
-    def model_name(self) -> str: ...
-
-    async def rerank(self, request: RerankRequest) -> RerankOutcome: ...
-
-    async def describe(self) -> ModelDescription: ...
+_MAX_NAMES, _MAX_NAME_CHARS = 20, 80  # of ignored fields in the header
 
 
 def build_http(service: RerankService, limits: LimitsSettings) -> FastAPI:
@@ -59,7 +51,8 @@ def build_http(service: RerankService, limits: LimitsSettings) -> FastAPI:
             openapi_extra={"requestBody": {"required": True, "content": {"application/json": {"schema": body}}}},
             response_class=JSONResponse,
         )
-    _add_status_routes(app, service, limits)
+    add_pages(app, service, limits)
+    app.add_middleware(HeadAsGet)
     return app
 
 
@@ -71,7 +64,7 @@ def _rerank_handler(
         try:
             client = _client_of(request)
             with in_flight.hold(client) as held:
-                body = await read_object(request, limits, held)
+                body = dict(request.path_params) | await read_object(request, limits, held)
                 check_finite(body)
                 check_documents(body, limits.max_documents)
                 await _let_others_run()
@@ -101,7 +94,15 @@ def _rendered(call: Call, outcome: RerankOutcome) -> Response:
     headers = {"x-rerank-id": outcome.request_id}
     if outcome.unscored:
         headers["x-rerank-unscored"] = str(outcome.unscored)
+    if call.ignored:
+        headers["x-rerank-ignored"] = _header_of(call.ignored)
     return Response(to_json(call.response(outcome)), headers=headers, media_type="application/json")
+
+
+def _header_of(names: Sequence[str]) -> str:
+    """Names that may hold any character, as a header's value."""
+    shown = [quote(name[:_MAX_NAME_CHARS], safe="") for name in names[:_MAX_NAMES]]
+    return ", ".join(shown + ["..."] * (len(names) > _MAX_NAMES))
 
 
 def _retry_after(error: RerankerError) -> dict[str, str]:
@@ -116,52 +117,3 @@ def _client_of(request: Request) -> str:
     if key := request.headers.get("authorization"):
         return hashlib.sha256(key.encode()).hexdigest()
     return request.client.host if request.client else ""
-
-
-def _add_status_routes(app: FastAPI, service: RerankService, limits: LimitsSettings) -> None:
-    @app.get("/", include_in_schema=False)
-    async def root() -> Response:
-        return RedirectResponse("/docs")
-
-    @app.get("/health", summary="Liveness, and the model, template, device and fidelity result.")
-    async def health() -> dict[str, Any]:
-        answer: dict[str, Any] = {"status": "alive", "version": __version__, "model": service.model_name}
-        try:
-            return answer | asdict(await service.describe())
-        except Unavailable as error:
-            return answer | {"problem": str(error)}
-
-    @app.get("/ready", summary="Readiness: scores one pair through the whole graph.")
-    async def ready() -> Response:
-        try:
-            await service.rerank(_PROBE)
-        except Overloaded:
-            # A full queue is no reason to take the service out of rotation.
-            return JSONResponse({"status": "ready", "busy": True})
-        except RerankerError as error:
-            return JSONResponse({"status": "not ready", "problem": str(error)}, 503)
-        return JSONResponse({"status": "ready"})
-
-    @app.get("/v1/models", summary="The model, in the format of OpenAI's model list.")
-    async def models() -> dict[str, Any]:
-        model = {"id": service.model_name, "object": "model", "created": 0, "owned_by": "dear-reranker"}
-        return {"object": "list", "data": [model]}
-
-    @app.get("/info", summary="The model, in the format of TEI.")
-    async def info() -> Response:
-        try:
-            model = await service.describe()
-        except Unavailable as error:
-            return JSONResponse({"error": str(error), "error_type": "Unhealthy"}, 503)
-        return JSONResponse(
-            {
-                "model_id": model.model,
-                "model_sha": model.revision,
-                "model_dtype": model.dtype,
-                "model_type": {"reranker": {"id2label": {"0": "LABEL_0"}, "label2id": {"LABEL_0": 0}}},
-                "max_input_length": model.max_pair_tokens,
-                "max_client_batch_size": limits.max_documents,
-                "auto_truncate": True,
-                "version": __version__,
-            }
-        )

@@ -73,7 +73,7 @@ class LoraSettings(Settings):
     """Low-rank adapters instead of full fine-tuning."""
 
     rank: PositiveInt = Field(16, description="Rank of the adapters.")
-    alpha: PositiveFloat = Field(32.0, description="Scale of the adapters, divided by the rank.")
+    alpha: PositiveInt = Field(32, description="Scale of the adapters, divided by the rank.")
     targets: tuple[str, ...] = Field(
         ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"),
         min_length=1,

@@ -17,7 +17,7 @@ def whole(value: Any) -> Any:
     Where weights are shared, every worker calls this at the same time.
     """
     if isinstance(value, DTensor):
-        return value.detach().full_tensor().cpu()
+        return value.full_tensor().detach().cpu()
     if isinstance(value, dict):
         return {key: whole(item) for key, item in value.items()}
     if isinstance(value, list):

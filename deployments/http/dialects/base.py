@@ -9,10 +9,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import takewhile
-from typing import Any, Protocol, TypeVar
+from typing import Any, ClassVar, Protocol, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from deployments.http.dialects.plain import Flag, Positive, Whole
 from reranker.errors import (
     BodyTooLarge,
     BodyTooSlow,
@@ -23,6 +24,7 @@ from reranker.errors import (
     RerankerError,
     TooManyValues,
     UnknownModel,
+    UnreadEncoding,
 )
 from reranker.types import Candidate, OnDeadline, RerankOutcome, RerankRequest, ScoredCandidate, Truncation
 
@@ -32,6 +34,7 @@ _STATUS: tuple[tuple[type[RerankerError], int], ...] = (
     (BodyTooLarge, 413),
     (TooManyValues, 413),
     (BodyTooSlow, 408),
+    (UnreadEncoding, 415),
     (UnknownModel, 404),
     (InvalidRequest, 400),
     (Overloaded, 429),
@@ -46,6 +49,11 @@ def status_of(error: RerankerError) -> int:
 
 class Call(Protocol):
     """One validated body."""
+
+    @property
+    def ignored(self) -> tuple[str, ...]:
+        """Names of the fields that were sent and have no effect."""
+        ...
 
     def request(self) -> RerankRequest: ...
 
@@ -71,26 +79,34 @@ class Dialect(Protocol):
 
 
 class Body(BaseModel):
-    """Fields that every dialect accepts: our own extensions. Unknown fields are ignored."""
+    """Fields that every dialect accepts: our own extensions. Unknown ones have no effect, and are named in `ignored`.
 
-    model_config = ConfigDict(strict=True, extra="ignore", frozen=True)
+    reads_strings: "2" is a number and "true" a boolean.
+    """
 
-    raw_scores: bool = Field(False, description="Scores are logits instead of probabilities.")
+    model_config = ConfigDict(strict=True, extra="allow", frozen=True)
+    reads_strings: ClassVar[bool] = True
+
+    raw_scores: Flag = Field(False, description="Scores are logits instead of probabilities.")
     # Voyage's booleans mean the same as no value: truncate, and report it under `verbose`.
-    truncation: bool | Truncation | None = Field(
+    truncation: Flag | Truncation | None = Field(
         "model",
         description='"model" truncates long pairs as in training, "error" rejects them, "max_passage" scores long '
         "documents in windows and takes the best score.",
     )
-    timeout_ms: PositiveInt | None = Field(None, description="Max time until the answer, in milliseconds.")
+    timeout_ms: Positive | None = Field(None, description="Max time until the answer, in milliseconds.")
     on_deadline: OnDeadline = Field(
         "error",
         description='"partial" returns what was scored by the deadline; the rest comes last, with "scored": false.',
     )
-    priority: int | None = Field(
+    priority: Whole | None = Field(
         0, ge=0, le=999, description="0 is the highest: p gets 1 / (1 + p) of its share, and is rejected sooner."
     )
-    verbose: bool = Field(False, description="Add `truncated` and `tokens` to each result.")
+    verbose: Flag = Field(False, description="Add `truncated` and `tokens` to each result.")
+
+    @property
+    def ignored(self) -> tuple[str, ...]:
+        return tuple(self.model_extra or ())
 
     def to_request(
         self, query: str, candidates: tuple[Candidate, ...], top_n: int | None = None, model: str | None = None
@@ -114,7 +130,7 @@ class RerankBody(Body):
     model: str | None = Field(None, description="Any name, unless the server sets strict_model.")
     query: str
     documents: list[Any] = Field(description="Strings, or objects {id, title, text}.")
-    top_n: PositiveInt | None = Field(None, description="How many to return; null means all.")
+    top_n: Positive | None = Field(None, description="How many to return; null means all.")
 
 
 AnyBody = TypeVar("AnyBody", bound=Body)
@@ -123,7 +139,7 @@ AnyBody = TypeVar("AnyBody", bound=Body)
 def read_body(kind: type[AnyBody], body: Mapping[str, Any]) -> AnyBody:
     """Raises InvalidField for the first invalid field: its name, what is allowed, what was sent."""
     try:
-        return kind.model_validate(dict(body))
+        return kind.model_validate(dict(body), context=kind.reads_strings)
     except ValidationError as failure:
         error = failure.errors(include_url=False)[0]
         field, *inside = error["loc"] or ("body",)
@@ -148,8 +164,12 @@ class RerankCall:
     body: RerankBody
     candidates: tuple[Candidate, ...]
 
+    @property
+    def ignored(self) -> tuple[str, ...]:
+        return self.body.ignored
+
     def request(self) -> RerankRequest:
-        return self.body.to_request(self.body.query, self.candidates, self.body.top_n, self.body.model)
+        return self.body.to_request(self.body.query, self.candidates, self.body.top_n or None, self.body.model)
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +181,7 @@ class ResultRenderer:
 
     score_field: str
     raw: bool
-    verbose: bool
+    verbose: Flag
 
     def render(self, hit: ScoredCandidate) -> dict[str, Any]:
         result: dict[str, Any] = {

@@ -2,12 +2,13 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from pydantic import Field
 
 from deployments.http.dialects.base import Body, Json, ResultRenderer, read_body, status_of
 from deployments.http.dialects.documents import read_documents
+from deployments.http.dialects.plain import Flag, Positive
 from reranker.errors import (
     DeadlineExceeded,
     EmptyField,
@@ -21,10 +22,13 @@ from reranker.types import Candidate, RerankOutcome, RerankRequest
 
 
 class TeiBody(Body):
+    reads_strings: ClassVar[bool] = False
+
     query: str
     texts: list[Any] = Field(description="Strings, or objects {id, title, text}.")
-    return_text: bool = False
-    truncate: bool | None = Field(False, description="Long texts are always truncated, as with --auto-truncate.")
+    top_n: Positive | None = Field(None, description="How many to return, as llama.cpp has it; null means all.")
+    return_text: Flag = False
+    truncate: Flag | None = Field(False, description="Long texts are always truncated, as with --auto-truncate.")
     truncation_direction: str = "right"
 
 
@@ -33,8 +37,12 @@ class TeiCall:
     body: TeiBody
     candidates: tuple[Candidate, ...]
 
+    @property
+    def ignored(self) -> tuple[str, ...]:
+        return self.body.ignored
+
     def request(self) -> RerankRequest:
-        return self.body.to_request(self.body.query, self.candidates)
+        return self.body.to_request(self.body.query, self.candidates, self.body.top_n)
 
     def response(self, outcome: RerankOutcome) -> Json:
         renderer = ResultRenderer("score", self.body.raw_scores, self.body.verbose)
@@ -59,7 +67,7 @@ class Tei:
 
     def failure(self, error: RerankerError) -> tuple[int, Json]:
         status = status_of(error)
-        if isinstance(error, InvalidRequest) and status not in (408, 413):
+        if isinstance(error, InvalidRequest) and status not in (408, 413, 415):
             status = 400 if isinstance(error, EmptyField) else 422
         return status, {"error": str(error), "error_type": _error_type(error)}
 

@@ -3,33 +3,42 @@
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import AliasChoices, Field
 
 from deployments.http.dialects.base import Body, Json, RerankBody, RerankCall, ResultRenderer, read_body, status_of
 from deployments.http.dialects.documents import echo, read_documents
+from deployments.http.dialects.plain import CountOrAll, Flag, OneOrMore, Text
 from reranker.errors import InvalidField, RerankerError
 from reranker.types import Candidate, RerankOutcome, RerankRequest
 
 _ERROR_TYPES = {404: "NotFoundError", 429: "RateLimitError", 503: "ServiceUnavailableError", 504: "TimeoutError"}
 
 
+_SIDE = Field(None, description="Long pairs are cut at their end, as in training: nothing else is supported.")
+
+
 class VllmRerankBody(RerankBody):
-    return_documents: bool | None = None
-    use_activation: bool | None = Field(None, description="false: scores are logits.")
+    query: Text
+    documents: OneOrMore = Field(description="One document or several: strings, or objects {id, title, text}.")
+    top_n: CountOrAll | None = Field(None, description="How many to return; null and 0 mean all.")
+    return_documents: Flag | None = None
+    use_activation: Flag | None = Field(None, description="false: scores are logits.")
+    truncation_side: Literal["right"] | None = _SIDE
 
 
 class VllmScoreBody(Body):
     model: str | None = Field(None, description="Any name, unless the server sets strict_model.")
-    queries: str | list[str] = Field(
-        validation_alias=AliasChoices("queries", "text_1"), description="One query, or a list of one."
+    queries: OneOrMore = Field(
+        validation_alias=AliasChoices("queries", "text_1", "data_1"), description="One query, or a list of one."
     )
-    documents: str | list[Any] = Field(
-        validation_alias=AliasChoices("documents", "text_2"),
+    documents: OneOrMore = Field(
+        validation_alias=AliasChoices("documents", "items", "text_2", "data_2"),
         description="One document or several: strings, or objects {id, title, text}.",
     )
-    use_activation: bool | None = Field(None, description="false: scores are logits.")
+    use_activation: Flag | None = Field(None, description="false: scores are logits.")
+    truncation_side: Literal["right"] | None = _SIDE
 
 
 @dataclass(frozen=True)
@@ -56,6 +65,10 @@ class VllmScoreCall:
     body: VllmScoreBody
     query: str
     candidates: tuple[Candidate, ...]
+
+    @property
+    def ignored(self) -> tuple[str, ...]:
+        return self.body.ignored
 
     def request(self) -> RerankRequest:
         return self.body.to_request(self.query, self.candidates, model=self.body.model)
@@ -96,18 +109,18 @@ class VllmScore(_Vllm):
 
     def parse(self, body: Mapping[str, Any]) -> VllmScoreCall:
         read = read_body(VllmScoreBody, body)
-        queries = [read.queries] if isinstance(read.queries, str) else read.queries
-        if len(queries) != 1:
-            raise InvalidField("queries", f"got {len(queries)} queries: send one request for each query")
-        documents = [read.documents] if isinstance(read.documents, str) else read.documents
-        return VllmScoreCall(read, queries[0], read_documents("documents", documents))
+        if len(read.queries) != 1:
+            raise InvalidField("queries", f"got {len(read.queries)} queries: send one request for each query")
+        query = read_documents("queries", read.queries)[0].passage.text
+        return VllmScoreCall(read, query, read_documents("documents", read.documents))
 
     def schemas(self) -> list[dict[str, Any]]:
         return [VllmScoreBody.model_json_schema(by_alias=False)]
 
 
 def usage(outcome: RerankOutcome) -> dict[str, int]:
-    return {"prompt_tokens": outcome.total_tokens, "total_tokens": outcome.total_tokens}
+    """In the format of OpenAI: a reranker reads tokens and writes none."""
+    return {"prompt_tokens": outcome.total_tokens, "total_tokens": outcome.total_tokens, "completion_tokens": 0}
 
 
 def error_object(error: RerankerError, status: int) -> dict[str, Any]:

@@ -1,22 +1,21 @@
-"""Voyage, `POST /v1/rerank` with `top_k` or a boolean `truncation`."""
+"""Voyage, `POST /v1/rerank` or `/rerank` with `top_k` or a boolean `truncation`."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from pydantic import Field, PositiveInt
+from pydantic import Field
 
 from deployments.http.dialects.base import Json, RerankBody, RerankCall, ResultRenderer, read_body, status_of
 from deployments.http.dialects.documents import read_documents
+from deployments.http.dialects.plain import Flag, Positive
 from reranker.errors import RerankerError
 from reranker.types import RerankOutcome
 
 
 class VoyageBody(RerankBody):
-    top_n: PositiveInt | None = Field(
-        None, validation_alias="top_k", description="How many to return; null means all."
-    )
-    return_documents: bool | None = None
+    top_n: Positive | None = Field(None, validation_alias="top_k", description="How many to return; null means all.")
+    return_documents: Flag | None = None
 
 
 @dataclass(frozen=True)

@@ -28,10 +28,19 @@ FIELDS = [
     "on_deadline",
     "priority",
     "return_text",
+    "passages",
+    "data_1",
+    "data_2",
+    "items",
+    "input",
+    "parameters",
+    "property",
+    "unheard_of",
 ]
 DOCUMENTS = st.lists(
     st.text(max_size=5) | st.fixed_dictionaries({"text": st.text(max_size=5)}, optional={"id": JSON})
 )
+LISTS = ("documents", "texts", "passages", "data_2", "items")
 BODY = st.fixed_dictionaries(
-    {}, optional={name: JSON | (DOCUMENTS if name in ("documents", "texts") else st.text()) for name in FIELDS}
+    {}, optional={name: JSON | (DOCUMENTS if name in LISTS else st.text()) for name in FIELDS}
 )

@@ -37,7 +37,7 @@ async def test_cohere_v2_returns_the_top_results() -> None:
     body = {"max_tokens_per_doc": 4096, "priority": 0, "unheard_of": True}
     got = await answer("/v2/rerank", model="any", query="q", documents=TEXTS, top_n=2, **body)
     assert ranking(got["results"]) == BEST_FIRST[:2]
-    assert set(got["results"][0]) == {"index", "relevance_score"}
+    assert got["results"][0]["document"] == {"text": "2"}
     assert got["id"] == "request-1"
     assert got["meta"]["api_version"] == {"version": "2"}
     assert got["meta"]["billed_units"] == {"search_units": 1}
@@ -50,6 +50,9 @@ async def test_v1_answer_has_the_fields_of_cohere_jina_and_vllm() -> None:
     assert got["meta"]["api_version"] == {"version": "1"}
     assert got["usage"]["total_tokens"] == 21
     assert got["model"] == "fake"
+    assert [list(entry) for entry in got["data"]] == [["index", "relevance_score"]] * 3
+    texts = await answer("/v1/rerank", query="q", documents=TEXTS, return_documents=True)
+    assert [entry["document"] for entry in texts["data"]] == ["2", "0", "-2"]
     without = await answer("/v1/rerank", query="q", documents=TEXTS, return_documents=False)
     assert "document" not in without["results"][0]
 
@@ -108,6 +111,7 @@ PATHS = {
     "/v1/rerank": ("documents", "results", "relevance_score"),
     "/rerank": ("documents", "results", "relevance_score"),
     "/score": ("documents", "data", "score"),
+    "/v1/ranking": ("passages", "rankings", "logit"),
 }
 
 
@@ -115,7 +119,11 @@ PATHS = {
 async def test_our_extensions_work_in_every_dialect(path: str) -> None:
     documents, results, score = PATHS[path]
     service = FakeService()
-    body = {"query": "q", "queries": "q", documents: [{"id": "a", "title": "t", "text": "2"}, {"id": 7, "text": "0"}]}
+    body: dict[str, Any] = {
+        "query": "q",
+        "queries": "q",
+        documents: [{"id": "a", "title": "t", "text": "2"}, {"id": 7, "text": "0"}],
+    }
     body |= {"raw_scores": True, "verbose": True, "truncation": "max_passage", "timeout_ms": 50}
     response = await post(path, body, service)
     assert response.status_code == 200, response.text

@@ -1,6 +1,7 @@
 """Bodies made to hurt others: refused before they cost anything, in the shape of their path's dialect."""
 
 import asyncio
+import gzip
 import json
 from collections.abc import AsyncIterator
 from typing import Any
@@ -47,7 +48,10 @@ async def test_commas_and_brackets_of_a_text_are_no_values() -> None:
     assert len(service.requests) == 1
 
 
-@pytest.mark.parametrize(("path", "field"), [("/v2/rerank", "documents"), ("/rerank", "texts"), ("/score", "text_2")])
+@pytest.mark.parametrize(
+    ("path", "field"),
+    [("/v2/rerank", "documents"), ("/rerank", "texts"), ("/score", "text_2"), ("/v1/ranking", "passages")],
+)
 async def test_too_many_documents_are_refused_before_candidates_are_built(path: str, field: str) -> None:
     body = {"query": "a", "text_1": "a", field: [""] * 101}
     response, service = await post(path, body)
@@ -110,12 +114,44 @@ async def test_error_message_shows_the_beginning_of_a_long_value(field: str) -> 
     assert len(response.content) < 1_000 or response.status_code == 200
 
 
-@pytest.mark.parametrize("encoding", ["gzip", "br", "zstd", "deflate, gzip"])
+@pytest.mark.parametrize("encoding", ["br", "zstd", "deflate, gzip", "gzip, gzip"])
 async def test_compressed_body_is_refused_unread(encoding: str) -> None:
     headers = {"content-encoding": encoding}
     response, _ = await post("/v2/rerank", b"\x1f\x8b" + bytes(1_000), **headers)
-    assert response.status_code == 400
+    assert response.status_code == 415
     assert "compressed" in response.json()["message"]
+
+
+async def test_gzip_body_is_read() -> None:
+    body = {"query": "a", "documents": ["2", "3"]}
+    response, _ = await post("/v2/rerank", gzip.compress(json.dumps(body).encode()), **{"content-encoding": "GZIP"})
+    assert response.status_code == 200, response.text
+    assert [result["index"] for result in response.json()["results"]] == [1, 0]
+
+
+WHOLE = gzip.compress(b'{"query": "a", "documents": ["2"]}')
+
+
+@pytest.mark.parametrize("packed", [b"", b"{}", WHOLE[:-1], WHOLE[:12], WHOLE + b"x", WHOLE + WHOLE])
+async def test_damaged_gzip_is_refused(packed: bytes) -> None:
+    response, service = await post("/v2/rerank", packed, **{"content-encoding": "gzip"})
+    assert response.status_code == 400
+    assert "gzip" in response.json()["message"]
+    assert not service.requests
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (b'{"query": "' + b"a" * 100_000_000, "exceeds 30000 bytes"),
+        (b'{"query": "a", "documents": [' + b"0," * 10_000, "more than 1000 JSON values"),
+    ],
+)
+async def test_gzip_bomb_is_unpacked_only_as_far_as_the_limits(text: bytes, said: str) -> None:
+    response, service = await post("/v2/rerank", gzip.compress(text, 1), **{"content-encoding": "gzip"})
+    assert response.status_code == 413
+    assert said in response.text
+    assert not service.requests
 
 
 async def endless(first: bytes, sent: asyncio.Event | None = None) -> AsyncIterator[bytes]:

@@ -1,0 +1,72 @@
+"""Alibaba's DashScope, `POST /api/v1/services/rerank/text-rerank/text-rerank`. Its OpenAI form is in shared.py."""
+
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import Field
+
+from deployments.http.dialects.base import Json, RerankBody, RerankCall, ResultRenderer, read_body, status_of
+from deployments.http.dialects.documents import echo, read_documents
+from deployments.http.dialects.plain import Flag, Text
+from reranker.errors import InvalidField, RerankerError
+from reranker.types import RerankOutcome
+
+_CODES = {404: "ModelNotFound", 408: "RequestTimeOut", 429: "Throttling", 503: "InternalError", 504: "RequestTimeOut"}
+_PARTS = ("input", "parameters")
+
+
+class DashScopeBody(RerankBody):
+    """All fields of a body, of its `input` and of its `parameters`."""
+
+    query: Text
+    documents: list[Any] = Field(min_length=1, description="Strings, or objects {id, title, text}.")
+    return_documents: Flag | None = None
+
+
+@dataclass(frozen=True)
+class DashScopeCall(RerankCall):
+    body: DashScopeBody
+
+    def response(self, outcome: RerankOutcome) -> Json:
+        renderer = ResultRenderer("relevance_score", self.body.raw_scores, self.body.verbose)
+        results = [renderer.render(hit) for hit in outcome.ranking]
+        if self.body.return_documents:
+            for result in results:
+                result["document"] = echo(self.body.documents[result["index"]])
+        return {
+            "request_id": outcome.request_id,
+            "output": {"results": results},
+            "usage": {"total_tokens": outcome.total_tokens},
+        }
+
+
+class DashScope:
+    name = "DashScope"
+
+    def parse(self, body: Mapping[str, Any]) -> DashScopeCall:
+        flat = {name: value for name, value in body.items() if name not in _PARTS}
+        for part in _PARTS:
+            fields = body.get(part)
+            if isinstance(fields, Mapping):
+                flat |= fields
+            elif fields is not None or part == "input":
+                raise InvalidField(part, "must be an object: send input {query, documents} and parameters {top_n}")
+        read = read_body(DashScopeBody, flat)
+        return DashScopeCall(read, read_documents("documents", read.documents))
+
+    def failure(self, error: RerankerError) -> tuple[int, Json]:
+        status = status_of(error)
+        code = _CODES.get(status, "InvalidParameter")
+        return status, {"code": code, "message": str(error), "request_id": uuid.uuid4().hex}
+
+    def schemas(self) -> list[dict[str, Any]]:
+        """The same fields, in the places where DashScope has them."""
+        flat = DashScopeBody.model_json_schema()
+        fields = flat["properties"]
+        of_input = {name: fields.pop(name) for name in ("query", "documents")}
+        of_parameters = {name: fields.pop(name) for name in ("top_n", "return_documents")}
+        fields["input"] = {"type": "object", "properties": of_input, "required": list(of_input)}
+        fields["parameters"] = {"anyOf": [{"type": "object", "properties": of_parameters}, {"type": "null"}]}
+        return [flat | {"required": ["input"]}]
