@@ -59,7 +59,7 @@ def cost_of(outputs: Sequence[Path]) -> Cost | None:
 def _engine_figures(report: Path) -> dict[str, Any] | None:
     """None if the report cannot be read, is of an older version, or its process scored nothing."""
     try:
-        engine = json.loads(report.read_bytes())["this_run"]["engine"]
+        engine: dict[str, Any] = json.loads(report.read_bytes())["this_run"]["engine"]
     except (OSError, ValueError, KeyError, TypeError):
         return None
     return engine if engine["pairs"] and engine["seconds"] else None

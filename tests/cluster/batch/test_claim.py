@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from cluster.batch.claim import half_written, locked, refuse_occupied
+from cluster.batch.claim import half_written, refuse_occupied
+from cluster.locks import locked
 from reranker.errors import CannotWrite, JobRefused
 
 LEFTOVERS = [
