@@ -1,6 +1,7 @@
 """The training benchmark with real processes on a tiny random checkpoint, and its arithmetic."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -39,6 +40,7 @@ def test_packed_and_padded_contenders_train_alike_and_a_missing_peer_is_named(tm
         capture_output=True,
         text=True,
         cwd=tmp_path,
+        env={name: value for name, value in os.environ.items() if name != "RERANKER_PEERS"},
         check=False,
     )
     assert done.returncode == 0, done.stderr
