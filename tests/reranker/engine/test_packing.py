@@ -75,6 +75,8 @@ def test_pack_evenly_ends_a_batch_at_the_pair_whose_middle_is_nearest_to_an_equa
     assert [batch.tolist() for batch in pack_evenly(lengths, 100, 2)] == [[0], [1, 2, 3]]
     lengths = np.array([5, 5, 5, 3], dtype=np.int32)  # the middle of the second pair lies before 9
     assert [batch.tolist() for batch in pack_evenly(lengths, 100, 2)] == [[0, 1], [2, 3]]
+    lengths = np.array([6, 6, 6], dtype=np.int32)  # the middle of the second pair is 9 itself
+    assert [batch.tolist() for batch in pack_evenly(lengths, 100, 2)] == [[0], [1, 2]]
 
 
 @pytest.mark.parametrize("dtype", [np.int8, np.uint8, np.int16, np.uint32, np.int64])

@@ -90,3 +90,9 @@ def test_piece_that_exceeds_the_head_start_is_charged_whole() -> None:
     assert served(queue, 1, cost=4) == ["b"]  # all of its head start: at 1
     assert served(queue, 1, cost=2) == ["a"]  # 5 in all: at 2.75
     assert served(queue, 3, cost=0.5) == ["b", "b", "b"]  # at 1.5, 2, 2.5
+
+
+def test_work_has_a_price_of_one_unless_another_is_given() -> None:
+    queue = queue_of("ab")
+    queue.charge(2)  # a, at 2
+    assert served(queue, 3) == ["b", "b", "a"]

@@ -53,3 +53,10 @@ def test_pass_too_short_for_the_clock_gives_a_finite_throughput() -> None:
     throughput = Throughput(1_000)
     throughput.observe(1_000, 0.0)
     assert throughput.tokens_per_s == pytest.approx(1e9)
+
+
+def test_small_batch_that_beats_the_estimate_raises_it() -> None:
+    throughput = Throughput(1_000)
+    throughput.observe(1_000, 1.0)
+    throughput.observe(100, 0.05)
+    assert throughput.tokens_per_s > 1_000
