@@ -23,6 +23,7 @@ from cluster.batch.settings import BatchSettings
 from cluster.batch.stages.encode import EncodeStage
 from cluster.batch.stages.read import read_stage
 from cluster.batch.stages.score import ScoreStage
+from reranker.checkpoints.files import from_anywhere
 
 # Restarts are bounded, so that a unit that crashes its actor ends the job. Retries of a unit are not: until Ray
 # declares a lost node dead, each unit that was sent there uses up one retry per second.
@@ -57,6 +58,7 @@ def scored_units(plan: Plan, units: Sequence[int], settings: BatchSettings) -> I
 def _graph(plan: Plan, units: Sequence[int], settings: BatchSettings) -> Dataset:
     one_unit: dict[str, Any] = {"batch_size": 1, "batch_format": "pyarrow"}
     pool = scorers(settings)
+    checkpoint = from_anywhere(settings.checkpoint)
     return (
         ray.data.from_arrow([pa.table({"unit": [unit]}) for unit in units])
         .map_batches(
@@ -68,7 +70,7 @@ def _graph(plan: Plan, units: Sequence[int], settings: BatchSettings) -> Dataset
         )
         .map_batches(
             EncodeStage,
-            fn_constructor_args=(settings.checkpoint,),
+            fn_constructor_args=(checkpoint,),
             compute=ActorPoolStrategy(min_size=1, max_size=encoders(settings)),
             num_cpus=ENCODER_CPUS,
             ray_remote_args_fn=_retries,
@@ -76,7 +78,7 @@ def _graph(plan: Plan, units: Sequence[int], settings: BatchSettings) -> Dataset
         )
         .map_batches(
             ScoreStage,
-            fn_constructor_args=(settings.checkpoint, settings.engine, settings.top_k),
+            fn_constructor_args=(checkpoint, settings.engine, settings.top_k),
             compute=ActorPoolStrategy(min_size=1, max_size=pool, initial_size=pool),
             num_cpus=SCORER_CPUS,
             num_gpus=1 if needs_gpu(settings) else None,

@@ -179,6 +179,14 @@ def load_module(
     return module.eval().requires_grad_(False)  # type: ignore[no-any-return]
 
 
+def from_anywhere(settings: CheckpointSettings) -> CheckpointSettings:
+    """The same settings for a process with another working directory: a local path becomes absolute."""
+    path = Path(settings.model).expanduser()
+    if settings.model == EMBEDDED or not path.is_dir():
+        return settings
+    return settings.model_copy(update={"model": str(path.resolve())})
+
+
 def _local_directory(model: str, revision: str | None, *, weights: bool) -> Path:
     if model == EMBEDDED:
         return Path(__file__).parents[1] / "embedded"

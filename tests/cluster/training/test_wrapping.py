@@ -38,6 +38,7 @@ def _one_of_two(rank: int, port: int, directory: str, sharding: Sharding) -> Non
     with second.averaged():
         _, mean = collect_model(students[-1], torch.float32)
     torch.save((weights(second, without_gradient=False), mean), Path(directory) / f"{rank}.pt")
+    distributed.barrier()  # a worker that leaves first may abort the other one
     distributed.destroy_process_group()
 
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from reranker.checkpoints.files import load_encoder, load_module, load_tokenizer, locate
+from reranker.checkpoints.files import from_anywhere, load_encoder, load_module, load_tokenizer, locate
 from reranker.checkpoints.manifest import Manifest, write_manifest
 from reranker.engine.engine import choose_device, choose_dtype
 from reranker.errors import CheckpointError
@@ -140,3 +140,17 @@ print(json.dumps([hit.index for hit in hits]))
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout.splitlines()[-1]) == [1, 0]
+
+
+def test_local_path_becomes_absolute_for_a_process_with_another_working_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "runs" / "mine").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    for given, expected in {
+        "runs/mine": str(tmp_path / "runs" / "mine"),
+        "./runs/mine": str(tmp_path / "runs" / "mine"),
+        "embedded": "embedded",
+        "org/name": "org/name",
+    }.items():
+        assert from_anywhere(CheckpointSettings(model=given)).model == expected

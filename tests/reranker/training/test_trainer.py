@@ -150,6 +150,7 @@ def _one_of_two(rank: int, port: int, directory: str) -> None:
     for step in range(STEPS):
         run.train_step(groups_of_step(step)[rank::2])  # as many groups, but not as many micro-batches
     torch.save(weights(run, without_gradient=False), Path(directory) / f"{rank}.pt")
+    distributed.barrier()  # a worker that leaves first may abort the other one
     distributed.destroy_process_group()
 
 
