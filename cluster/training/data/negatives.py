@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 
 import numpy as np
 
@@ -30,7 +30,7 @@ def mine_negatives(
     index.index(bm25s.tokenize(texts, stopwords="en", show_progress=False), show_progress=False)
     depth = min(depth, len(texts))
     generator = np.random.default_rng(seed)
-    counts, passages, labels, scores = [], [], [], []
+    candidates = _Candidates()
     for start in range(0, len(labelled.queries), _QUERIES_AT_ONCE):
         on_progress(f"searching negatives: {start:,} of {len(labelled.queries):,} queries")
         queries = [query[:MAX_QUERY_CHARS] for query in labelled.queries[start : start + _QUERIES_AT_ONCE]]
@@ -40,38 +40,43 @@ def mine_negatives(
             label_of = labelled.labels[start + offset]
             score_of = {int(p): float(s) for p, s in zip(ranked, ranked_scores, strict=True) if s > 0}
             extra = generator.integers(0, len(texts), random).tolist()
-            group = list(dict.fromkeys((*label_of, *score_of, *extra)))
-            counts.append(len(group))
-            passages += group
-            labels += [label_of.get(position, 0.0) for position in group]
-            scores += [score_of.get(position, np.nan) for position in group]
-    return (
-        Groups(
-            offsets(np.array(counts, dtype=np.int64)),
-            np.array(passages, dtype=np.int32),
-            np.array(labels, dtype=np.float32),
-        ),
-        np.array(scores, dtype=np.float32),
-    )
+            candidates.add(label_of, score_of, extra)
+    return candidates.groups()
 
 
 def negatives_from_run(labelled: Labelled, run: dict[str, dict[str, float]], depth: int) -> tuple[Groups, np.ndarray]:
     """Groups with the labelled passages and the first `depth` of a run; docids that the corpus lacks are left out."""
     position_of = {docid: position for position, docid in enumerate(labelled.docids)}
-    counts, passages, labels, scores = [], [], [], []
+    candidates = _Candidates()
     for query_id, label_of in zip(labelled.query_ids, labelled.labels, strict=True):
         ranked = list(run.get(query_id, {}).items())[:depth]
         score_of = {position_of[docid]: score for docid, score in ranked if docid in position_of}
-        group = list(dict.fromkeys((*label_of, *score_of)))
-        counts.append(len(group))
-        passages += group
-        labels += [label_of.get(position, 0.0) for position in group]
-        scores += [score_of.get(position, np.nan) for position in group]
-    return (
-        Groups(
-            offsets(np.array(counts, dtype=np.int64)),
-            np.array(passages, dtype=np.int32),
-            np.array(labels, dtype=np.float32),
-        ),
-        np.array(scores, dtype=np.float32),
-    )
+        candidates.add(label_of, score_of)
+    return candidates.groups()
+
+
+class _Candidates:
+    """The candidates of one query after another."""
+
+    def __init__(self) -> None:
+        self._counts: list[int] = []
+        self._passages: list[int] = []
+        self._labels: list[float] = []
+        self._scores: list[float] = []
+
+    def add(self, label_of: Mapping[int, float], score_of: Mapping[int, float], extra: Iterable[int] = ()) -> None:
+        """One query's: the labelled passages, those of the first stage, then others; each passage once."""
+        group = list(dict.fromkeys((*label_of, *score_of, *extra)))
+        self._counts.append(len(group))
+        self._passages += group
+        self._labels += [label_of.get(position, 0.0) for position in group]
+        self._scores += [score_of.get(position, np.nan) for position in group]
+
+    def groups(self) -> tuple[Groups, np.ndarray]:
+        """All groups, and the first stage's scores, float32 (candidates,), NaN where it has none."""
+        groups = Groups(
+            offsets(np.array(self._counts, dtype=np.int64)),
+            np.array(self._passages, dtype=np.int32),
+            np.array(self._labels, dtype=np.float32),
+        )
+        return groups, np.array(self._scores, dtype=np.float32)
