@@ -9,9 +9,8 @@ from cluster.evaluation.comparison import MAIN_MEASURE
 from cluster.evaluation.cost_picture import CostPoint, draw_costs
 from cluster.evaluation.markup import Html, element, join
 from cluster.evaluation.models_report import SHOWN_MEASURES, ModelsReport
-from cluster.evaluation.page import comparison_section, whole_page
+from cluster.evaluation.page import collection_sections, whole_page
 from cluster.evaluation.report import CollectionResult
-from reranker.ir.texts import read_queries
 
 
 def models_page(report: ModelsReport, suite_name: str) -> str:
@@ -23,16 +22,7 @@ def models_page(report: ModelsReport, suite_name: str) -> str:
         f"{'collection' if count == 1 else 'collections'} of equal weight.",
         class_="lead",
     )
-    sections = [
-        element(
-            "section",
-            element("h2", result.name),
-            element("p", f"{result.comparison.judged} judged queries, {result.pairs} pairs reranked.", class_="lead"),
-            comparison_section(result.comparison, read_queries(result.collection.queries), f"c{place}"),
-            id=f"c{place}",
-        )
-        for place, result in enumerate(report.results)
-    ]
+    sections = collection_sections(report.results)
     return whole_page(suite_name, lead, _standings(report), _costs(report), _by_collection(report), *sections)
 
 

@@ -13,7 +13,7 @@ from cluster.evaluation.cells import P_NOTE, measured, number_cell, number_headi
 from cluster.evaluation.comparison import MAIN_MEASURE, Comparison, MeasuredRun, run_names
 from cluster.evaluation.markup import Html, element, join
 from cluster.evaluation.pictures import DASHES, RUN_COLOURS, draw_depths, draw_gains
-from cluster.evaluation.report import SuiteReport
+from cluster.evaluation.report import CollectionResult, SuiteReport
 from cluster.evaluation.stylesheet import STYLESHEET
 from reranker.errors import InvalidFile
 from reranker.files import write_atomically
@@ -40,7 +40,12 @@ def suite_page(report: SuiteReport, suite_name: str) -> str:
         f"{count} {'collection' if count == 1 else 'collections'}.",
         class_="lead",
     )
-    sections = [
+    return whole_page(suite_name, lead, _suite_table(report), *collection_sections(report.results))
+
+
+def collection_sections(results: Sequence[CollectionResult]) -> list[Html]:
+    """One section per collection, with the ids c0, c1, ..."""
+    return [
         element(
             "section",
             element("h2", result.name),
@@ -48,9 +53,8 @@ def suite_page(report: SuiteReport, suite_name: str) -> str:
             comparison_section(result.comparison, read_queries(result.collection.queries), f"c{number}"),
             id=f"c{number}",
         )
-        for number, result in enumerate(report.results)
+        for number, result in enumerate(results)
     ]
-    return whole_page(suite_name, lead, _suite_table(report), *sections)
 
 
 def check_writable(path: Path) -> None:
