@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 import torch
-from transformers import AutoModelForSequenceClassification, BertConfig, LlamaConfig, PretrainedConfig, Qwen3Config
+from transformers import AutoModelForSequenceClassification, BertConfig, LlamaConfig, PretrainedConfig
 
 from cluster.bench.roofline import needed_work
 from reranker.checkpoints.weights import ModuleWeights
@@ -24,7 +24,7 @@ from reranker.engine.models.huggingface import HuggingFaceModel
 from reranker.engine.models.llama import LlamaModel
 from reranker.engine.shape import ModelShape
 from reranker.pairs import EncodedPairs, offsets
-from tests.reranker.engine.worst import one_query, own_queries
+from tests.reranker.engine.worst import QWEN3_06B, one_query, own_queries
 
 pytestmark = [
     pytest.mark.gpu,
@@ -54,19 +54,6 @@ LLAMA_8B = LlamaConfig(
         "high_freq_factor": 4.0,
         "original_max_position_embeddings": 8192,
     },
-)
-
-
-QWEN3_06B = Qwen3Config(
-    vocab_size=151_669,
-    hidden_size=1024,
-    intermediate_size=3072,
-    num_hidden_layers=28,
-    num_attention_heads=16,
-    num_key_value_heads=8,
-    head_dim=128,
-    num_labels=1,
-    pad_token_id=None,
 )
 
 

@@ -19,7 +19,7 @@ from reranker.engine.packing import pack
 from reranker.engine.shape import ModelShape
 from reranker.pairs import EncodedPairs
 from tests.reranker.engine.allocations import MetaWeights, PeakBytes, varlen_attention
-from tests.reranker.engine.worst import one_query, own_queries, pairs_of_lengths
+from tests.reranker.engine.worst import QWEN3_06B, one_query, own_queries, pairs_of_lengths
 
 PAIR = 228
 LAYOUT = PairLayout(head=(2,), middle=(3,), tail=(3,), prefix_type=0, passage_type=1, middle_passage_typed=0)
@@ -30,16 +30,6 @@ LLAMA_8B = LlamaConfig(
     num_hidden_layers=32,
     num_attention_heads=32,
     num_key_value_heads=8,
-    num_labels=1,
-)
-QWEN3_06B = Qwen3Config(
-    vocab_size=151_669,
-    hidden_size=1024,
-    intermediate_size=3072,
-    num_hidden_layers=28,
-    num_attention_heads=16,
-    num_key_value_heads=8,
-    head_dim=128,
     num_labels=1,
 )
 MINILM = BertConfig(

@@ -1,8 +1,21 @@
-"""Batches that need the most memory, as arrays."""
+"""Batches that need the most memory, as arrays, and a shape whose prefixes take more of it than its weights."""
 
 import numpy as np
+from transformers import Qwen3Config
 
 from reranker.pairs import EncodedPairs, offsets
+
+QWEN3_06B = Qwen3Config(
+    vocab_size=151_669,
+    hidden_size=1024,
+    intermediate_size=3072,
+    num_hidden_layers=28,
+    num_attention_heads=16,
+    num_key_value_heads=8,
+    head_dim=128,
+    num_labels=1,
+    pad_token_id=None,
+)
 
 
 def pairs_of_lengths(
