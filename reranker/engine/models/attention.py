@@ -31,13 +31,18 @@ class MakeAttention(Protocol):
     def __call__(self, sequences: Sequences, heads: Heads, *, causal: bool, like: Tensor) -> Attention: ...
 
 
-def attention_over(sequences: Sequences, heads: Heads, *, causal: bool, like: Tensor) -> Attention:
-    """The fastest implementation for the device and dtype of `like`."""
+def attention_over(
+    sequences: Sequences, heads: Heads, *, causal: bool, like: Tensor, window: int | None = None
+) -> Attention:
+    """The fastest implementation for the device and dtype of `like`.
+
+    window: how many tokens on each side a token attends to; None: all. Not with prefixes, and not causal.
+    """
     if has_varlen(like.device, like.dtype, heads.size):
         from reranker.engine.models.varlen import VarlenAttention
 
-        return VarlenAttention(sequences, heads, causal=causal, device=like.device)
-    return BlockAttention(sequences, heads, causal=causal, device=like.device)
+        return VarlenAttention(sequences, heads, causal=causal, device=like.device, window=window)
+    return BlockAttention(sequences, heads, causal=causal, device=like.device, window=window)
 
 
 def has_varlen(device: torch.device, dtype: torch.dtype, head_size: int) -> bool:
@@ -54,9 +59,22 @@ def has_varlen(device: torch.device, dtype: torch.dtype, head_size: int) -> bool
 class BlockAttention:
     """One batched matrix product per block, softmax in float32. See Attention."""
 
-    def __init__(self, sequences: Sequences, heads: Heads, *, causal: bool, device: torch.device) -> None:
+    def __init__(
+        self,
+        sequences: Sequences,
+        heads: Heads,
+        *,
+        causal: bool,
+        device: torch.device,
+        window: int | None = None,
+        bias: Tensor | None = None,
+        scale: float | None = None,
+    ) -> None:
+        """window: see `attention_over`. bias: added to the scores of `all_tokens`, float32 (1 or query heads, n, n),
+        where n is at least `longest_block`; not with prefixes. scale: of the scores, by default 1 / sqrt(head size).
+        """
         self._heads = heads
-        self._scale = 1 / math.sqrt(heads.size)
+        self._scale = 1 / math.sqrt(heads.size) if scale is None else scale
         on_cpu = device.type == "cpu"
         scores, step = (CPU_BLOCK_SCORES, _CPU_LENGTH_STEP) if on_cpu else (GPU_BLOCK_SCORES, 1)
         self._blocks = [
@@ -65,6 +83,7 @@ class BlockAttention:
         ]
         keys = max(block.prefix_length + block.longest for block in self._blocks)
         self._causal_mask = torch.full((keys, keys), -math.inf, device=device).triu_(1) if causal else None
+        self._bias = bias if window is None else _window_mask(window, keys, device)
 
     def all_tokens(self, qkv: Tensor, prefixes: Sequence[KeysValues]) -> Tensor:
         query, key, size = self._heads
@@ -74,11 +93,13 @@ class BlockAttention:
             count, longest = x.shape[:2]
             # Query heads that share a key head become rows of the same product.
             q = x[:, :, :query].reshape(count, longest, key, query // key, size).permute(0, 2, 3, 1, 4)
-            mask = block.padding
+            masks = [block.padding]
             if self._causal_mask is not None:
                 past = block.prefix_length
-                mask = self._causal_mask[past : past + longest, : past + longest]
-            out = self._attend(q.reshape(count * key, -1, size), x[:, :, query:], block, prefixes, mask)
+                masks = [self._causal_mask[past : past + longest, : past + longest]]
+            if self._bias is not None:
+                masks.append(self._bias[:, :longest, :longest])
+            out = self._attend(q.reshape(count * key, -1, size), x[:, :, query:], block, prefixes, masks)
             out = out.view(count, query, longest, size).transpose(1, 2).reshape(count * longest, query * size)
             outputs.append(block.unpad(out))
         if extra := len(qkv) - self._blocks[-1].end:  # rows of pad_rows, which belong to no sequence
@@ -91,15 +112,20 @@ class BlockAttention:
         for block in self._blocks:
             x = block.pad(kv)
             rows = q[block.first : block.last].reshape(-1, query // key, size)
-            outputs.append(self._attend(rows, x, block, prefixes, block.padding).view(-1, query * size))
+            outputs.append(self._attend(rows, x, block, prefixes, [block.padding]).view(-1, query * size))
         return torch.cat(outputs)
 
     def _attend(
-        self, q: Tensor, kv: Tensor, block: _DeviceBlock, prefixes: Sequence[KeysValues], mask: Tensor | None
+        self,
+        q: Tensor,
+        kv: Tensor,
+        block: _DeviceBlock,
+        prefixes: Sequence[KeysValues],
+        masks: Sequence[Tensor | None],
     ) -> Tensor:
         """q: (sequences * key heads, rows, size); kv: (sequences, longest, 2 * key heads, size). Returns q's shape.
 
-        mask: added to scores of shape (sequences, query heads, tokens, keys).
+        masks: added to scores of shape (sequences, query heads, tokens, keys).
         """
         key = self._heads.key
         keys, values = kv[:, :, :key].transpose(1, 2), kv[:, :, key:].transpose(1, 2)
@@ -114,9 +140,23 @@ class BlockAttention:
             q, keys, values = q.float(), keys.float(), values.float()
         scores = torch.baddbmm(q.new_empty(1).expand(1, 1, 1), q, keys.transpose(1, 2), beta=0, alpha=self._scale)
         scores = scores.float()
-        if mask is not None:
-            scores.view(len(kv), self._heads.query, -1, scores.shape[2]).add_(mask)
+        for mask in masks:
+            if mask is not None:
+                scores.view(len(kv), self._heads.query, -1, scores.shape[2]).add_(mask)
         return torch.bmm(torch.softmax(scores, -1).to(values.dtype), values).to(dtype)
+
+
+def longest_block(lengths: np.ndarray, device: torch.device) -> int:
+    """The largest padded length of a block over sequences of these lengths without prefixes."""
+    step = _CPU_LENGTH_STEP if device.type == "cpu" else 1
+    return math.ceil(int(lengths.max()) / step) * step
+
+
+def _window_mask(window: int, longest: int, device: torch.device) -> Tensor:
+    """float32 (1, longest, longest): -inf where tokens are more than `window` apart."""
+    position = torch.arange(longest, device=device)
+    is_far = (position[:, None] - position).abs() > window
+    return torch.zeros(1, longest, longest, device=device).masked_fill_(is_far, -math.inf)
 
 
 class _DeviceBlock:

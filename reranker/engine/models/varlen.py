@@ -28,8 +28,18 @@ _HAS_GQA = "enable_gqa" in _PARAMETERS
 class VarlenAttention:
     """See Attention."""
 
-    def __init__(self, sequences: Sequences, heads: Heads, *, causal: bool, device: torch.device) -> None:
+    def __init__(
+        self,
+        sequences: Sequences,
+        heads: Heads,
+        *,
+        causal: bool,
+        device: torch.device,
+        window: int | None = None,
+    ) -> None:
+        """window: see `attention_over`."""
         self._heads = heads
+        self._window = window
         self._causal = causal
         lengths = sequences.lengths
         keys = lengths + sequences.prefix_lengths
@@ -60,6 +70,8 @@ class VarlenAttention:
             kv = torch.cat((*map(_rows, prefixes), kv)).index_select(0, self._key_rows)
         keys, values = kv[:, :key], kv[:, key:]
         options: dict[str, Any] = {}
+        if self._window is not None and max_queries > 1:
+            options["window_size"] = (self._window, self._window)
         if causal:
             options |= {"window_size": (-1, 0)} if _HAS_WINDOW_SIZE else {"is_causal": True}
         if self._heads.query != key:
