@@ -1,11 +1,11 @@
-"""The tokenizer deployment: a CPU shell around PairEncoder. It holds no weights."""
+"""The tokenizer deployment: a CPU shell around Encoder. It holds no weights."""
 
 import asyncio
 import time
 from collections.abc import Sequence
 
-from reranker.checkpoints.files import load_encoder
-from reranker.encoding import PairEncoder
+from reranker.checkpoints.encoders import load_encoder
+from reranker.encoder import Encoder
 from reranker.errors import InvalidRequest, Overloaded
 from reranker.pairs import EncodedShard
 from reranker.settings import CheckpointSettings
@@ -20,7 +20,7 @@ _RETRY_AFTER_S = 5.0
 
 
 class Tokenizer:
-    def __init__(self, checkpoint: CheckpointSettings, encoder: PairEncoder | None = None) -> None:
+    def __init__(self, checkpoint: CheckpointSettings, encoder: Encoder | None = None) -> None:
         """encoder: by default that of the checkpoint."""
         self._encoder = encoder or load_encoder(checkpoint)
         self._whole_text = asyncio.Lock()
@@ -44,7 +44,7 @@ class Tokenizer:
 
 
 async def encode_shard(
-    encoder: PairEncoder,
+    encoder: Encoder,
     query: str,
     passages: Sequence[Passage],
     truncation: Truncation,

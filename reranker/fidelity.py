@@ -14,9 +14,11 @@ import torch
 
 from reranker.agreement import Bounds, bounds, disagreement
 from reranker.checkpoints.config_file import config_change, read_config
-from reranker.checkpoints.files import CheckpointFiles, load_config, load_encoder, locate
+from reranker.checkpoints.encoders import load_encoder
+from reranker.checkpoints.files import CheckpointFiles, load_config, locate
 from reranker.checkpoints.manifest import GoldenPair, Manifest
-from reranker.encoding import PairEncoder
+from reranker.checkpoints.resolve import resolve
+from reranker.encoder import Encoder
 from reranker.engine.engine import HALF_PRECISION, Engine, load_engine
 from reranker.engine.models.loading import why_no_fast_forward
 from reranker.errors import FidelityError
@@ -37,7 +39,7 @@ class VerifiedEngine:
     """An engine after the replay of its golden scores, with its encoder and the description for clients."""
 
     engine: Engine
-    encoder: PairEncoder
+    encoder: Encoder
     description: ModelDescription
     golden: tuple[GoldenPair, ...] = ()
 
@@ -64,8 +66,8 @@ def load_verified(checkpoint: CheckpointSettings, settings: EngineSettings) -> V
     if settings.simulated_tokens_per_s is not None:
         fidelity = "simulated: the scores are invented"
     else:
-        config = load_config(files, trust_remote_code=checkpoint.trust_remote_code)
-        if (problem := why_no_fast_forward(config, encoder.max_pair_tokens)) is not None:
+        config = load_config(files, score=encoder.recipe.score, trust_remote_code=checkpoint.trust_remote_code)
+        if (problem := why_no_fast_forward(config, encoder.max_pair_tokens, encoder.recipe)) is not None:
             warnings += (f"has no fast forward, using Hugging Face's: {problem}",)
         golden, fidelity = _applicable(files.manifest, encoder)
         if golden:
@@ -82,7 +84,7 @@ def load_verified(checkpoint: CheckpointSettings, settings: EngineSettings) -> V
             template=encoder.template.name,
             template_version=encoder.template.version,
             max_pair_tokens=encoder.max_pair_tokens,
-            assumed_template=files.manifest is None and checkpoint.template == "auto",
+            assumed_template=resolve(checkpoint, files).assumed,
             dtype=_name(engine.dtype),
             device=engine.device,
             fidelity=fidelity,
@@ -94,23 +96,19 @@ def load_verified(checkpoint: CheckpointSettings, settings: EngineSettings) -> V
     )
 
 
-def _applicable(manifest: Manifest | None, encoder: PairEncoder) -> tuple[tuple[GoldenPair, ...], str]:
+def _applicable(manifest: Manifest | None, encoder: Encoder) -> tuple[tuple[GoldenPair, ...], str]:
     """The golden pairs that this encoder must reproduce; if there are none, the fidelity for the description."""
     if manifest is None or not manifest.golden:
         return (), "unverified: the checkpoint has no golden scores"
-    pooling = "last" if encoder.pad is None else "padded"
-    if (encoder.template.name, encoder.max_pair_tokens, pooling) != (
-        manifest.template,
-        manifest.max_pair_tokens,
-        manifest.pooling,
-    ):
-        scored_as = f"template {manifest.template} at {manifest.max_pair_tokens} tokens, pooling {manifest.pooling}"
+    then = manifest.recipe
+    if not encoder.recipe.scores_as(then):
+        scored_as = f"template {then.template.name} at {then.max_pair_tokens} tokens, pooling {then.pooling}"
         return (), f"unverified: the golden scores are for {scored_as}"
     return manifest.golden, ""
 
 
 def _verified(
-    files: CheckpointFiles, golden: tuple[GoldenPair, ...], encoder: PairEncoder, engine: Engine
+    files: CheckpointFiles, golden: tuple[GoldenPair, ...], encoder: Encoder, engine: Engine
 ) -> tuple[str, str]:
     """Fidelity, and what the check cannot detect, for the description. Raises FidelityError."""
     imported = files.manifest.config if files.manifest is not None else None
@@ -122,7 +120,7 @@ def _verified(
     return fidelity, limit.hidden(_name(engine.dtype))
 
 
-def replay(golden: tuple[GoldenPair, ...], encoder: PairEncoder, engine: Engine) -> tuple[float, Bounds]:
+def replay(golden: tuple[GoldenPair, ...], encoder: Encoder, engine: Engine) -> tuple[float, Bounds]:
     """(largest |error| in logits, the bounds). Raises FidelityError naming the check that failed."""
     parts = [encoder.encode(pair.query, [Passage(pair.text, pair.title)]) for pair in golden]
     for number, (pair, part) in enumerate(zip(golden, parts, strict=True)):

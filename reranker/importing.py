@@ -15,7 +15,8 @@ import transformers
 
 from reranker.checkpoints.config_file import read_config
 from reranker.checkpoints.copying import copy_checkpoint
-from reranker.checkpoints.files import load_encoder, locate
+from reranker.checkpoints.encoders import load_encoder
+from reranker.checkpoints.files import locate
 from reranker.checkpoints.golden import golden_pairs
 from reranker.checkpoints.manifest import Manifest, write_manifest
 from reranker.checkpoints.output import new_directory
@@ -55,9 +56,7 @@ def import_checkpoint(
         files = locate(settings, weights=True)
         encoder = load_encoder(settings, files)
         manifest = Manifest(
-            template=encoder.template.name,
-            max_pair_tokens=encoder.max_pair_tokens,
-            pooling="last" if encoder.pad is None else "padded",
+            recipe=encoder.recipe,
             token_types=encoder.layout.sends_types,
             forward=engine.forward,
             config=read_config(files.base or files.directory),

@@ -56,6 +56,16 @@ class CheckpointSettings(Settings):
         description="Model: 'embedded', a checkpoint or adapter directory, or a hub id.",
     )
     revision: str | None = Field(None, description="Branch, tag or commit of a hub id.")
+    recipe: str = Field(
+        "auto",
+        min_length=1,
+        description="How pairs are written and scores are read: 'auto' (as the checkpoint or its authors say), the "
+        "name of a known recipe (`reranker model list`), or a YAML file with one.",
+    )
+    instruction: str | None = Field(
+        None,
+        description="Instruction of requests that bring none, for models that take one; by default the recipe's.",
+    )
     template: Literal["auto", "dear", "bare"] = Field(
         "auto", description="Pair template: 'auto' (the checkpoint's own), 'dear' or 'bare'."
     )

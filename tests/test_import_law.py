@@ -75,7 +75,7 @@ def test_import_walk_sees_imports_of_every_kind() -> None:
     assert module_of("numpy.ndarray") is None
     assert room_of("reranker/engine/models/llama.py") == "engine"
     assert room_of("reranker/types.py") == "values"
-    assert room_of("reranker/encoding.py") == "request"
+    assert room_of("reranker/pair_encoder.py") == "request"
 
 
 @pytest.mark.parametrize("package", PACKAGES)

@@ -22,7 +22,7 @@ from cluster.batch.settings import BatchSettings
 from cluster.batch.stages.encode import EncodeStage
 from cluster.batch.stages.read import read_stage
 from cluster.batch.stages.score import ScoreStage
-from reranker.checkpoints.files import load_encoder
+from reranker.checkpoints.encoders import load_encoder
 
 _SAMPLE_SECONDS = 10.0
 """Time to spend on scoring sample units; at least one is scored."""

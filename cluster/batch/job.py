@@ -28,7 +28,8 @@ from cluster.batch.report import BatchReport, Clock, this_run
 from cluster.batch.scored import ScoredUnit
 from cluster.batch.session import ray_session, refuse_unreachable
 from cluster.batch.settings import BatchSettings
-from reranker.checkpoints.files import load_encoder, locate
+from reranker.checkpoints.encoders import load_encoder
+from reranker.checkpoints.files import locate
 from reranker.engine.allocator import give_back_freed_memory
 from reranker.errors import InvalidFile
 from reranker.files import write_atomically

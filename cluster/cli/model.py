@@ -10,6 +10,7 @@ from reranker.settings import CheckpointSettings, EngineSettings
 
 _POOLING = {
     "last": "logits read at the last token",
+    "mean": "logits of the mean over all tokens",
     "padded": "logits read at a pad token, as Hugging Face does because the tokenizer's pad id is not the config's",
 }
 
@@ -46,10 +47,10 @@ def import_model(
 
         settings = CheckpointSettings.model_validate({"model": source, **options})
         imported = import_checkpoint(settings, output, EngineSettings.model_validate({"forward": forward}))
-    manifest = imported.manifest
+    manifest, recipe = imported.manifest, imported.manifest.recipe
     console.print(
-        f"{output}: template {manifest.template}, {manifest.max_pair_tokens} tokens per pair, "
-        f"{_POOLING[manifest.pooling]}, "
+        f"{output}: template {recipe.template.name}, {recipe.max_pair_tokens} tokens per pair, "
+        f"{_POOLING[recipe.pooling or 'last']}, "
         f"{len(manifest.golden)} golden scores ({manifest.made_with})"
     )
     for check in imported.checks:

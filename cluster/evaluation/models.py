@@ -14,7 +14,7 @@ from cluster.evaluation.cost import cost_of
 from cluster.evaluation.models_report import ModelsReport
 from cluster.evaluation.report import FIRST_STAGE, CollectionResult
 from cluster.evaluation.suite import Suite, check_collections, plan_jobs, read_first_stage, run_jobs
-from reranker.checkpoints.files import load_encoder
+from reranker.checkpoints.encoders import load_encoder
 from reranker.errors import InvalidField
 from reranker.ir.qrels import read_qrels
 from reranker.ir.runs import read_run

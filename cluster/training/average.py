@@ -46,7 +46,7 @@ def average(output: Path, models: Sequence[Path]) -> None:
     with write_errors(output):
         shutil.copytree(first, output, dirs_exist_ok=True, ignore=ignore)
         save_file(weights, output / _WEIGHTS, metadata={"format": "pt"})
-    complete(output, manifest.template, manifest.max_pair_tokens)
+    complete(output, manifest.recipe.template.name, manifest.max_pair_tokens)
 
 
 def _manifest(directory: Path) -> Manifest:
@@ -60,8 +60,10 @@ def _manifest(directory: Path) -> Manifest:
 
 def _refuse_different(first: Path, manifest: Manifest, other: Path) -> None:
     found = _manifest(other)
-    for name in ("template", "max_pair_tokens"):
-        ours, theirs = getattr(manifest, name), getattr(found, name)
+    for name, ours, theirs in (
+        ("template", manifest.recipe.template.name, found.recipe.template.name),
+        ("max_pair_tokens", manifest.max_pair_tokens, found.max_pair_tokens),
+    ):
         if ours != theirs:
             raise CheckpointError(f"{other} has {name} {theirs}, and {first} has {ours}: they cannot be averaged")
     ours, theirs = (json.loads((directory / "config.json").read_bytes()) for directory in (first, other))

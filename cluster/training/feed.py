@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 
 from cluster.training.data.training_set import TrainingSet
-from reranker.encoding import PairEncoder
 from reranker.errors import TrainingFailed
+from reranker.pair_encoder import PairEncoder
 from reranker.pairs import IntArray
 from reranker.training.batches import EncodedGroup, encode_group
 from reranker.training.groups import Groups, queries_of_step, sample, usable_queries

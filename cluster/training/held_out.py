@@ -9,12 +9,12 @@ from typing import NamedTuple
 import numpy as np
 
 from cluster.evaluation.collection import find_collections
-from reranker.encoding import PairEncoder
 from reranker.errors import InvalidFile
 from reranker.ir.measures import evaluate
 from reranker.ir.qrels import Qrels, read_qrels
 from reranker.ir.runs import read_run
 from reranker.ir.texts import iter_passages, iter_queries
+from reranker.pair_encoder import PairEncoder
 from reranker.pairs import EncodedPairs, FloatArray
 from reranker.training.trainer import Trainer
 

@@ -9,8 +9,8 @@ from torch import nn
 
 from reranker.checkpoints.files import load_tokenizer, locate
 from reranker.checkpoints.hugging_face import offline
-from reranker.encoding import PairEncoder
 from reranker.errors import CheckpointError, TrainingFailed
+from reranker.pair_encoder import PairEncoder
 from reranker.prompt import template_named
 from reranker.settings import CheckpointSettings
 from reranker.training.packed import PackedStudent, recompute_activations

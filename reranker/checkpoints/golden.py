@@ -1,4 +1,4 @@
-"""Golden pairs: texts, token ids and logits of the model card's own loop with Hugging Face.
+"""Golden pairs: texts, token ids and logits of the authors' own loop with Hugging Face.
 
 They come from that loop and not from our engine, so that replaying them compares a replica with the reference and
 not with itself.
@@ -9,10 +9,12 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from reranker.checkpoints.files import CheckpointFiles, load_module, load_tokenizer
+from reranker.checkpoints.files import CheckpointFiles, load_tokenizer
 from reranker.checkpoints.manifest import GoldenPair
+from reranker.checkpoints.modules import load_module
+from reranker.checkpoints.pooling import pad_with_end_token
 from reranker.checkpoints.reference import reference_inputs, reference_logits
-from reranker.encoding import PairEncoder
+from reranker.encoder import Encoder
 from reranker.errors import CheckpointError
 from reranker.types import Passage
 
@@ -78,22 +80,27 @@ GOLDEN_TEXTS: tuple[tuple[str, Passage], ...] = (
 
 
 def golden_pairs(
-    files: CheckpointFiles, encoder: PairEncoder, *, trust_remote_code: bool = False
+    files: CheckpointFiles, encoder: Encoder, *, trust_remote_code: bool = False
 ) -> tuple[GoldenPair, ...]:
     """GOLDEN_TEXTS with Hugging Face's ids and logits. Needs memory for the weights in float32.
 
     Raises CheckpointError, also when logits are not finite.
     """
     tokenizer = load_tokenizer(files, trust_remote_code=trust_remote_code)
+    if encoder.pad is not None:
+        pad_with_end_token(tokenizer)
     template, max_pair_tokens = encoder.template, encoder.max_pair_tokens
     full, half = (
         reference_logits(
-            load_module(files, dtype=dtype, device="cpu", trust_remote_code=trust_remote_code),
+            load_module(
+                files, dtype=dtype, device="cpu", score=encoder.recipe.score, trust_remote_code=trust_remote_code
+            ),
             tokenizer,
             template,
             max_pair_tokens,
             GOLDEN_TEXTS,
             padded=encoder.pad is not None,
+            token_weights=encoder.token_weights,
         )
         for dtype in (torch.float32, torch.bfloat16)
     )

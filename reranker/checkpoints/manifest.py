@@ -1,26 +1,27 @@
-"""The manifest `reranker.json` beside a checkpoint's config: pair template, max pair length and golden scores.
+"""The manifest `reranker.json` beside a checkpoint's config: its recipe, and golden scores.
 
-Golden scores are texts with the token ids and logits that Hugging Face computed; they are replayed before a replica
-serves.
+Golden scores are texts with the token ids and logits that the authors' own loop computed; they are replayed before a
+replica serves.
 """
 
-from pathlib import Path
-from typing import Annotated, Any, Literal
+from __future__ import annotations
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PositiveInt, ValidationError
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from reranker.errors import CheckpointError
+from reranker.prompt import template_named
+from reranker.recipe import Recipe
 
 MANIFEST_NAME = "reranker.json"
-
-
-def _current_template_name(name: object) -> object:
-    """Manifests of version 0.1 call the bare template "plain"."""
-    return "bare" if name == "plain" else name
+_IN_RECIPE = ("max_pair_tokens", "pooling")  # keys of version 1
 
 
 class GoldenPair(BaseModel):
-    """One pair with Hugging Face's token ids and logits."""
+    """One pair with the reference's token ids and logits."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -33,14 +34,12 @@ class GoldenPair(BaseModel):
 
 
 class Manifest(BaseModel):
-    """Content of `reranker.json`."""
+    """Content of `reranker.json`. Version 1, whose template is a name, is read as well."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    version: Literal[1] = 1
-    template: Annotated[Literal["dear", "bare"], BeforeValidator(_current_template_name)]
-    max_pair_tokens: PositiveInt
-    pooling: Literal["last", "padded"] = Field("last", description="Where the golden logits were read.")
+    version: Literal[2] = 2
+    recipe: Recipe
     token_types: bool | None = Field(
         None, description="Whether the model is given token type ids; None in older manifests: the tokenizer decides."
     )
@@ -52,6 +51,27 @@ class Manifest(BaseModel):
     )
     made_with: str = Field("", description="Versions of torch and transformers that computed the golden scores.")
     golden: tuple[GoldenPair, ...] = ()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_version_1(cls, given: Any) -> Any:
+        if not isinstance(given, Mapping) or given.get("version", 1) != 1 or "recipe" in given:
+            return given
+        name = str(given.get("template"))
+        name = {"plain": "bare"}.get(name, name)  # its name in version 0.1
+        others = {key: value for key, value in given.items() if key not in ("version", "template", *_IN_RECIPE)}
+        recipe = {key: given[key] for key in _IN_RECIPE if key in given}
+        return {**others, "recipe": {"name": name, "template": template_named(name), "pooling": "last", **recipe}}
+
+    @model_validator(mode="after")
+    def _says_how_long_a_pair_is(self) -> Self:
+        if self.recipe.max_pair_tokens is None:
+            raise ValueError("max_pair_tokens is missing")
+        return self
+
+    @property
+    def max_pair_tokens(self) -> int:
+        return self.recipe.max_pair_tokens or 0  # never 0: see above
 
 
 def read_manifest(directory: Path) -> Manifest | None:

@@ -7,25 +7,25 @@ config, their tokenizer pads with the end-of-text token, and their quick start p
 
 from __future__ import annotations
 
-from typing import Literal
-
 from transformers import PretrainedConfig, PreTrainedTokenizerBase
 
-from reranker.encoding import PadToken
 from reranker.errors import CheckpointError
+from reranker.layout import PadToken
+from reranker.prompt import DEAR, PromptTemplate
+from reranker.recipe import Pooling
 
-Pooling = Literal["last", "padded"]
 
-
-def choose_pooling(
-    wanted: Literal["auto", "last", "padded"], recorded: Pooling | None, template: str, pad: PadToken | None
-) -> Pooling:
-    """wanted: the setting. recorded: by the manifest, None without one. pad: of `pad_token_read`."""
-    if wanted != "auto":
+def choose_pooling(wanted: Pooling | None, template: PromptTemplate, pad: PadToken | None) -> Pooling:
+    """wanted: by settings or recipe. pad: of `pad_token_read`."""
+    if wanted is not None:
         return wanted
-    if recorded is not None:
-        return recorded
-    return "padded" if template == "dear" and pad is not None else "last"
+    return "padded" if template.pieces == DEAR.pieces and pad is not None else "last"
+
+
+def pad_with_end_token(tokenizer: PreTrainedTokenizerBase) -> None:
+    """As authors do whose tokenizer has no pad token."""
+    if tokenizer.pad_token is None and tokenizer.eos_token is not None:
+        tokenizer.pad_token = tokenizer.eos_token
 
 
 def pad_token_read(
@@ -56,7 +56,7 @@ def describe(pooling: Pooling, pad: PadToken | None) -> str:
     """For clients and the log."""
     if pooling == "padded" and pad is not None:
         return f"padded: logits are read at pad token {pad.token_id} in column {pad.position}, as Hugging Face does"
-    return "last"
+    return "mean" if pooling == "mean" else "last"
 
 
 def pooling_warning(pooling: Pooling, pad: PadToken | None) -> str | None:

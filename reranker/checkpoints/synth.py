@@ -23,11 +23,13 @@ from transformers import LlamaConfig, PreTrainedTokenizerFast
 from reranker.checkpoints.manifest import Manifest, write_manifest
 from reranker.checkpoints.output import new_directory
 from reranker.errors import CheckpointError, InvalidField
+from reranker.prompt import DEAR
+from reranker.recipe import Recipe
 
 MAX_SHARD_BYTES = 2**30
 TRAINED_TOKENS = 16_384
 BOS, EOS = "<|begin_of_text|>", "<|end_of_text|>"
-MANIFEST = Manifest(template="dear", max_pair_tokens=228)
+MANIFEST = Manifest(recipe=Recipe(name="dear", template=DEAR, max_pair_tokens=228))
 
 # Llama 3's regular expression for splitting text before byte-pair merges.
 _WORDS = (

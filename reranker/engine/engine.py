@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from transformers import PretrainedConfig
 
 from reranker.checkpoints.files import CheckpointFiles, load_config
-from reranker.encoding import PairEncoder
+from reranker.encoder import Encoder
 from reranker.engine.allocator import keep_freed_memory
 from reranker.engine.memory import CPU_BATCH_TOKENS, CPU_WORKER_TOKENS, GPU_BATCH_TOKENS, AttentionKind, MemoryPlan
 from reranker.engine.models import ForwardPass, ScoringModel
@@ -25,6 +25,7 @@ from reranker.engine.shape import ModelShape
 from reranker.engine.workers import Workers
 from reranker.errors import CheckpointError
 from reranker.pairs import EncodedPairs, FloatArray, IntArray
+from reranker.recipe import BARE_CLASSIFIER, Recipe
 from reranker.settings import CheckpointSettings, EngineSettings
 
 HALF_PRECISION = (torch.bfloat16, torch.float16)
@@ -97,7 +98,7 @@ class Engine:
 
 
 def load_engine(
-    files: CheckpointFiles, encoder: PairEncoder, checkpoint: CheckpointSettings, settings: EngineSettings
+    files: CheckpointFiles, encoder: Encoder, checkpoint: CheckpointSettings, settings: EngineSettings
 ) -> Engine:
     """Load a checkpoint's weights onto a device. Sets this process's torch threads. Raises CheckpointError."""
     if settings.simulated_tokens_per_s is not None:
@@ -105,10 +106,12 @@ def load_engine(
     threads = choose_threads(settings)
     torch.set_num_threads(threads)
     device = choose_device(checkpoint.device)
-    config = load_config(files, trust_remote_code=checkpoint.trust_remote_code)
+    config = load_config(files, score=encoder.recipe.score, trust_remote_code=checkpoint.trust_remote_code)
     dtype = choose_dtype(checkpoint.dtype, config.dtype, device)
-    workers = choose_workers(settings, config, encoder.max_pair_tokens, device)
-    max_batch_tokens = choose_batch_tokens(settings, config, encoder.max_pair_tokens, dtype, device, workers)
+    workers = choose_workers(settings, config, encoder.max_pair_tokens, device, encoder.recipe)
+    max_batch_tokens = choose_batch_tokens(
+        settings, config, encoder.max_pair_tokens, dtype, device, workers, encoder.recipe
+    )
     workers = min(workers, max_batch_tokens // encoder.max_pair_tokens)
     model = load_model(
         files,
@@ -155,9 +158,16 @@ def choose_dtype(wanted: str, saved: torch.dtype | str | None, device: str) -> t
     return dtype
 
 
-def choose_workers(settings: EngineSettings, config: PretrainedConfig, max_pair_tokens: int, device: str) -> int:
+def choose_workers(
+    settings: EngineSettings,
+    config: PretrainedConfig,
+    max_pair_tokens: int,
+    device: str,
+    recipe: Recipe = BARE_CLASSIFIER,
+) -> int:
     """Passes that run in parallel: one per CPU thread; 1 on a GPU and for Hugging Face's forward."""
-    return choose_threads(settings) if device == "cpu" and _is_fast_forward(settings, config, max_pair_tokens) else 1
+    is_fast = _is_fast_forward(settings, config, max_pair_tokens, recipe)
+    return choose_threads(settings) if device == "cpu" and is_fast else 1
 
 
 def choose_threads(settings: EngineSettings) -> int:
@@ -172,6 +182,7 @@ def choose_batch_tokens(
     dtype: torch.dtype,
     device: str,
     workers: int,
+    recipe: Recipe = BARE_CLASSIFIER,
 ) -> int:
     """Tokens on the device at once: from the settings, else the device's default; never more than fit its memory.
 
@@ -190,7 +201,7 @@ def choose_batch_tokens(
     except CheckpointError:
         return wanted  # ModelShape does not know this architecture, so its memory is not known either
     attention: AttentionKind = "huggingface"
-    if _is_fast_forward(settings, config, max_pair_tokens):
+    if _is_fast_forward(settings, config, max_pair_tokens, recipe):
         attention = "varlen" if has_varlen(torch.device(device), dtype, shape.head_dim) else "blocks"
     plan = MemoryPlan.of(
         shape,
@@ -203,8 +214,10 @@ def choose_batch_tokens(
     return plan.batch_tokens(wanted, _device_bytes(device), max_pair_tokens)
 
 
-def _is_fast_forward(settings: EngineSettings, config: PretrainedConfig, max_pair_tokens: int) -> bool:
-    return settings.forward != "huggingface" and why_no_fast_forward(config, max_pair_tokens) is None
+def _is_fast_forward(
+    settings: EngineSettings, config: PretrainedConfig, max_pair_tokens: int, recipe: Recipe
+) -> bool:
+    return settings.forward != "huggingface" and why_no_fast_forward(config, max_pair_tokens, recipe) is None
 
 
 def _device_bytes(device: str) -> int:

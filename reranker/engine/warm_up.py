@@ -12,7 +12,7 @@ from functools import partial
 import numpy as np
 import torch
 
-from reranker.encoding import PairEncoder
+from reranker.encoder import Encoder
 from reranker.engine.budget import MIN_PASS_TOKENS, Budget, choose_budget
 from reranker.engine.engine import Engine
 from reranker.engine.isolation import OUT_OF_MEMORY
@@ -25,7 +25,7 @@ _REPEATS = 3
 
 
 def warm_up(
-    engine: Engine, encoder: PairEncoder, max_pass_s: float | None, clock: Callable[[], float] = time.perf_counter
+    engine: Engine, encoder: Encoder, max_pass_s: float | None, clock: Callable[[], float] = time.perf_counter
 ) -> Budget:
     """Choose the engine's batch budget, at most the one it has, and set it. Running out of memory happens now.
 
@@ -57,7 +57,7 @@ def warm_up(
     return budget
 
 
-def worst_batches(encoder: PairEncoder, tokens: int) -> Iterator[EncodedPairs]:
+def worst_batches(encoder: Encoder, tokens: int) -> Iterator[EncodedPairs]:
     """Batches that need the most memory: each pair has its own query, so no prefix is shared.
 
     The first has prefixes and passages of half a pair, the second the longest prefixes before the shortest passages.
@@ -87,7 +87,7 @@ def _median_s(measure: Callable[[int], float], smallest: int, tokens: int) -> fl
     return math.inf
 
 
-def _seconds(engine: Engine, encoder: PairEncoder, clock: Callable[[], float], tokens: int) -> float:
+def _seconds(engine: Engine, encoder: Encoder, clock: Callable[[], float], tokens: int) -> float:
     """Seconds of a batch of so many tokens: passages as long as they may be, but two or more for each worker."""
     without_words = int(encoder.encode("warm up", [Passage("")]).lengths[0])
     words = min(encoder.max_pair_tokens, tokens // (2 * engine.workers) - without_words)

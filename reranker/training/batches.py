@@ -8,7 +8,7 @@ from typing import Self
 
 import numpy as np
 
-from reranker.encoding import PairEncoder
+from reranker.pair_encoder import PairEncoder
 from reranker.pairs import BoolArray, EncodedPairs, FloatArray, IntArray
 from reranker.training.groups import SampledGroup, padded
 

@@ -14,11 +14,11 @@ import torch
 from torch import Tensor, nn
 from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
 
-from reranker.encoding import PairLayout
 from reranker.engine.models.heads import Attention, Heads
 from reranker.engine.models.packed import Sequences, token_types
 from reranker.engine.models.transfer import on_device
 from reranker.errors import CheckpointError
+from reranker.layout import PairLayout
 from reranker.pairs import EncodedPairs
 from reranker.training.attention import trainable_attention
 

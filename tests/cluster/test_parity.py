@@ -13,7 +13,9 @@ from rich.console import Console
 from cluster.local.graph import serving
 from cluster.local.host import free_port
 from cluster.sample import SAMPLE
-from reranker.checkpoints.files import load_encoder, load_module, load_tokenizer, locate
+from reranker.checkpoints.encoders import load_encoder
+from reranker.checkpoints.files import load_tokenizer, locate
+from reranker.checkpoints.modules import load_module
 from reranker.checkpoints.reference import reference_logits
 from reranker.ir.measures import evaluate
 from reranker.ir.qrels import read_qrels

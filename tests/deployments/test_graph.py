@@ -18,7 +18,8 @@ from cluster.sample import SAMPLE
 from deployments.app import build_app, gateway, scorer, tokenizer
 from deployments.settings import AppSettings
 from reranker import Reranker
-from reranker.checkpoints.files import load_module, load_tokenizer, locate
+from reranker.checkpoints.files import load_tokenizer, locate
+from reranker.checkpoints.modules import load_module
 from reranker.checkpoints.reference import reference_logits
 from reranker.importing import import_checkpoint
 from reranker.ir.runs import read_run

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from deployments.tokenizer import Tokenizer
-from reranker.encoding import PairEncoder
 from reranker.errors import Overloaded, UnscorableDocument
+from reranker.pair_encoder import PairEncoder
 from reranker.pairs import EncodedPairs
 from reranker.settings import CheckpointSettings
 from reranker.types import Passage, Truncation

@@ -15,7 +15,6 @@ from transformers import AutoModelForSequenceClassification, BertConfig, LlamaCo
 
 from cluster.bench.roofline import needed_work
 from reranker.checkpoints.weights import ModuleWeights
-from reranker.encoding import PairLayout
 from reranker.engine.engine import Engine
 from reranker.engine.memory import GPU_BATCH_TOKENS, GPU_RESERVE_BYTES, MemoryPlan
 from reranker.engine.models import ScoringModel
@@ -23,6 +22,7 @@ from reranker.engine.models.bert import BertModel
 from reranker.engine.models.huggingface import HuggingFaceModel
 from reranker.engine.models.llama import LlamaModel
 from reranker.engine.shape import ModelShape
+from reranker.layout import PairLayout
 from reranker.pairs import EncodedPairs, offsets
 from tests.reranker.engine.worst import QWEN3_06B, one_query, own_queries
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 from transformers import AutoModelForSequenceClassification, BertConfig, LlamaConfig, PretrainedConfig
 
-from reranker.encoding import PairLayout
+from reranker.layout import PairLayout
 from reranker.pairs import EncodedPairs, offsets
 from reranker.training.batches import EncodedGroup
 from reranker.training.packed import PackedStudent

@@ -16,6 +16,8 @@ from reranker.checkpoints.manifest import Manifest, read_manifest, write_manifes
 from reranker.errors import CheckpointError, FidelityError
 from reranker.fidelity import load_verified
 from reranker.importing import import_checkpoint
+from reranker.prompt import DEAR
+from reranker.recipe import Recipe
 from reranker.settings import CheckpointSettings, EngineSettings
 from tests.checkpoints import rewrite_json, write_llama
 
@@ -56,7 +58,11 @@ def scale_head(directory: Path, factor: float) -> None:
 def test_imported_checkpoint_is_verified(imported: Path, dtype: str) -> None:
     manifest = read_manifest(imported)
     assert manifest is not None
-    assert (manifest.template, manifest.max_pair_tokens, len(manifest.golden)) == ("dear", 100, len(GOLDEN_TEXTS))
+    assert (manifest.recipe.template, manifest.max_pair_tokens, len(manifest.golden)) == (
+        DEAR,
+        100,
+        len(GOLDEN_TEXTS),
+    )
     assert fidelity(imported, dtype=dtype).startswith(f"verified: {len(GOLDEN_TEXTS)} golden scores")
 
 
@@ -73,7 +79,7 @@ def other_pad(tmp_path: Path) -> Path:
 
 def test_import_scores_dear_as_padded_and_the_replay_does_too(other_pad: Path, tmp_path: Path) -> None:
     settings = CheckpointSettings(model=str(other_pad), template="dear", max_pair_tokens=100)
-    assert import_checkpoint(settings, tmp_path / "imported").manifest.pooling == "padded"
+    assert import_checkpoint(settings, tmp_path / "imported").manifest.recipe.pooling == "padded"
     assert fidelity(tmp_path / "imported").startswith("verified")
     assert fidelity(tmp_path / "imported", pooling="last").startswith("unverified: the golden scores are for")
 
@@ -128,7 +134,7 @@ def test_checkpoint_without_applicable_golden_scores_is_unverified(imported: Pat
     assert fidelity(family) == "unverified: the checkpoint has no golden scores"
     assert fidelity(imported, template="bare").startswith("unverified: the golden scores are for template dear")
     assert fidelity(imported, max_pair_tokens=60).startswith("unverified")
-    write_manifest(imported, Manifest(template="dear", max_pair_tokens=100))
+    write_manifest(imported, Manifest(recipe=Recipe(name="dear", template=DEAR, max_pair_tokens=100)))
     assert fidelity(imported).startswith("unverified")
 
 

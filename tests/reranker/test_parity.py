@@ -8,7 +8,8 @@ import pytest
 import torch
 from scipy import stats
 
-from reranker.checkpoints.files import EMBEDDED, load_module, load_tokenizer, locate
+from reranker.checkpoints.files import EMBEDDED, load_tokenizer, locate
+from reranker.checkpoints.modules import load_module
 from reranker.checkpoints.reference import reference_logits
 from reranker.fidelity import VerifiedEngine, load_verified
 from reranker.pairs import EncodedPairs, FloatArray

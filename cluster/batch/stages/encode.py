@@ -9,9 +9,9 @@ import pyarrow as pa
 
 from cluster.batch.stages.columns import to_columns
 from cluster.batch.stages.load_errors import attempt
-from reranker.checkpoints.files import load_encoder
+from reranker.checkpoints.encoders import load_encoder
 from reranker.deduplicate import deduplicate
-from reranker.encoding import PairEncoder
+from reranker.encoder import Encoder
 from reranker.pairs import EncodedPairs, IntArray
 from reranker.settings import CheckpointSettings
 from reranker.types import Passage
@@ -37,7 +37,7 @@ class EncodeStage:
 
 
 def encode_unit(
-    encoder: PairEncoder, queries: list[str], counts: list[int], titles: list[str], texts: list[str]
+    encoder: Encoder, queries: list[str], counts: list[int], titles: list[str], texts: list[str]
 ) -> tuple[EncodedPairs, IntArray]:
     """Encode a unit, with equal passages of a query deduplicated.
 

@@ -26,8 +26,9 @@ from cluster.bench.report import Figures
 from cluster.bench.roofline import needed_work
 from cluster.bench.synthetic import kept_synthetic
 from cluster.bench.workload import Request, collection_requests, sample_requests
-from reranker.checkpoints.files import load_config, load_encoder, locate
-from reranker.encoding import PairEncoder
+from reranker.checkpoints.encoders import load_encoder
+from reranker.checkpoints.files import load_config, locate
+from reranker.encoder import Encoder
 from reranker.engine.engine import choose_batch_tokens, choose_device, choose_dtype, choose_workers
 from reranker.engine.shape import ModelShape
 from reranker.errors import CheckpointError
@@ -115,7 +116,7 @@ def _measure(
     contenders: list[Contender],
     options: dict[str, Any],
     requests: list[Request],
-    encoder: PairEncoder,
+    encoder: Encoder,
     console: Console,
 ) -> tuple[list[Measured], list[Contender]]:
     """Results of the contenders that are installed, and the contenders that are not."""
@@ -149,7 +150,7 @@ def _shape(config: Any, console: Console) -> ModelShape | None:
         return None
 
 
-def _round_facts(request: Request, encoder: PairEncoder, shape: ModelShape | None) -> RoundFacts:
+def _round_facts(request: Request, encoder: Encoder, shape: ModelShape | None) -> RoundFacts:
     pairs = encoder.encode(request.query, request.passages)
     work = None
     if shape is not None:

@@ -27,8 +27,9 @@ from cluster.bench.training.report import print_training
 from cluster.bench.training.settings import TrainBenchSettings
 from cluster.bench.training.stepper import LEARNING_RATE
 from cluster.bench.workload import Request, sample_requests
-from reranker.checkpoints.files import load_config, load_encoder, locate
-from reranker.encoding import PairEncoder
+from reranker.checkpoints.encoders import load_encoder
+from reranker.checkpoints.files import load_config, locate
+from reranker.encoder import Encoder
 from reranker.engine.engine import choose_device, choose_dtype
 from reranker.engine.shape import ModelShape
 from reranker.errors import CheckpointError
@@ -113,7 +114,7 @@ def _steps(requests: list[Request], queries: int) -> list[list[Request]]:
     return [requests[first : first + queries] for first in range(0, len(requests), queries)]
 
 
-def _step_facts(step: list[Request], encoder: PairEncoder, shape: ModelShape) -> StepFacts:
+def _step_facts(step: list[Request], encoder: Encoder, shape: ModelShape) -> StepFacts:
     tokens = flops = 0
     for request in step:
         pairs = encoder.encode(request.query, request.passages)

@@ -17,7 +17,6 @@ from torch.nn import functional
 from transformers import PretrainedConfig
 
 from reranker.checkpoints.weights import Weights
-from reranker.encoding import PairLayout
 from reranker.engine.models import ForwardPass
 from reranker.engine.models.attention import MakeAttention, attention_over
 from reranker.engine.models.config_keys import unknown_key
@@ -25,6 +24,7 @@ from reranker.engine.models.heads import Heads
 from reranker.engine.models.linear import LayerReader, Linear, pad_rows
 from reranker.engine.models.packed import Sequences, token_types
 from reranker.engine.models.transfer import in_input_order, on_device
+from reranker.layout import PairLayout
 from reranker.pairs import EncodedPairs, IntArray, OffsetArray
 
 _ROOTS = {"bert": "bert", "roberta": "roberta", "xlm-roberta": "roberta"}  # prefix of tensor names

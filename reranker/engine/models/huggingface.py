@@ -1,22 +1,26 @@
-"""Hugging Face's own forward: any sequence classifier with one logit, over padded batches.
+"""Hugging Face's own forward, over padded batches: sequence classifiers with one logit, and language models.
 
 Needs no pad token. Hugging Face's pooling of causal models refuses batches without one, so their base model is run
-and the right token is pooled here. Other models are called unchanged, with padding masked.
+and the right token is pooled here. Of a causal language model's logits only those are computed that carry the score.
+Other models are called unchanged, with padding masked.
 """
 
 from __future__ import annotations
 
 import inspect
+from collections.abc import Mapping
 from functools import partial
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 from transformers import PretrainedConfig
 
-from reranker.encoding import PadToken, PairLayout
 from reranker.engine.models import ForwardPass
+from reranker.layout import PadToken, PairLayout
 from reranker.pairs import EncodedPairs, IntArray
 
 if TYPE_CHECKING:
@@ -35,18 +39,29 @@ class HuggingFaceModel:
 
     pads = True
 
-    def __init__(self, module: PreTrainedModel, layout: PairLayout, pad: PadToken | None = None) -> None:
-        """pad: read logits at this pad token of padded pairs; None reads them at the last token."""
+    def __init__(
+        self,
+        module: PreTrainedModel,
+        layout: PairLayout,
+        pad: PadToken | None = None,
+        token_weights: Mapping[int, float] = MappingProxyType({}),
+    ) -> None:
+        """pad: read logits at this pad token of padded pairs; None reads them at the last token. token_weights: of a
+        language model's tokens in the logit, by vocabulary id; empty for a classifier.
+        """
         self._module = module
         self._layout = layout
         self._pad = pad
         config = module.config.get_text_config()
         self._pad_token_id: int | None = config.pad_token_id
         self._fill = _fill_token(module, pad)
-        self._causal = isinstance(getattr(module, "score", None), nn.Linear)
+        self._decodes = bool(token_weights) and bool(config.is_encoder_decoder)
+        self._tokens = _TokenHead(module, token_weights) if token_weights else None
+        reads_last = self._tokens is not None and not self._decodes
+        self._causal = reads_last or isinstance(getattr(module, "score", None), nn.Linear)
         # With is_causal set, Hugging Face runs an encoder as causal in padded batches and as bidirectional in others.
         is_masked_encoder = config.model_type in _MASKED_ENCODERS and not getattr(config, "is_causal", False)
-        self._maskable = self._causal or is_masked_encoder
+        self._maskable = self._causal or self._decodes or is_masked_encoder
         self._body = module.base_model if self._causal else module
         accepted = inspect.signature(self._body.forward).parameters
         takes_types = "token_type_ids" in accepted and getattr(config, "type_vocab_size", 0) > 1
@@ -90,11 +105,19 @@ class HuggingFaceModel:
             passage = positions >= (pairs.prefix_lengths - self._layout.middle_passage_typed)[:, None]
             types = np.where(passage, self._layout.passage_type, self._layout.prefix_type)
             inputs["token_type_ids"] = torch.from_numpy(types).to(device)
+        if self._decodes:
+            start = self._module.config.decoder_start_token_id
+            inputs["decoder_input_ids"] = torch.full((len(pairs), 1), start, device=device)
         output = self._body(**inputs, **self._extra)
+        if self._tokens is not None and self._decodes:
+            return self._tokens.of_logits(output.logits[:, 0])
         if not self._causal:
             return _column(output.logits)
-        pooled = torch.from_numpy(self._pooled_positions(ids, self.pass_tokens(lengths))).to(device)
-        hidden = output.last_hidden_state[torch.arange(len(pairs), device=device), pooled]
+        read = lengths - 1 if self._tokens is not None else self._pooled_positions(ids, self.pass_tokens(lengths))
+        at = torch.from_numpy(read).to(device)
+        hidden = output.last_hidden_state[torch.arange(len(pairs), device=device), at]
+        if self._tokens is not None:
+            return self._tokens(hidden)
         return _column(self._module.score(hidden))  # type: ignore[operator]
 
     def clear_cache(self) -> None:
@@ -123,6 +146,31 @@ class HuggingFaceModel:
             inside &= ids != self._pad_token_id
         last = ids.shape[1] - 1 - np.argmax(inside[:, ::-1], axis=1)
         return np.where(inside.any(axis=1), last, 0)
+
+
+class _TokenHead:
+    """The weighted sum of some tokens' logits. Only their rows of the head are multiplied, in float32."""
+
+    def __init__(self, module: PreTrainedModel, token_weights: Mapping[int, float]) -> None:
+        self._ids = list(token_weights)
+        head: Any = module.get_output_embeddings()
+        self._rows = head.weight[self._ids].float()
+        self._bias = None if getattr(head, "bias", None) is None else head.bias[self._ids].float()
+        self._weights = torch.tensor(list(token_weights.values()), device=self._rows.device)
+        config = module.config.get_text_config()
+        self._scale = getattr(config, "logit_scale", None) or 1 / (getattr(config, "logits_scaling", None) or 1)
+        self._cap: float | None = getattr(config, "final_logit_softcapping", None)
+
+    def __call__(self, hidden: Tensor) -> Tensor:
+        """hidden: (pairs, width), normed. Returns logits, float32 (pairs,)."""
+        logits = functional.linear(hidden.float(), self._rows, self._bias) * self._scale
+        if self._cap is not None:
+            logits = torch.tanh(logits / self._cap) * self._cap
+        return logits @ self._weights
+
+    def of_logits(self, logits: Tensor) -> Tensor:
+        """logits: (pairs, vocabulary)."""
+        return logits[:, self._ids].float() @ self._weights
 
 
 def _fill_token(module: PreTrainedModel, pad: PadToken | None) -> int:

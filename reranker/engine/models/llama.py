@@ -24,7 +24,6 @@ from torch.nn import functional
 from transformers import PretrainedConfig
 
 from reranker.checkpoints.weights import Weights
-from reranker.encoding import PadToken
 from reranker.engine.memory import PREFIX_CACHE_TOKENS, PREFIX_PASS_TOKENS
 from reranker.engine.models import ForwardPass
 from reranker.engine.models.attention import MakeAttention, attention_over
@@ -35,6 +34,7 @@ from reranker.engine.models.packed import Sequences
 from reranker.engine.models.prefixes import PrefixCache, PrefixLayers
 from reranker.engine.models.transfer import in_input_order, on_device
 from reranker.engine.packing import pack
+from reranker.layout import PadToken
 from reranker.pairs import BoolArray, EncodedPairs, IntArray, OffsetArray
 
 FAMILIES = frozenset({"llama", "mistral", "qwen2", "qwen3"})

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 import torch
 from transformers import PretrainedConfig
 
-from reranker.checkpoints.files import CheckpointFiles, load_module
+from reranker.checkpoints.files import CheckpointFiles
+from reranker.checkpoints.modules import load_module
 from reranker.checkpoints.weight_files import weight_files
 from reranker.checkpoints.weights import ModuleWeights, SafetensorsWeights, Weights
-from reranker.encoding import PairEncoder
+from reranker.encoder import Encoder
 from reranker.engine.models import ScoringModel
 from reranker.engine.models import bert as bert_family
 from reranker.engine.models import llama as llama_family
@@ -19,6 +20,7 @@ from reranker.engine.models.bert import BertModel
 from reranker.engine.models.huggingface import HuggingFaceModel
 from reranker.engine.models.llama import LlamaModel
 from reranker.errors import MissingWeights
+from reranker.recipe import BARE_CLASSIFIER, Recipe
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel  # takes seconds to import; the fast forwards do not need it
@@ -29,7 +31,7 @@ log = logging.getLogger(__name__)
 def load_model(
     files: CheckpointFiles,
     config: PretrainedConfig,
-    encoder: PairEncoder,
+    encoder: Encoder,
     *,
     dtype: torch.dtype,
     device: str,
@@ -42,11 +44,12 @@ def load_model(
     """
 
     def module(device: str) -> PreTrainedModel:
-        return load_module(files, dtype=dtype, device=device, trust_remote_code=trust_remote_code)
+        score = encoder.recipe.score
+        return load_module(files, dtype=dtype, device=device, score=score, trust_remote_code=trust_remote_code)
 
-    problem = why_no_fast_forward(config, encoder.max_pair_tokens)
+    problem = why_no_fast_forward(config, encoder.max_pair_tokens, encoder.recipe)
     if huggingface or problem is not None:
-        return HuggingFaceModel(module(device), encoder.layout, encoder.pad)
+        return HuggingFaceModel(module(device), encoder.layout, encoder.pad, encoder.token_weights)
 
     def fast(weights: Weights, config: PretrainedConfig) -> ScoringModel:
         if config.model_type in llama_family.FAMILIES:
@@ -65,8 +68,12 @@ def load_model(
     return fast(ModuleWeights(files.name, loaded.state_dict()), loaded.config)
 
 
-def why_no_fast_forward(config: PretrainedConfig, max_pair_tokens: int) -> str | None:
+def why_no_fast_forward(
+    config: PretrainedConfig, max_pair_tokens: int, recipe: Recipe = BARE_CLASSIFIER
+) -> str | None:
     """Why a checkpoint has no fast forward; None if it has one."""
+    if recipe.score.kind != "classifier":
+        return "its score is read from tokens"
     if getattr(config, "quantization_config", None) is not None:
         return "its weights are quantized"
     if config.model_type in llama_family.FAMILIES:

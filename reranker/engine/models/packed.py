@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from reranker.encoding import PairLayout
+from reranker.layout import PairLayout
 from reranker.pairs import IntArray, OffsetArray, offsets
 
 

@@ -12,7 +12,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import reranker
-from reranker.checkpoints.files import load_encoder, locate
+from reranker.checkpoints.encoders import load_encoder
+from reranker.checkpoints.files import locate
 from reranker.ir.runs import read_run
 from reranker.ir.texts import iter_corpus, read_queries
 from reranker.pairs import EncodedPairs

@@ -1,7 +1,6 @@
 """Whole runs in this process: what they write, resuming, and outputs that are refused."""
 
 import csv
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,9 @@ from cluster.training.progress import RunProgress
 from cluster.training.run import opened, train
 from cluster.training.settings import RunSettings
 from reranker import Reranker
+from reranker.checkpoints.manifest import read_manifest
 from reranker.errors import InvalidFile, JobRefused, TrainingFailed
+from reranker.prompt import DEAR
 
 QUIET = Console(quiet=True)
 
@@ -64,9 +65,10 @@ def test_run_writes_a_checkpoint_that_can_be_served_and_says_what_made_it(run_co
     assert (output / "curve.png").stat().st_size > 1000
     assert [row["step"] for row in curve(output)] == [str(step) for step in range(1, 9)]
     assert [bool(row["ndcg"]) for row in curve(output)] == [step in (4, 8) for step in range(1, 9)]
-    manifest = json.loads((output / "model" / "reranker.json").read_text())
-    assert (manifest["template"], manifest["max_pair_tokens"]) == ("dear", 64)
-    assert manifest["golden"]
+    manifest = read_manifest(output / "model")
+    assert manifest is not None
+    assert (manifest.recipe.template, manifest.max_pair_tokens) == (DEAR, 64)
+    assert manifest.golden
     card = (output / "model" / "README.md").read_text()
     assert f"nDCG@10 {summary['ndcg']:.4f} on `tides`" in card
     assert "| corpus.jsonl | `" in card

@@ -10,11 +10,14 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from reranker.checkpoints.files import from_anywhere, load_encoder, load_module, load_tokenizer, locate
+from reranker.checkpoints.encoders import load_encoder
+from reranker.checkpoints.files import from_anywhere, load_tokenizer, locate
 from reranker.checkpoints.manifest import Manifest, write_manifest
+from reranker.checkpoints.modules import load_module
 from reranker.engine.engine import choose_device, choose_dtype
 from reranker.errors import CheckpointError
 from reranker.fidelity import load_verified
+from reranker.recipe import Recipe
 from reranker.settings import CheckpointSettings, EngineSettings
 from tests.checkpoints import rewrite_json, write_bert
 
@@ -88,7 +91,7 @@ def test_settings_override_the_manifest_which_overrides_the_defaults(family: Pat
     assert encoder_of(family) == ("bare", 512)
     dear = Path(shutil.copytree(family, tmp_path / "dear-something"))
     assert encoder_of(dear) == ("dear", 228)
-    write_manifest(dear, Manifest(template="bare", max_pair_tokens=100))
+    write_manifest(dear, Manifest(recipe=Recipe(name="bare", max_pair_tokens=100)))
     assert encoder_of(dear) == ("bare", 100)
     assert encoder_of(dear, template="dear", max_pair_tokens=50) == ("dear", 50)
 

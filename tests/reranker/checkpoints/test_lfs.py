@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from reranker import Reranker
-from reranker.checkpoints.files import load_encoder
+from reranker.checkpoints.encoders import load_encoder
 from reranker.errors import CheckpointError
 from reranker.importing import import_checkpoint
 from reranker.settings import CheckpointSettings

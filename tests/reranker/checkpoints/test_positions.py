@@ -8,7 +8,7 @@ import pytest
 import torch
 from transformers import MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING, AutoConfig, AutoModelForSequenceClassification
 
-from reranker.checkpoints.files import load_encoder
+from reranker.checkpoints.encoders import load_encoder
 from reranker.checkpoints.positions import COUNT_FROM_PAD_ID, positions_of
 from reranker.errors import CheckpointError
 from reranker.settings import CheckpointSettings

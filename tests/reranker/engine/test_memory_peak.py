@@ -8,7 +8,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import AutoModelForSequenceClassification, BertConfig, LlamaConfig, PretrainedConfig, Qwen3Config
 
-from reranker.encoding import PadToken, PairLayout
 from reranker.engine.memory import GPU_RESERVE_BYTES, AttentionKind, MemoryPlan
 from reranker.engine.models import ScoringModel
 from reranker.engine.models.attention import attention_over
@@ -17,6 +16,7 @@ from reranker.engine.models.huggingface import HuggingFaceModel
 from reranker.engine.models.llama import LlamaModel
 from reranker.engine.packing import pack
 from reranker.engine.shape import ModelShape
+from reranker.layout import PadToken, PairLayout
 from reranker.pairs import EncodedPairs
 from tests.reranker.engine.allocations import MetaWeights, PeakBytes, varlen_attention
 from tests.reranker.engine.worst import QWEN3_06B, one_query, own_queries, pairs_of_lengths

@@ -6,13 +6,14 @@ import numpy as np
 import pytest
 import torch
 
-from reranker.checkpoints.files import load_encoder, locate
-from reranker.encoding import PairEncoder
+from reranker.checkpoints.encoders import load_encoder
+from reranker.checkpoints.files import locate
 from reranker.engine.engine import Engine
 from reranker.engine.models import ForwardPass
 from reranker.engine.models.simulated import SimulatedModel
 from reranker.engine.warm_up import warm_up, worst_batches
 from reranker.engine.workers import Workers
+from reranker.pair_encoder import PairEncoder
 from reranker.pairs import EncodedPairs, IntArray
 from reranker.settings import CheckpointSettings, ScorerSettings
 

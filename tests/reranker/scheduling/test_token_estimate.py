@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reranker.checkpoints.files import load_encoder
+from reranker.checkpoints.encoders import load_encoder
 from reranker.pairs import CandidateScores
 from reranker.scheduling.token_estimate import TokenEstimate
 from reranker.settings import CheckpointSettings

@@ -14,7 +14,7 @@ import torch
 from scipy import stats
 from transformers import AutoModelForSequenceClassification, BertConfig
 
-from reranker.encoding import PairLayout
+from reranker.layout import PairLayout
 from reranker.pairs import EncodedPairs, FloatArray, IntArray, offsets
 from reranker.training.batches import EncodedGroup
 from reranker.training.groups import Groups, SampledGroup, queries_of_step, sample

@@ -17,8 +17,8 @@ from transformers import (
     XLMRobertaConfig,
 )
 
-from reranker.encoding import PairLayout
 from reranker.errors import CheckpointError
+from reranker.layout import PairLayout
 from reranker.pairs import EncodedPairs, offsets
 from reranker.training.packed import PackedStudent, recompute_activations
 

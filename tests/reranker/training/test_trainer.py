@@ -13,8 +13,8 @@ from torch.nn.parallel import DistributedDataParallel
 from transformers import AutoModelForSequenceClassification, BertConfig
 
 from cluster.local.host import free_port
-from reranker.encoding import PairLayout
 from reranker.errors import TrainingFailed
+from reranker.layout import PairLayout
 from reranker.pairs import EncodedPairs, offsets
 from reranker.training.batches import EncodedGroup, micro_batches
 from reranker.training.packed import PackedStudent

@@ -23,11 +23,11 @@ from transformers import (
 )
 
 from reranker.checkpoints.weights import ModuleWeights
-from reranker.encoding import PadToken, PairLayout
 from reranker.engine.models.bert import BertModel
 from reranker.engine.models.huggingface import HuggingFaceModel
 from reranker.engine.models.llama import LlamaModel
 from reranker.engine.models.loading import why_no_fast_forward
+from reranker.layout import PadToken, PairLayout
 from reranker.pairs import EncodedPairs, offsets
 
 SIZES = {"vocab_size": 60, "hidden_size": 48, "intermediate_size": 96, "num_hidden_layers": 3, "num_labels": 1}

@@ -13,8 +13,9 @@ from tokenizers.processors import TemplateProcessing
 from transformers import PreTrainedTokenizerBase
 
 from reranker.checkpoints.files import EMBEDDED, load_tokenizer, locate
-from reranker.encoding import PairEncoder, PairLayout
 from reranker.errors import CheckpointError, InvalidField, UnscorableDocument
+from reranker.layout import PairLayout
+from reranker.pair_encoder import PairEncoder
 from reranker.prompt import BARE, DEAR, PromptTemplate
 from reranker.settings import CheckpointSettings
 from reranker.types import MAX_WINDOWS, Passage

@@ -1,0 +1,61 @@
+"""Loads a checkpoint as a module of transformers: the reference for scores, and Hugging Face's own forward."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from reranker.checkpoints.adapter import merge_adapter
+from reranker.checkpoints.files import CheckpointFiles, is_classifier, load_config, other_architecture
+from reranker.checkpoints.hugging_face import as_checkpoint_error, offline
+from reranker.errors import CheckpointError
+from reranker.recipe import CLASSIFIER, Score
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedModel
+
+
+def load_module(
+    files: CheckpointFiles,
+    *,
+    dtype: torch.dtype,
+    device: str,
+    score: Score = CLASSIFIER,
+    trust_remote_code: bool = False,
+) -> PreTrainedModel:
+    """The model in eval mode, with a LoRA adapter merged. Raises CheckpointError.
+
+    That includes a head missing from the files, which transformers would initialize at random.
+    """
+    import transformers
+    from transformers.utils.logging import disable_progress_bar
+
+    disable_progress_bar()  # one per replica would clutter the log
+    config = load_config(files, score=score, trust_remote_code=trust_remote_code)
+    of_kind = {
+        "classifier": transformers.AutoModelForSequenceClassification,
+        "tokens": transformers.AutoModelForCausalLM,
+        "first_decoded": transformers.AutoModelForSeq2SeqLM,
+    }
+    with as_checkpoint_error(files.name), offline():
+        module, loaded = of_kind[score.kind].from_pretrained(
+            files.base or files.directory,
+            config=config,
+            dtype=dtype,
+            device_map=device,
+            local_files_only=True,
+            trust_remote_code=trust_remote_code,
+            output_loading_info=True,
+        )
+        missing = set(loaded["missing_keys"])
+        if files.base is not None:
+            module, missing = merge_adapter(module, files.directory, missing), set()
+    if missing:
+        advice = "is it a one-logit sequence classifier?" if score is CLASSIFIER else "is it a language model?"
+        if score.kind == "classifier" and not is_classifier(config) and (other := other_architecture(config)):
+            advice = f"it is a {other}, and a reranker is a sequence classifier with one logit"
+        names = ", ".join(sorted(missing)[:3])
+        raise CheckpointError(f"{files.name} lacks weights its config requires ({names}): {advice}")
+    if loaded["mismatched_keys"]:
+        raise CheckpointError(f"the weights of {files.name} do not match its config: {loaded['mismatched_keys']}")
+    return module.eval().requires_grad_(False)  # type: ignore[no-any-return]

@@ -1,0 +1,142 @@
+"""What a checkpoint that sentence-transformers saved says of itself: its score, its chat template, its prompt.
+
+Source of the files' meaning: CrossEncoder of sentence-transformers 6.2. Files that cannot be read say nothing.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from transformers import PreTrainedTokenizerBase
+
+from reranker.errors import CheckpointError
+from reranker.prompt import BARE, Piece, PromptTemplate
+from reranker.recipe import VOCABULARY_ID, Score
+
+_TRANSFORMER = "Transformer"
+_SCORES = frozenset({"LogitScore", "CausalScoreHead"})  # the second is the first one's name before version 5.4
+# Stand for texts in a rendered chat template, with spaces that a template which trims them would lose.
+_MARKS = {"query": " \ue000 ", "document": " \ue001 ", "instruction": " \ue002 "}
+
+
+@dataclass(frozen=True, slots=True)
+class OwnWords:
+    """None where the files do not say. prompt: the default prompt, which CrossEncoder writes before the query.
+
+    modules: names of the modules behind the transformer that are not known here.
+    """
+
+    score: Score | None = None
+    prompt: str | None = None
+    chat_options: Mapping[str, Any] | None = None
+    modules: tuple[str, ...] = ()
+
+
+def own_words(directory: Path) -> OwnWords:
+    """What the files of a checkpoint say."""
+    chain = read_json(directory / "modules.json")
+    modules = [module for module in chain if isinstance(module, dict)] if isinstance(chain, list) else []
+    score = None
+    unknown = []
+    for module in modules:
+        kind = str(module.get("type", "")).rsplit(".", 1)[-1]
+        if kind in _SCORES:
+            score = _logit_score(directory / str(module.get("path", "")) / "config.json")
+        elif kind != _TRANSFORMER:
+            unknown.append(kind)
+    options = read_object(directory / "sentence_bert_config.json").get("processing_kwargs")
+    chat = options.get("chat_template") if isinstance(options, dict) else None
+    return OwnWords(score, _default_prompt(directory), chat if isinstance(chat, dict) else None, tuple(unknown))
+
+
+def template_with_prompt(prompt: str) -> PromptTemplate:
+    """A pair of texts, the query behind a prompt."""
+    query = Piece(text=f"{_escaped(prompt)}{{query}}")
+    return PromptTemplate(name="bare, with a prompt", pieces=(query, BARE.pieces[1]))
+
+
+def template_of_chat(
+    tokenizer: PreTrainedTokenizerBase, name: str, prompt: str | None, options: Mapping[str, Any] | None
+) -> PromptTemplate:
+    """The template that a chat template with the roles "query" and "document" writes, as one text.
+
+    prompt: the content of a system message. Raises CheckpointError for a chat template that changes texts, or that
+    has no place for one.
+    """
+    marked = _rendered(tokenizer, _MARKS, options, system=_MARKS["instruction"])
+    plain = _rendered(tokenizer, _MARKS, options, system=prompt)
+    instruction = _between(marked, plain, _MARKS["instruction"])
+    text = _escaped(marked if instruction is not None else plain)
+    for slot, mark in _MARKS.items():
+        text = text.replace(mark, f"{{{slot}}}")
+    if any(f"{{{slot}}}" not in text for slot in ("query", "document")) or any(
+        mark.strip() in text for mark in _MARKS.values()
+    ):
+        raise CheckpointError(
+            f"{name}: its chat template leaves out or changes the texts of query and document: give it a recipe"
+        )
+    return PromptTemplate(
+        name="its chat template", pieces=(Piece(text=text),), special_tokens="none", instruction=instruction
+    )
+
+
+def _rendered(
+    tokenizer: PreTrainedTokenizerBase,
+    texts: Mapping[str, str],
+    options: Mapping[str, Any] | None,
+    system: str | None,
+) -> str:
+    messages = [{"role": role, "content": texts[role]} for role in ("query", "document")]
+    if system is not None:
+        messages.insert(0, {"role": "system", "content": system})
+    text = tokenizer.apply_chat_template(messages, tokenize=False, **(options or {}))
+    return str(text)
+
+
+def _between(marked: str, plain: str, mark: str) -> str | None:
+    """What stands in `plain` where `marked` has the mark; None if they differ elsewhere, or the mark is not there."""
+    before, found, after = marked.partition(mark)
+    if not found or mark in after or not plain.startswith(before) or not plain.endswith(after):
+        return None
+    return plain[len(before) : len(plain) - len(after)] if len(plain) >= len(before) + len(after) else None
+
+
+def _logit_score(path: Path) -> Score | None:
+    content = read_object(path)
+    yes, no = content.get("true_token_id"), content.get("false_token_id")
+    if not isinstance(yes, int):
+        return None
+    tokens = {f"{VOCABULARY_ID}{yes}": 1.0}
+    return Score(kind="tokens", tokens=tokens | ({f"{VOCABULARY_ID}{no}": -1.0} if isinstance(no, int) else {}))
+
+
+def _default_prompt(directory: Path) -> str | None:
+    content = read_object(directory / "config_sentence_transformers.json")
+    nested = read_object(directory / "config.json").get("sentence_transformers")
+    for settings in (content, nested if isinstance(nested, dict) else {}):
+        prompts, name = settings.get("prompts"), settings.get("default_prompt_name")
+        if isinstance(prompts, dict) and isinstance(prompt := prompts.get(name), str) and prompt:
+            return prompt
+    return None
+
+
+def _escaped(text: str) -> str:
+    return text.replace("{", "{{").replace("}", "}}")
+
+
+def read_object(path: Path) -> dict[str, Any]:
+    """A JSON object; empty if there is none."""
+    content = read_json(path)
+    return content if isinstance(content, dict) else {}
+
+
+def read_json(path: Path) -> Any:
+    """None for a file that cannot be read."""
+    try:
+        return json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return None
