@@ -36,17 +36,21 @@ _ADVICE = (
 
 @dataclass(frozen=True, slots=True)
 class VerifiedEngine:
-    """An engine after the replay of its golden scores, with its encoder and the description for clients."""
+    """An engine after the replay of its golden scores, with its encoder and the description for clients.
+
+    instruction: of the golden pairs; settings may have another default.
+    """
 
     engine: Engine
     encoder: Encoder
     description: ModelDescription
     golden: tuple[GoldenPair, ...] = ()
+    instruction: str | None = None
 
     def verify(self) -> None:
         """Replay the golden scores again; does nothing without them. Raises FidelityError."""
         if self.golden:
-            replay(self.golden, self.encoder, self.engine)
+            replay(self.golden, self.encoder, self.engine, self.instruction)
 
 
 def load_verified(checkpoint: CheckpointSettings, settings: EngineSettings) -> VerifiedEngine:
@@ -62,6 +66,7 @@ def load_verified(checkpoint: CheckpointSettings, settings: EngineSettings) -> V
         settings = settings.model_copy(update={"forward": "huggingface"})
     engine = load_engine(files, encoder, checkpoint, settings)
     golden: tuple[GoldenPair, ...] = ()
+    instruction = files.manifest.recipe.template.instruction if files.manifest is not None else None
     hidden = ""
     if settings.simulated_tokens_per_s is not None:
         fidelity = "simulated: the scores are invented"
@@ -71,7 +76,7 @@ def load_verified(checkpoint: CheckpointSettings, settings: EngineSettings) -> V
             warnings += (f"has no fast forward, using Hugging Face's: {problem}",)
         golden, fidelity = _applicable(files.manifest, encoder)
         if golden:
-            fidelity, hidden = _verified(files, golden, encoder, engine)
+            fidelity, hidden = _verified(files, golden, encoder, engine, instruction)
     for warning in warnings:
         log.warning("%s: %s", files.name, warning)
     log.info("%s on %s in %s: %s", files.name, engine.device, engine.dtype, fidelity)
@@ -93,6 +98,7 @@ def load_verified(checkpoint: CheckpointSettings, settings: EngineSettings) -> V
             undetectable=hidden,
         ),
         golden,
+        instruction,
     )
 
 
@@ -108,21 +114,27 @@ def _applicable(manifest: Manifest | None, encoder: Encoder) -> tuple[tuple[Gold
 
 
 def _verified(
-    files: CheckpointFiles, golden: tuple[GoldenPair, ...], encoder: Encoder, engine: Engine
+    files: CheckpointFiles,
+    golden: tuple[GoldenPair, ...],
+    encoder: Encoder,
+    engine: Engine,
+    instruction: str | None,
 ) -> tuple[str, str]:
     """Fidelity, and what the check cannot detect, for the description. Raises FidelityError."""
     imported = files.manifest.config if files.manifest is not None else None
     changed = config_change(imported, read_config(files.base or files.directory)) if imported is not None else None
     if changed is not None:
         raise FidelityError(changed, "restore it, or import the checkpoint again")
-    worst, limit = replay(golden, encoder, engine)
+    worst, limit = replay(golden, encoder, engine, instruction)
     fidelity = f"verified: {len(golden)} golden scores within {worst:.2g} (bound {limit.pair:.2g})"
     return fidelity, limit.hidden(_name(engine.dtype))
 
 
-def replay(golden: tuple[GoldenPair, ...], encoder: Encoder, engine: Engine) -> tuple[float, Bounds]:
+def replay(
+    golden: tuple[GoldenPair, ...], encoder: Encoder, engine: Engine, instruction: str | None = None
+) -> tuple[float, Bounds]:
     """(largest |error| in logits, the bounds). Raises FidelityError naming the check that failed."""
-    parts = [encoder.encode(pair.query, [Passage(pair.text, pair.title)]) for pair in golden]
+    parts = [encoder.encode(pair.query, [Passage(pair.text, pair.title)], instruction=instruction) for pair in golden]
     for number, (pair, part) in enumerate(zip(golden, parts, strict=True)):
         if tuple(part.pair_ids(0).tolist()) != pair.input_ids:
             raise FidelityError(f"golden pair {number} has other token ids than Hugging Face's", _ADVICE)

@@ -32,6 +32,8 @@ class Reranker:
     """A loaded cross-encoder.
 
     model: "embedded" (ships with the package, needs no network), a checkpoint or LoRA adapter directory, or a hub id.
+    recipe: how pairs are written and scores are read, the name of a known recipe or a YAML file; by default as the
+    checkpoint or its authors say. instruction: of calls that bring none, for models that take one.
     Raises CheckpointError if it cannot be loaded, FidelityError if its golden scores are not reproduced, and
     pydantic's ValidationError for an argument out of bounds.
     """
@@ -46,6 +48,8 @@ class Reranker:
         *,
         revision: str | None = None,
         pooling: str = "auto",
+        recipe: str = "auto",
+        instruction: str | None = None,
         engine: EngineSettings | None = None,
     ) -> None:
         settings = CheckpointSettings.model_validate(
@@ -57,6 +61,8 @@ class Reranker:
                 "device": device,
                 "revision": revision,
                 "pooling": pooling,
+                "recipe": recipe,
+                "instruction": instruction,
             }
         )
         loaded = load_verified(settings, engine or EngineSettings())
@@ -71,6 +77,7 @@ class Reranker:
         top_n: int | None = None,
         *,
         truncation: Truncation = "model",
+        instruction: str | None = None,
     ) -> list[ScoredCandidate]: ...
 
     @overload
@@ -81,6 +88,7 @@ class Reranker:
         top_n: int | None = None,
         *,
         truncation: Truncation = "model",
+        instruction: str | None = None,
     ) -> list[list[ScoredCandidate]]: ...
 
     def rank(
@@ -90,12 +98,14 @@ class Reranker:
         top_n: int | None = None,
         *,
         truncation: Truncation = "model",
+        instruction: str | None = None,
     ) -> list[ScoredCandidate] | list[list[ScoredCandidate]]:
         """Rank documents for one query, or for each of several: the best `top_n` (None means all), best first.
 
         query: a string, or a list of strings. documents: for one query a list of strings, or of mappings with `text`
         and optionally `id` and `title`; for several queries a list of such lists, one per query. Returns one ranking,
         or a list of rankings in the order of the queries; pairs of all queries share batches. Ties keep input order.
+        instruction: what to look for, for models that take one; None for the default.
 
         Raises InvalidField for a wrong argument, PairTooLong for a pair that would be cut under truncation "error",
         and NonFiniteLogit if the model returns NaN or infinity.
@@ -104,7 +114,8 @@ class Reranker:
         check_truncation(truncation)
         one = isinstance(query, str)
         groups = [parse_query(query, documents)] if one else parse_queries(query, documents)
-        scores = self._scores([(text, item.passage) for text, items in groups for item in items], truncation)
+        pairs = [(text, item.passage) for text, items in groups for item in items]
+        scores = self._scores(pairs, truncation, instruction)
         rankings: list[list[ScoredCandidate]] = []
         start = 0
         for number, (_, candidates) in enumerate(groups):
@@ -119,24 +130,46 @@ class Reranker:
                 raise
         return rankings[0] if one else rankings
 
-    def score(self, query: str, documents: Sequence[Document], *, truncation: Truncation = "model") -> FloatArray:
+    def score(
+        self,
+        query: str,
+        documents: Sequence[Document],
+        *,
+        truncation: Truncation = "model",
+        instruction: str | None = None,
+    ) -> FloatArray:
         """Logits in input order, float32 (documents,). Raises as `rank` does."""
         check_truncation(truncation)
         query, candidates = parse_query(query, documents)
-        return self._logits([(query, candidate.passage) for candidate in candidates], truncation)
+        return self._logits([(query, candidate.passage) for candidate in candidates], truncation, instruction)
 
     @overload
     def predict(
-        self, pairs: tuple[str, Document] | list[str], *, raw_scores: bool = False, truncation: Truncation = "model"
+        self,
+        pairs: tuple[str, Document] | list[str],
+        *,
+        raw_scores: bool = False,
+        truncation: Truncation = "model",
+        instruction: str | None = None,
     ) -> np.float32: ...
 
     @overload
     def predict(
-        self, pairs: Sequence[Pair], *, raw_scores: bool = False, truncation: Truncation = "model"
+        self,
+        pairs: Sequence[Pair],
+        *,
+        raw_scores: bool = False,
+        truncation: Truncation = "model",
+        instruction: str | None = None,
     ) -> FloatArray: ...
 
     def predict(
-        self, pairs: Pair | Sequence[Pair], *, raw_scores: bool = False, truncation: Truncation = "model"
+        self,
+        pairs: Pair | Sequence[Pair],
+        *,
+        raw_scores: bool = False,
+        truncation: Truncation = "model",
+        instruction: str | None = None,
     ) -> FloatArray | np.float32:
         """Score (query, passage) pairs, as `CrossEncoder.predict` of sentence-transformers does.
 
@@ -151,18 +184,22 @@ class Reranker:
         """
         check_truncation(truncation)
         parsed, is_one = parse_pairs(pairs)
-        logits = self._logits(parsed, truncation)
+        logits = self._logits(parsed, truncation, instruction)
         scores = logits if raw_scores else sigmoid(logits).astype(np.float32)
         return scores[0] if is_one else scores
 
-    def _logits(self, pairs: Sequence[tuple[str, Passage]], truncation: Truncation) -> FloatArray:
+    def _logits(
+        self, pairs: Sequence[tuple[str, Passage]], truncation: Truncation, instruction: str | None
+    ) -> FloatArray:
         """Logits in the order of the pairs. Raises PairTooLong and NonFiniteLogit with the pair's position."""
-        scores = self._scores(pairs, truncation)
+        scores = self._scores(pairs, truncation, instruction)
         check_not_cut(scores, truncation)
         check_finite(scores.logits)
         return scores.logits
 
-    def _scores(self, pairs: Sequence[tuple[str, Passage]], truncation: Truncation) -> CandidateScores:
+    def _scores(
+        self, pairs: Sequence[tuple[str, Passage]], truncation: Truncation, instruction: str | None
+    ) -> CandidateScores:
         """Scores in the order of the pairs, unchecked. Equal pairs are scored once, each query is tokenized once."""
         positions_of: dict[str, list[int]] = {}
         for position, (query, _) in enumerate(pairs):
@@ -172,7 +209,7 @@ class Reranker:
         count = 0
         for query, positions in positions_of.items():
             passages, places_of_query = deduplicate([pairs[position][1] for position in positions])
-            encoded.append(self._encoder.encode(query, passages, truncation))
+            encoded.append(self._encoder.encode(query, passages, truncation, instruction=instruction))
             places[positions] = places_of_query + count
             count += len(passages)
         if not encoded:

@@ -11,6 +11,8 @@ import torch
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import (
     AutoConfig,
+    AutoModelForCausalLM,
+    AutoModelForSeq2SeqLM,
     AutoModelForSequenceClassification,
     LlamaConfig,
     LlamaForSequenceClassification,
@@ -175,3 +177,44 @@ def _word_pieces(vocabulary: int) -> Tokenizer:
         single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B:1 [SEP]:1", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
     )
     return tokenizer
+
+
+def write_language_model(
+    directory: Path, architecture: str = "qwen3", *, seed: int = 0, **config_keys: object
+) -> Path:
+    """A causal language model, or a T5, with the tokenizer of `write_llama`, but no special tokens around a text."""
+    torch.manual_seed(seed)
+    is_t5 = architecture in ("t5", "mt5")
+    sizes: dict[str, object] = (
+        {"d_model": 64, "d_kv": 16, "d_ff": 128, "num_layers": 2, "num_heads": 4, "decoder_start_token_id": 0}
+        if is_t5
+        else {
+            "hidden_size": 64,
+            "intermediate_size": 128,
+            "num_hidden_layers": 3,
+            "num_attention_heads": 4,
+            "num_key_value_heads": 2,
+            "head_dim": 16,
+            "max_position_embeddings": 1024,
+        }
+    )
+    keys = {"vocab_size": 400, "bos_token_id": 0, "eos_token_id": 1, "pad_token_id": 1, **sizes, **config_keys}
+    config = AutoConfig.for_model(architecture, **keys)
+    model = (AutoModelForSeq2SeqLM if is_t5 else AutoModelForCausalLM).from_config(config)
+    for name, weight in model.named_parameters():
+        if weight.dim() > 1:
+            torch.nn.init.normal_(
+                weight, std=0.5 if "embed" in name or "shared" in name else 1.2 / weight.shape[1] ** 0.5
+            )
+    model.save_pretrained(directory)
+    tokenizer = _byte_level_bpe(400)
+    tokenizer.post_processor = processors.TemplateProcessing(single="$A", pair="$A $B:1", special_tokens=[])
+    PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        bos_token=BOS,
+        eos_token=EOS,
+        pad_token=EOS,
+        model_input_names=["input_ids", "attention_mask"],
+        model_max_length=1024,
+    ).save_pretrained(directory)
+    return directory

@@ -106,7 +106,7 @@ def _ids_of_pieces(
     instruction = template.instruction or ""
 
     def ids(text: str) -> list[int]:
-        tokens: list[int] = tokenizer(text, add_special_tokens=False)["input_ids"]
+        tokens: list[int] = tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
         return tokens
 
     whole = {}

@@ -193,10 +193,13 @@ def test_model_without_a_head_is_refused_by_its_architecture(
     model.from_config(AutoConfig.for_model(**keys, num_labels=labels)).save_pretrained(tmp_path / "other")
     for file in llama.glob("tokenizer*"):
         shutil.copy(file, tmp_path / "other")
-    with pytest.raises(CheckpointError, match=f"is a {architecture}") as refused:
+    with pytest.raises(CheckpointError, match=f"is a.*{architecture}") as refused:
         imported(tmp_path / "other", tmp_path / "imported")
-    assert "a reranker is a sequence classifier with one logit" in str(refused.value)
-    with pytest.raises(CheckpointError, match=f"is a {architecture}"):
+    said = (
+        "a reranker is a sequence classifier" if architecture == "BertForMaskedLM" else "which tokens carry the score"
+    )
+    assert said in str(refused.value)
+    with pytest.raises(CheckpointError, match=f"is a.*{architecture}"):
         load_verified(CheckpointSettings(model=str(tmp_path / "other")), EngineSettings())
 
 
