@@ -60,6 +60,7 @@ def load_verified(checkpoint: CheckpointSettings, settings: EngineSettings) -> V
     the description says 'unverified'.
     """
     files = locate(checkpoint, weights=True)
+    resolved = resolve(checkpoint, files)
     encoder = load_encoder(checkpoint, files)
     warnings = encoder.warnings
     if files.manifest is not None and files.manifest.forward == "huggingface":
@@ -89,11 +90,13 @@ def load_verified(checkpoint: CheckpointSettings, settings: EngineSettings) -> V
             template=encoder.template.name,
             template_version=encoder.template.version,
             max_pair_tokens=encoder.max_pair_tokens,
-            assumed_template=resolve(checkpoint, files).assumed,
+            assumed_template=resolved.assumed,
             dtype=_name(engine.dtype),
             device=engine.device,
             fidelity=fidelity,
             pooling=encoder.pooling,
+            recipe=f"{resolved.recipe.name}, from {resolved.origins['name']}",
+            instruction=encoder.template.instruction,
             warnings=warnings,
             undetectable=hidden,
         ),

@@ -32,12 +32,14 @@ class Around(NamedTuple):
 class Piece(BaseModel):
     """One piece of a template.
 
-    max_tokens: the most tokens that it may have; max_share: the same as a share of a pair's. More are cut.
+    with_instruction: its text if there is an instruction, where that is more than a slot. max_tokens: the most tokens
+    that it may have; max_share: the same as a share of a pair's. More are cut.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     text: str = Field(min_length=1)
+    with_instruction: str | None = None
     max_tokens: PositiveInt | None = None
     max_share: float | None = Field(None, gt=0, lt=1)
 
@@ -60,6 +62,8 @@ class Piece(BaseModel):
             raise ValueError(f"{{{unknown}}} is not known: {allowed}")
         if {slot for _, slot in self.parts[self._document]} - DOCUMENT_SLOTS:
             raise ValueError(f"{self.text!r} has another slot between {{title}} and {{text}}: put it before or after")
+        if self._instructed is not None and self._instructed.slots != self.slots | {"instruction"}:
+            raise ValueError("with_instruction has the slots of the text, and {instruction}")
         return self
 
     @cached_property
@@ -76,6 +80,8 @@ class Piece(BaseModel):
         return bool(self.slots & DOCUMENT_SLOTS)
 
     def around(self, query: str, instruction: str = "") -> Around:
+        if instruction and self._instructed is not None:
+            return self._instructed.around(query, instruction)
         values = {"query": query, "instruction": instruction}
         document = self._document
         before = _filled(self.parts[: document.start], values)
@@ -89,6 +95,10 @@ class Piece(BaseModel):
         values = {"title": title, "text": text, "document": f"{title} {text}" if title else text}
         first, *others = self.parts[self._document]
         return _filled((("", first[1]), *others), values)
+
+    @cached_property
+    def _instructed(self) -> Piece | None:
+        return None if self.with_instruction is None else Piece(text=self.with_instruction)
 
     @cached_property
     def _document(self) -> slice:
@@ -132,7 +142,7 @@ class PromptTemplate(BaseModel):
 
     @property
     def takes_instruction(self) -> bool:
-        return self.instruction is not None
+        return self.instruction is not None or any(piece.with_instruction for piece in self.pieces)
 
     @cached_property
     def document_place(self) -> int:

@@ -115,8 +115,10 @@ class ModelDescription:
     assumed_template: the checkpoint does not name its template. fidelity: "verified: …" or "unverified: …"; a model
     with wrong scores is never served. tokens_per_s: the latest measured speed of one replica with full batches; 0
     before the first measurement. max_batch_tokens: tokens per batch, and pass_ms: how long a batch of that size took
-    when the replica started; 0 if not measured. pooling: where logits are read. warnings: what may make its scores
-    other than expected, or slow. undetectable: errors too small for the check of its golden scores.
+    when the replica started; 0 if not measured. pooling: where logits are read. recipe: how pairs are written and
+    scores read, by name, and who says so. instruction: of requests that bring none; None if the model takes none.
+    warnings: what may make its scores other than expected, or slow. undetectable: errors too small for the check of
+    its golden scores.
     """
 
     model: str
@@ -130,6 +132,8 @@ class ModelDescription:
     fidelity: str
     tokens_per_s: float = 0.0
     pooling: str = "last"
+    recipe: str = ""
+    instruction: str | None = None
     warnings: tuple[str, ...] = ()
     undetectable: str = ""
     max_batch_tokens: int = 0

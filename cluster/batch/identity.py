@@ -33,7 +33,16 @@ def identity_of(settings: BatchSettings, files: CheckpointFiles) -> Identity:
         "revision": settings.checkpoint.revision,
         "checkpoint": checkpoint_sha256(files),
         **settings.scores_depend_on(),
+        **_recipe(settings),
     }
+
+
+def _recipe(settings: BatchSettings) -> Identity:
+    """What a recipe file says, for it may change under its name."""
+    from reranker.checkpoints.recipes import recipe_named
+
+    name = settings.checkpoint.recipe
+    return {} if name == "auto" else {"recipe": recipe_named(name).model_dump(mode="json")}
 
 
 def job_of(identity: Identity) -> str:

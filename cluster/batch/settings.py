@@ -88,6 +88,8 @@ class BatchSettings(Settings):
             "depth": self.depth,
             "top_k": self.top_k,
             "unit_pairs": self.unit_pairs,
+            "recipe": self.checkpoint.recipe,
+            "instruction": self.checkpoint.instruction,
             "template": self.checkpoint.template,
             "max_pair_tokens": self.checkpoint.max_pair_tokens,
             "pooling": self.checkpoint.pooling,

@@ -5,6 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
+from cluster.cli.model_recipes import list_models, show
 from cluster.cli.options import MODEL_PANEL, Forward, options_of
 from reranker.settings import CheckpointSettings, EngineSettings
 
@@ -14,17 +15,20 @@ _POOLING = {
     "padded": "logits read at a pad token, as Hugging Face does because the tokenizer's pad id is not the config's",
 }
 
-model = typer.Typer(help="Prepare checkpoints.", no_args_is_help=True)
+model = typer.Typer(help="Prepare checkpoints, and see how they are run.", no_args_is_help=True)
+model.command("list")(list_models)
+model.command()(show)
 
 
 @model.callback()
 def root() -> None:
-    """Prepare checkpoints."""
+    """Prepare checkpoints, and see how they are run."""
 
 
 @model.command("import")
 @options_of(
-    CheckpointSettings, {MODEL_PANEL: ("template", "max_pair_tokens", "pooling", "revision", "trust_remote_code")}
+    CheckpointSettings,
+    {MODEL_PANEL: ("recipe", "template", "max_pair_tokens", "pooling", "revision", "trust_remote_code")},
 )
 def import_model(
     options: dict[str, Any],

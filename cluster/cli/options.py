@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 MODEL_PANEL = "Model"
-MODEL_FIELDS = ("model", "template", "max_pair_tokens", "pooling", "dtype", "device", "revision")
+_PAIR_FIELDS = ("recipe", "instruction", "template", "max_pair_tokens", "pooling")
+MODEL_FIELDS = ("model", *_PAIR_FIELDS, "dtype", "device", "revision")
 _SHORT_FLAGS = {"model": ["-m"]}
 
 Command = Callable[..., None]

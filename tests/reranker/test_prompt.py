@@ -52,6 +52,7 @@ def test_texts_with_braces_are_written_as_they_are() -> None:
         (("{query} {document}",), {"instruction": "find"}, "only such a template takes one"),
         (("{query}", "{document}", "end"), {"special_tokens": "pair"}, "a text pair has two pieces"),
         (("{document}", "{query}"), {"special_tokens": "pair"}, "a text pair has two pieces"),
+        (({"text": "{query}", "with_instruction": "find {query}"}, "{document}"), {}, "has the slots of the text"),
         (({"text": "{query}", "max_share": 1.5}, "{document}"), {}, "max_share"),
         ((), {}, "pieces"),
     ],

@@ -121,6 +121,16 @@ def test_request_may_bring_its_own_instruction(tokenizer: PreTrainedTokenizerBas
     assert default == same != other
 
 
+def test_template_may_have_a_text_for_requests_with_an_instruction(tokenizer: PreTrainedTokenizerBase) -> None:
+    written = template({"text": "Q: {query}", "with_instruction": "I: {instruction}\nQ: {query}"}, " D: {document}")
+    encoder = TextEncoder(tokenizer, Recipe(name="t", template=written), 64)
+    without, told = (
+        tokenizer.decode(encoder.encode("tide", [Passage("x")], instruction=text).pair_ids(0))
+        for text in (None, "find")
+    )
+    assert (without, told) == ("Q: tide D: x", "I: find\nQ: tide D: x")
+
+
 def test_instruction_that_leaves_no_room_is_refused(tokenizer: PreTrainedTokenizerBase) -> None:
     encoder = encoder_of(tokenizer, "prompt and suffix", 96)
     with pytest.raises(InvalidField, match="leaves no room for a document") as refused:
