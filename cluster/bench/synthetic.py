@@ -22,7 +22,8 @@ def write_synthetic(shape: str, output: Path, console: Console, *, seed: int, dt
         raise InvalidField("--dtype", f"{dtype!r} is not known: use one of {', '.join(DTYPES)}")
     import torch
 
-    from reranker.checkpoints.synth import shape_named, synthesize
+    from reranker.checkpoints.synth import synthesize
+    from reranker.checkpoints.synth_shapes import shape_named
 
     sizes, weights_dtype = shape_named(shape), getattr(torch, dtype)
     texts = [passage.text for _, passage in iter_corpus(CORPUS)]

@@ -66,7 +66,13 @@ def import_model(
 @model.command()
 def synth(
     output: Annotated[Path, typer.Option(help="Output directory; it must be empty or not exist yet.")],
-    shape: Annotated[str, typer.Option(help="Model shape: 12x576, llama-3.1-8b or rankllama-13b.")] = "12x576",
+    shape: Annotated[
+        str,
+        typer.Option(
+            help="Model shape: 12x576, llama-3.1-8b, rankllama-13b, qwen3-reranker-0.6b, zerank-1-small, "
+            "mxbai-rerank-base-v2, bge-reranker-v2-gemma, ettin-32m, modernbert-base, monot5-base or monot5-3b."
+        ),
+    ] = "12x576",
     seed: Annotated[int, typer.Option(help="Random seed of the weights.")] = 0,
     dtype: Annotated[str, typer.Option(help="Dtype of the weights: bfloat16, float16 or float32.")] = "bfloat16",
 ) -> None:

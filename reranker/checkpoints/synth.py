@@ -9,77 +9,33 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import re
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from types import MappingProxyType
 
 import torch
 from safetensors.torch import save_file
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, processors, trainers
-from transformers import LlamaConfig, PreTrainedTokenizerFast
+from transformers import PreTrainedTokenizerFast
 
 from reranker.checkpoints.manifest import Manifest, write_manifest
 from reranker.checkpoints.output import new_directory
-from reranker.errors import CheckpointError, InvalidField
-from reranker.prompt import DEAR
-from reranker.recipe import Recipe
+from reranker.checkpoints.synth_shapes import SynthShape, Tensor
+from reranker.errors import CheckpointError
 
 MAX_SHARD_BYTES = 2**30
 TRAINED_TOKENS = 16_384
 BOS, EOS = "<|begin_of_text|>", "<|end_of_text|>"
-MANIFEST = Manifest(recipe=Recipe(name="dear", template=DEAR, max_pair_tokens=228))
 
 # Llama 3's regular expression for splitting text before byte-pair merges.
 _WORDS = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+"
     r"|\s+(?!\S)|\s+"
 )
-# Larger queries and keys make attention prefer some tokens instead of averaging all, so that a logit depends on the
-# whole pair and not only on its last token. The gains are ours.
-_ATTENTION_GAIN = 1.5
-_HEAD_GAIN = 3.0
 _BLOCK_WEIGHTS = 2**24  # weights generated at once
-
-
-@dataclass(frozen=True, slots=True)
-class SynthShape:
-    """Sizes of a Llama. rope_factor: factor of the `llama3` rope scaling, None for unscaled rotary embeddings."""
-
-    layers: int
-    hidden: int
-    heads: int
-    kv_heads: int
-    head_dim: int
-    intermediate: int
-    vocabulary: int
-    positions: int
-    rope_theta: float
-    rope_factor: float | None = None
-    rope_original_positions: int = 8192
-
-    @property
-    def weights(self) -> int:
-        """Number of weights in a checkpoint of this shape."""
-        return sum(math.prod(size) for _, size, _ in _tensors(self))
-
-
-SHAPES: Mapping[str, SynthShape] = MappingProxyType(
-    {
-        # As wide as SmolLM2-135M, with fewer layers: small enough to measure on two cores.
-        "12x576": SynthShape(12, 576, 9, 3, 64, 1536, 49_152, 8192, 100_000.0),
-        "llama-3.1-8b": SynthShape(32, 4096, 32, 8, 128, 14_336, 128_256, 131_072, 500_000.0, rope_factor=8.0),
-        "rankllama-13b": SynthShape(40, 5120, 40, 40, 128, 13_824, 32_000, 4096, 10_000.0),
-    }
-)
-
-
-def shape_named(name: str) -> SynthShape:
-    """Raises InvalidField for a name that is not in SHAPES."""
-    if name not in SHAPES:
-        raise InvalidField("--shape", f"{name!r} is not known: use one of {', '.join(SHAPES)}")
-    return SHAPES[name]
+_MARKERS = re.compile(r"<[^\s<>]*\|[^\s<>]*>|</?s>|<bos>|<unk>")  # spelled special tokens of real tokenizers
+_REPEATS = 2_000  # of the words that carry a score, so that each becomes one token
 
 
 def synthesize(
@@ -92,7 +48,7 @@ def synthesize(
     max_shard_bytes: int = MAX_SHARD_BYTES,
     progress: Callable[[int], None] = lambda _: None,
 ) -> int:
-    """Write a one-logit Llama with a tokenizer to `output`; returns the bytes of its weights.
+    """Write a checkpoint with a tokenizer to `output`; returns the bytes of its weights.
 
     texts: training texts of the tokenizer. progress: called with the bytes of each generated tensor. The same
     arguments give the same files. `output` is renamed into place once it is complete. Raises CheckpointError when it
@@ -108,70 +64,12 @@ def synthesize(
             )
         _write_tokenizer(shape, partial, texts)
         _write_weights(shape, partial, seed, dtype, max_shard_bytes, progress)
-        _config(shape, dtype).save_pretrained(partial)
-        write_manifest(partial, MANIFEST)
+        config = shape.transformers_config()
+        config.architectures = [architecture_of(shape)]
+        config.dtype = dtype
+        config.save_pretrained(partial)
+        write_manifest(partial, Manifest(recipe=shape.pairs))
     return weights_bytes
-
-
-def _config(shape: SynthShape, dtype: torch.dtype) -> LlamaConfig:
-    rope: dict[str, object] = {"rope_type": "default", "rope_theta": shape.rope_theta}
-    if shape.rope_factor is not None:
-        rope |= {
-            "rope_type": "llama3",
-            "factor": shape.rope_factor,
-            "low_freq_factor": 1.0,
-            "high_freq_factor": 4.0,
-            "original_max_position_embeddings": shape.rope_original_positions,
-        }
-    config: LlamaConfig = LlamaConfig.from_dict(
-        {
-            "architectures": ["LlamaForSequenceClassification"],
-            "num_hidden_layers": shape.layers,
-            "hidden_size": shape.hidden,
-            "num_attention_heads": shape.heads,
-            "num_key_value_heads": shape.kv_heads,
-            "head_dim": shape.head_dim,
-            "intermediate_size": shape.intermediate,
-            "vocab_size": shape.vocabulary,
-            "max_position_embeddings": shape.positions,
-            "rope_parameters": rope,
-            "rms_norm_eps": 1e-5,
-            "num_labels": 1,
-            "bos_token_id": 0,
-            "eos_token_id": 1,
-            "pad_token_id": None,
-            "dtype": str(dtype).removeprefix("torch."),
-        }
-    )
-    return config
-
-
-def _tensors(shape: SynthShape) -> Iterator[tuple[str, tuple[int, ...], float | None]]:
-    """(name, shape, standard deviation) of every weight; None means ones.
-
-    The deviation of a linear layer is 1/sqrt(inputs); that of the two that write to the residual stream is divided by
-    sqrt(2 layers), so that activations stay near 1 with any number of layers.
-    Source: initialization of GPT-2 (Radford et al., 2019).
-    """
-    hidden, query, key = shape.hidden, shape.heads * shape.head_dim, shape.kv_heads * shape.head_dim
-    residual = 1 / math.sqrt(2 * shape.layers)
-    yield "model.embed_tokens.weight", (shape.vocabulary, hidden), 0.5
-    for layer in range(shape.layers):
-        prefix = f"model.layers.{layer}"
-        for name, outputs, inputs, gain in (
-            ("self_attn.q_proj", query, hidden, _ATTENTION_GAIN),
-            ("self_attn.k_proj", key, hidden, _ATTENTION_GAIN),
-            ("self_attn.v_proj", key, hidden, 1.0),
-            ("self_attn.o_proj", hidden, query, residual),
-            ("mlp.gate_proj", shape.intermediate, hidden, 1.0),
-            ("mlp.up_proj", shape.intermediate, hidden, 1.0),
-            ("mlp.down_proj", hidden, shape.intermediate, residual),
-        ):
-            yield f"{prefix}.{name}.weight", (outputs, inputs), gain / math.sqrt(inputs)
-        yield f"{prefix}.input_layernorm.weight", (hidden,), None
-        yield f"{prefix}.post_attention_layernorm.weight", (hidden,), None
-    yield "model.norm.weight", (hidden,), None
-    yield "score.weight", (1, hidden), _HEAD_GAIN / math.sqrt(hidden)
 
 
 def _write_weights(
@@ -182,9 +80,9 @@ def _write_weights(
     max_shard_bytes: int,
     progress: Callable[[int], None],
 ) -> None:
-    shards: list[list[tuple[str, tuple[int, ...], float | None]]] = [[]]
+    shards: list[list[Tensor]] = [[]]
     room = max_shard_bytes
-    for tensor in _tensors(shape):
+    for tensor in shape.tensors():
         size = math.prod(tensor[1]) * dtype.itemsize
         if size > room and shards[-1]:
             shards.append([])
@@ -220,27 +118,46 @@ def _tensor(name: str, size: tuple[int, ...], deviation: float | None, seed: int
     return tensor
 
 
+def architecture_of(shape: SynthShape) -> str:
+    """The class of transformers that loads it."""
+    import transformers
+
+    config = shape.transformers_config()
+    mapping = getattr(transformers, f"AutoModelFor{shape.task}")._model_mapping
+    return str(mapping[type(config)].__name__)
+
+
 def _write_tokenizer(shape: SynthShape, directory: Path, texts: Iterable[str]) -> None:
-    """A byte-level BPE like Llama 3's: two BOS in a pair, and no pad token."""
+    """A byte-level BPE with Llama 3's words, and no pad token.
+
+    Special tokens: two BOS in a pair, an end token behind a single text, or none; and those that a template spells.
+    """
+    recipe = shape.pairs
+    markers = {mark for piece in recipe.template.pieces for mark in _MARKERS.findall(piece.text)}
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [pre_tokenizers.Split(Regex(_WORDS), "isolated"), pre_tokenizers.ByteLevel(False, use_regex=False)]
     )
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
-        vocab_size=min(TRAINED_TOKENS, shape.vocabulary),
-        special_tokens=[BOS, EOS],
+        vocab_size=min(TRAINED_TOKENS, shape.config["vocab_size"]),
+        special_tokens=list(dict.fromkeys([BOS, EOS, *sorted(markers)])),
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
-    tokenizer.train_from_iterator(texts, trainer)
-    tokenizer.post_processor = processors.TemplateProcessing(
-        single=f"{BOS} $A", pair=f"{BOS} $A {BOS}:1 $B:1", special_tokens=[(BOS, 0)]
-    )
+    tokenizer.train_from_iterator([*texts, *(word for word in recipe.score.tokens for _ in range(_REPEATS))], trainer)
+    if recipe.template.special_tokens == "pair":
+        tokenizer.post_processor = processors.TemplateProcessing(
+            single=f"{BOS} $A", pair=f"{BOS} $A {BOS}:1 $B:1", special_tokens=[(BOS, 0)]
+        )
+    elif recipe.template.special_tokens == "single":
+        tokenizer.post_processor = processors.TemplateProcessing(
+            single=f"$A {EOS}", pair=f"$A {EOS} $B:1 {EOS}:1", special_tokens=[(EOS, 1)]
+        )
     PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
         bos_token=BOS,
         eos_token=EOS,
         model_input_names=["input_ids", "attention_mask"],
-        model_max_length=shape.positions,
+        model_max_length=shape.config.get("max_position_embeddings", 512),
     ).save_pretrained(directory)

@@ -13,11 +13,12 @@ from cluster.bench.engine.rounds import run_rounds
 from cluster.bench.workload import Request, sample_requests
 from cluster.cli.bench import peers_named
 from cluster.cli.main import main
-from reranker.checkpoints.synth import SynthShape, synthesize
+from reranker.checkpoints.synth import synthesize
+from reranker.checkpoints.synth_shapes import llama_shape
 from reranker.errors import InvalidField
 from reranker.types import Passage
 
-TINY = SynthShape(2, 64, 4, 2, 16, 128, 2000, 1024, 10_000.0)
+TINY = llama_shape(2, 64, 4, 2, 16, 128, 2000, 1024, 10_000.0)
 
 
 @pytest.fixture(scope="module")

@@ -9,14 +9,15 @@ import torch
 from safetensors import safe_open
 from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
 
-from reranker.checkpoints.synth import SHAPES, SynthShape, shape_named, synthesize
+from reranker.checkpoints.synth import synthesize
+from reranker.checkpoints.synth_shapes import SHAPES, SynthShape, llama_shape, shape_named
 from reranker.errors import CheckpointError, InvalidField
 from reranker.fidelity import load_verified
 from reranker.settings import CheckpointSettings, EngineSettings
 from reranker.types import Passage
 from tests.checkpoints import SAMPLE_TEXTS
 
-TINY = SynthShape(
+TINY = llama_shape(
     layers=2,
     hidden=64,
     heads=4,
@@ -97,6 +98,18 @@ def test_logits_of_a_synthetic_checkpoint_depend_on_query_and_passage(tiny: Path
     assert np.abs(one - other).max() > 0.05
 
 
+@pytest.mark.parametrize("name", [name for name in SHAPES if name not in ("12x576", "llama-3.1-8b", "rankllama-13b")])
+def test_shape_of_a_known_model_runs_by_its_recipe(name: str, tmp_path: Path) -> None:
+    small = SHAPES[name].cut(layers=1, vocabulary=1_200)
+    sizes = {key: 16 for key in ("hidden_size", "d_model", "intermediate_size", "d_ff") if key in small.config}
+    heads = {key: 2 for key in ("num_attention_heads", "num_key_value_heads", "num_heads") if key in small.config}
+    small = SynthShape({**small.config, **sizes, **heads}, small.recipe, small.task)
+    synthesize(small, tmp_path / name, SAMPLE_TEXTS, dtype=torch.float32)
+    loaded = load_verified(CheckpointSettings(model=str(tmp_path / name), max_pair_tokens=300), EngineSettings())
+    logits = loaded.engine.score(loaded.encoder.encode("tides", [Passage(text) for text in SAMPLE_TEXTS]))
+    assert len(set(logits.tolist())) == len(SAMPLE_TEXTS)
+
+
 def test_progress_sums_to_the_bytes_of_the_weights(tmp_path: Path) -> None:
     steps: list[int] = []
     assert synthesize(TINY, tmp_path / "out", SAMPLE_TEXTS, dtype=torch.float32, progress=steps.append) == sum(steps)
@@ -110,7 +123,7 @@ def test_non_empty_output_directory_is_refused(tmp_path: Path) -> None:
 
 
 def test_disk_too_small_is_refused_before_writing(tmp_path: Path) -> None:
-    huge = SynthShape(1000, 65_536, 64, 64, 1024, 262_144, 1_000_000, 8192, 10_000.0)
+    huge = llama_shape(100, 65_536, 64, 64, 1024, 1_048_576, 1_000_000, 8192, 10_000.0)
     with pytest.raises(CheckpointError, match="GB free"):
         synthesize(huge, tmp_path / "huge", SAMPLE_TEXTS)
     assert not list(tmp_path.iterdir())
