@@ -9,6 +9,7 @@ import typer
 from cluster.bench.batch.settings import BatchBenchSettings
 from cluster.bench.engine.settings import EngineBenchSettings
 from cluster.cli.bench_autoscale import autoscale
+from cluster.cli.bench_fidelity import fidelity
 from cluster.cli.bench_http import http
 from cluster.cli.bench_train import train
 from cluster.cli.options import MODEL_PANEL, Json, names_in, options_of, reported
@@ -18,13 +19,13 @@ if TYPE_CHECKING:
     from cluster.bench.engine.contender import Contender
 
 bench = typer.Typer(
-    help="Benchmarks of the engine, the HTTP endpoint, the batch job, the autoscaling policy and training steps. "
+    help="Benchmarks of the engine, its fidelity, the HTTP endpoint, the batch job, autoscaling and training steps. "
     "Each prints tables, and writes JSON with --json.",
     no_args_is_help=True,
 )
 _ENGINE_OPTIONS = {
     "Options": ("collection", "documents", "rounds", "threads", "one_at_a_time", "seed"),
-    MODEL_PANEL: ("model", "dtype", "device"),
+    MODEL_PANEL: ("model", "shape", "dtype", "device"),
 }
 _BATCH_OPTIONS = {
     "Options": ("collection", "depth", "rounds"),
@@ -87,6 +88,7 @@ def batch(
 bench.command("http")(http)
 bench.command()(autoscale)
 bench.command()(train)
+bench.command()(fidelity)
 
 
 def _numbers(option: str, text: str) -> list[int]:

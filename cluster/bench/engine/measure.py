@@ -32,7 +32,7 @@ from reranker.encoder import Encoder
 from reranker.engine.engine import choose_batch_tokens, choose_device, choose_dtype, choose_workers
 from reranker.engine.shape import ModelShape
 from reranker.errors import CheckpointError
-from reranker.prompt import PromptTemplate
+from reranker.prompt import BARE, PromptTemplate
 from reranker.settings import CheckpointSettings, EngineSettings
 
 WARM_UP_ROUNDS = 2
@@ -46,7 +46,7 @@ def measure_engine(settings: EngineBenchSettings, peers: list[Contender], consol
     """
     checkpoint = CheckpointSettings.model_validate(
         {
-            "model": str(kept_synthetic(DEFAULT_SHAPE, console)) if settings.model is None else settings.model,
+            "model": settings.model or str(kept_synthetic(settings.shape or DEFAULT_SHAPE, console)),
             "dtype": settings.dtype,
             "device": settings.device,
         }
@@ -54,13 +54,14 @@ def measure_engine(settings: EngineBenchSettings, peers: list[Contender], consol
     files = locate(checkpoint, weights=True)
     if files.base is not None:
         raise CheckpointError(f"{files.name} is an adapter, which peers cannot load: merge it into its base first")
-    config, encoder = load_config(files), load_encoder(checkpoint, files)
+    encoder = load_encoder(checkpoint, files)
+    config = load_config(files, score=encoder.recipe.score)
     device = choose_device(checkpoint.device)
     dtype = str(choose_dtype(checkpoint.dtype, config.dtype, device)).removeprefix("torch.")
     shape = _shape(config, console)
     options: dict[str, Any] = {
         "model": str(files.directory),
-        "template": encoder.template.name,
+        "recipe": encoder.recipe.model_dump(mode="json"),
         "max_pair_tokens": encoder.max_pair_tokens,
         "dtype": dtype,
         "device": device,
@@ -69,12 +70,14 @@ def measure_engine(settings: EngineBenchSettings, peers: list[Contender], consol
     if shape is not None:
         engine = EngineSettings(threads=options["threads"])
         pair_tokens = encoder.max_pair_tokens
-        workers = choose_workers(engine, config, pair_tokens, device)
+        workers = choose_workers(engine, config, pair_tokens, device, encoder.recipe)
         options |= {
             "linears": [(linear.inputs, linear.outputs) for linear in shape.linears],
             "layers": shape.layers,
             "workers": workers,
-            "rows": choose_batch_tokens(engine, config, pair_tokens, getattr(torch, dtype), device, workers)
+            "rows": choose_batch_tokens(
+                engine, config, pair_tokens, getattr(torch, dtype), device, workers, encoder.recipe
+            )
             // workers,
         }
     count = WARM_UP_ROUNDS + settings.rounds
@@ -90,7 +93,7 @@ def measure_engine(settings: EngineBenchSettings, peers: list[Contender], consol
         "model": {
             "name": files.name,
             "architecture": config.model_type,
-            "layers": config.num_hidden_layers,
+            "layers": getattr(config, "num_hidden_layers", None),
             "hidden": config.hidden_size,
             "dtype": dtype,
             "template": encoder.template.name,
@@ -160,9 +163,13 @@ def _round_facts(request: Request, encoder: Encoder, shape: ModelShape | None) -
 
 
 def _message(template: PromptTemplate, contender: Contender, request: Request) -> dict[str, Any]:
-    """Our driver applies the template itself; peers know no template and get texts with it applied."""
+    """Our driver applies the template itself, and so do peers of language models; other peers get texts with it
+    applied.
+    """
     if contender is RERANKER:
         return {"query": request.query, "passages": request.passages}
+    if template.special_tokens != "pair":
+        return {"query": request.query, "documents": [BARE.passage(passage) for passage in request.passages]}
     return {
         "query": template.query(request.query),
         "documents": [template.passage(passage) for passage in request.passages],

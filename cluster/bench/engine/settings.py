@@ -17,6 +17,9 @@ class EngineBenchSettings(Settings):
         description="Model, as for other commands; by default a Llama with random weights, 12 layers and width 576, "
         "which is created once and kept in the user's cache directory.",
     )
+    shape: str | None = Field(
+        None, description="Instead of a model: random weights in one of the shapes of `reranker model synth`."
+    )
     dtype: Dtype = Field("auto", description="Dtype in which every contender computes.")
     device: str = Field("auto", description=CheckpointSettings.model_fields["device"].description)
     collection: Path | None = Field(

@@ -8,12 +8,16 @@ from typing import Any
 import torch
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
+from cluster.bench.engine.peers import token_loop
+
 PACKAGES = ("transformers", "torch")
 BATCH = 64
 
 
 def load(settings: dict[str, Any]) -> tuple[Callable[[dict[str, Any]], dict[str, Any]], list[str]]:
     torch.set_num_threads(settings["threads"])
+    if settings["recipe"]["score"]["kind"] != "classifier":
+        return token_loop.load(settings, BATCH)
     notes = []
     tokenizer = AutoTokenizer.from_pretrained(settings["model"], local_files_only=True)
     model = AutoModelForSequenceClassification.from_pretrained(

@@ -15,7 +15,7 @@ PACKAGES = ("dear-reranker", "transformers", "torch")
 
 def load(settings: dict[str, Any]) -> tuple[Callable[[dict[str, Any]], dict[str, Any]], list[str]]:
     checkpoint = CheckpointSettings.model_validate(
-        {name: settings[name] for name in ("model", "template", "max_pair_tokens", "dtype", "device")}
+        {name: settings[name] for name in ("model", "max_pair_tokens", "dtype", "device")}
     )
     loaded = load_verified(checkpoint, EngineSettings(threads=settings["threads"]))
 
