@@ -35,7 +35,9 @@ def warm_up(
     """
     measure = partial(_seconds, engine, encoder, clock)
     largest = engine.max_batch_tokens
-    smallest = min(largest, engine.workers * max(MIN_PASS_TOKENS, encoder.max_pair_tokens))
+    # It may be shorter than the longest pair, which then gets a pass of its own: models read thousands of tokens, and
+    # most passages have a hundred.
+    smallest = min(largest, engine.workers * MIN_PASS_TOKENS)
     if max_pass_s is None:
         measure(largest)  # loads kernels
         budget = Budget(largest, measure(largest))
