@@ -21,7 +21,7 @@ from reranker.pairs import EncodedPairs, IntArray, offsets
 from reranker.prompt import PromptTemplate
 from reranker.text import well_formed
 from reranker.truncation import longest_first
-from reranker.types import MAX_WINDOWS, Passage, Truncation
+from reranker.types import MAX_WINDOWS, Cut, Passage
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +127,7 @@ class PairEncoder:
         self,
         query: str,
         passages: Sequence[Passage],
-        truncation: Truncation = "model",
+        truncation: Cut = "model",
         max_whole_chars: int | None = None,
     ) -> EncodedPairs:
         """Pairs of one query in the order of the passages.
@@ -137,12 +137,21 @@ class PairEncoder:
         tokenized, where the tokenizer allows it (see `first_tokens`). Raises UnscorableDocument, or InvalidField for
         the query, where it does not and the text has more than max_whole_chars.
         """
-        query_ids, passage_ids = self._first_tokens(query, passages, max_whole_chars)
+        budget = self._text_budget if isinstance(truncation, str) else self._smaller_budget(truncation)
+        query_ids, passage_ids = self._first_tokens(query, passages, max_whole_chars, budget)
         candidate_of = np.arange(len(passages), dtype=np.int32)
         cut = np.zeros(len(passages), dtype=bool)
         if truncation == "max_passage":
             passage_ids, candidate_of, cut = self._windows(len(query_ids), passages, passage_ids, max_whole_chars)
-        return self.join(query_ids, passage_ids, candidate_of, cut)
+        return self.join(query_ids, passage_ids, candidate_of, cut, budget)
+
+    def _smaller_budget(self, max_pair_tokens: int) -> int:
+        """Tokens of text in a pair of so many. Raises InvalidField if there is no room for any."""
+        budget = min(max_pair_tokens - self.layout.special_tokens, self._text_budget)
+        if budget < 2:
+            least = self.layout.special_tokens + 2
+            raise InvalidField("truncate_prompt_tokens", f"must be at least {least}, got {max_pair_tokens}")
+        return budget
 
     def tokenize_query(self, query: str) -> IntArray:
         """Token ids of a whole query in its template, without special tokens: int32 (tokens,)."""
@@ -158,17 +167,19 @@ class PairEncoder:
         passage_ids: Sequence[IntArray],
         candidate_of: IntArray | None = None,
         cut: NDArray[np.bool_] | None = None,
+        budget: int | None = None,
     ) -> EncodedPairs:
         """Pairs of one tokenized query with tokenized passages, cut to the max length.
 
         candidate_of: the candidate of each passage, by default its position. cut: whether text of it is missing.
+        budget: tokens of query and passage, if fewer than fit.
         """
         if candidate_of is None:
             candidate_of = np.arange(len(passage_ids), dtype=np.int32)
         if cut is None:
             cut = np.zeros(len(passage_ids), dtype=bool)
         lengths = np.array([len(ids) for ids in passage_ids], dtype=np.int64)
-        query_kept, passage_kept = longest_first(len(query_ids), lengths, self._text_budget)
+        query_kept, passage_kept = longest_first(len(query_ids), lengths, budget or self._text_budget)
         prefix_kept, prefix_of = np.unique(query_kept, return_inverse=True)
         head, middle, tail = (
             np.array(part, dtype=np.int32) for part in (self.layout.head, self.layout.middle, self.layout.tail)
@@ -189,10 +200,9 @@ class PairEncoder:
         )
 
     def _first_tokens(
-        self, query: str, passages: Sequence[Passage], max_whole_chars: int | None
+        self, query: str, passages: Sequence[Passage], max_whole_chars: int | None, budget: int
     ) -> tuple[IntArray, list[IntArray]]:
         """Token ids of the query and of each passage: all, or so many that a pair is cut in the same place."""
-        budget = self._text_budget
         limit = None if self._cut_left else budget + 1
         texts = [self.template.passage(passage) for passage in passages]
         query_ids = self._ids_of_query(query, limit, max_whole_chars)
