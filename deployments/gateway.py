@@ -20,12 +20,11 @@ from deployments.http.routes import build_http
 from deployments.settings import AppSettings
 from deployments.shard_client import ShardClient
 from deployments.sharding import shard
-from reranker.deduplicate import deduplicate
-from reranker.documents import checked_query
+from reranker.deduplicate import deduplicate_pairs
+from reranker.documents import check_length, check_request
 from reranker.errors import (
     DeadlineExceeded,
     DocumentError,
-    EmptyField,
     Overloaded,
     RerankerError,
     TooManyCandidates,
@@ -35,7 +34,15 @@ from reranker.pairs import CandidateScores, IntArray
 from reranker.ranking import check_not_cut, ranked
 from reranker.scheduling.admission import Admission, Reservation
 from reranker.scheduling.token_estimate import TokenEstimate
-from reranker.types import ModelDescription, Passage, RequestContext, RerankOutcome, RerankRequest
+from reranker.types import (
+    ModelDescription,
+    Passage,
+    Query,
+    RequestContext,
+    RerankOutcome,
+    RerankRequest,
+    queries_of,
+)
 
 # A partial answer stops scoring this long before the deadline, so that it arrives in time. The margin covers the way
 # to the scorer as well: a shard is sent the time that is left, which the scorer counts from the shard's arrival.
@@ -88,20 +95,23 @@ class Gateway:
         self._admission.tokens_per_s = self._capacity.tokens_per_s
         if self._capacity.description:
             self._estimate.max_pair_tokens = self._capacity.description.max_pair_tokens
+            check_length(request, self._capacity.description.max_pair_tokens)
 
-        passages, places = deduplicate([candidate.passage for candidate in request.candidates])
+        query, passages, places = deduplicate_pairs(
+            request.query, [candidate.passage for candidate in request.candidates]
+        )
         await asyncio.sleep(0)  # others run between the steps of a large request
-        costs = self._estimate.tokens(request.query, passages, request.truncation)
+        costs = self._estimate.tokens(query, passages, request.max_pair_tokens or request.truncation)
         with self._admission.admit(request.client, int(costs.sum()), request.priority) as reservation:
             context = _context(request, deadline - time.monotonic())
             try:
-                scores = await self._score(request, context, passages, costs, reservation, deadline)
+                scores = await self._score(request, context, query, passages, costs, reservation, deadline)
             except DeadlineExceeded:
                 raise DeadlineExceeded(timeout_ms) from None
             except DocumentError as error:
                 raise error.at(int((places == error.index).argmax())) from error
         if request.truncation != "max_passage":
-            self._estimate.learn(request.query, passages, scores)
+            self._estimate.learn(query, passages, scores)
         await asyncio.sleep(0)
         scores = scores.take(places)
         check_not_cut(scores, request.truncation)
@@ -120,9 +130,7 @@ class Gateway:
 
     def _check(self, request: RerankRequest) -> None:
         """Limits that hold for every dialect."""
-        checked_query(request.query)
-        if not request.candidates:
-            raise EmptyField("documents", "is empty: send at least one document")
+        check_request(request)
         limit = self._settings.limits.max_documents
         if len(request.candidates) > limit:
             raise TooManyCandidates(len(request.candidates), limit)
@@ -133,6 +141,7 @@ class Gateway:
         self,
         request: RerankRequest,
         context: RequestContext,
+        query: Query,
         passages: Sequence[Passage],
         costs: IntArray,
         reservation: Reservation,
@@ -150,7 +159,11 @@ class Gateway:
             shard_context = context._replace(refused_tokens=self._admission.take_refused())
             try:
                 answer = await self._shard_client.score(
-                    request.query, passages[part], request.truncation, shard_context, attempt_timeout_s
+                    queries_of(query, part),
+                    passages[part],
+                    request.max_pair_tokens or request.truncation,
+                    shard_context,
+                    attempt_timeout_s,
                 )
             except DocumentError as error:
                 raise error.at(part.start + error.index) from error
@@ -158,7 +171,7 @@ class Gateway:
             self._admission.done(request.client, reservation, int(costs[part].sum()))
             return answer.scores
 
-        parts = list(shard(passages, self._settings.shards.max_chars))
+        parts = list(shard(passages, self._settings.shards.max_chars, query))
         tasks: list[asyncio.Task[CandidateScores]] = []
         try:
             async with asyncio.timeout(deadline - time.monotonic()), asyncio.TaskGroup() as group:

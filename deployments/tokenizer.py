@@ -2,14 +2,15 @@
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import groupby
 
 from reranker.checkpoints.encoders import load_encoder
 from reranker.encoder import Encoder
-from reranker.errors import InvalidRequest, Overloaded
-from reranker.pairs import EncodedShard
+from reranker.errors import DocumentError, InvalidRequest, Overloaded
+from reranker.pairs import EncodedPairs, EncodedShard
 from reranker.settings import CheckpointSettings
-from reranker.types import Passage, Truncation
+from reranker.types import Cut, Passage, Query
 
 # A long text is tokenized whole only if its first tokens need it, as those of a word without end do. That takes 1 to
 # 3 s and 200 MB per million characters: up to the first length like any other work, up to the second one at a time.
@@ -26,18 +27,18 @@ class Tokenizer:
         self._whole_text = asyncio.Lock()
         self._waiting = 0
 
-    async def encode(self, query: str, passages: Sequence[Passage], truncation: Truncation) -> EncodedShard:
+    async def encode(self, query: Query, passages: Sequence[Passage], cut: Cut) -> EncodedShard:
         """Raises UnscorableDocument or InvalidField for a text that must be tokenized whole and is too long."""
         started = time.monotonic()
         try:
-            return await encode_shard(self._encoder, query, passages, truncation)
+            return await encode_shard(self._encoder, query, passages, cut)
         except InvalidRequest:
             if self._waiting >= _MAX_WAITING:
                 raise Overloaded(_RETRY_AFTER_S) from None
         self._waiting += 1
         try:
             async with self._whole_text:
-                shard = await encode_shard(self._encoder, query, passages, truncation, _MAX_WHOLE_CHARS_ALONE)
+                shard = await encode_shard(self._encoder, query, passages, cut, _MAX_WHOLE_CHARS_ALONE)
                 return shard._replace(encode_s=time.monotonic() - started)
         finally:
             self._waiting -= 1
@@ -45,12 +46,31 @@ class Tokenizer:
 
 async def encode_shard(
     encoder: Encoder,
-    query: str,
+    query: Query,
     passages: Sequence[Passage],
-    truncation: Truncation,
+    cut: Cut,
     max_whole_chars: int = _MAX_WHOLE_CHARS,
 ) -> EncodedShard:
-    """Encode one shard. Runs in a thread: tokenizing releases the GIL, so health checks are still answered."""
+    """Encode one shard. Runs in a thread: tokenizing releases the GIL, so health checks are still answered.
+
+    Queries of the passages' own: equal ones are tokenized once where they stand side by side.
+    """
     started = time.monotonic()
-    pairs = await asyncio.to_thread(encoder.encode, query, passages, truncation, max_whole_chars)
-    return EncodedShard(pairs, time.monotonic() - started)
+    parts: list[EncodedPairs] = []
+    for one, part in _runs_of_equal(query, len(passages)):
+        try:
+            parts.append(await asyncio.to_thread(encoder.encode, one, passages[part], cut, max_whole_chars))
+        except DocumentError as error:
+            raise error.at(part.start + error.index) from None
+    return EncodedShard(EncodedPairs.concat(parts), time.monotonic() - started)
+
+
+def _runs_of_equal(query: Query, passages: int) -> Iterator[tuple[str, slice]]:
+    if isinstance(query, str):
+        yield query, slice(0, passages)
+        return
+    start = 0
+    for one, run in groupby(query):
+        stop = start + len(list(run))
+        yield one, slice(start, stop)
+        start = stop

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import get_args
 
 from reranker.errors import EmptyField, InvalidField
-from reranker.types import Candidate, Passage, Truncation
+from reranker.types import Candidate, Passage, RerankRequest, Truncation
 
 Document = str | Mapping[str, str | None] | Candidate
 Pair = tuple[str, Document] | list[str]
@@ -100,6 +100,24 @@ def checked_query(query: object, field: str = "query") -> str:
     if not query.strip():
         raise EmptyField(field, "is empty: a query needs at least one character that is not a space")
     return query
+
+
+def check_request(request: RerankRequest) -> None:
+    """Raises EmptyField for a query without text, or if there are no documents."""
+    if isinstance(request.query, str):
+        checked_query(request.query)
+    else:
+        for number, query in enumerate(request.query):
+            checked_query(query, f"queries.{number}")
+    if not request.candidates:
+        raise EmptyField("documents", "is empty: send at least one document")
+
+
+def check_length(request: RerankRequest, limit: int) -> None:
+    """Raises InvalidField if pairs are to be longer than `limit`, the tokens that the model reads."""
+    if (got := request.max_pair_tokens) is not None and got > limit:
+        problem = f"got {got}, but this model reads {limit} tokens of a pair: send at most so many"
+        raise InvalidField("truncate_prompt_tokens", problem)
 
 
 def check_top_n(top_n: object) -> None:

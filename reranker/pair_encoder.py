@@ -17,13 +17,13 @@ from numpy.typing import NDArray
 from transformers import PreTrainedTokenizerBase
 
 from reranker.encoder import Encoder
-from reranker.errors import CheckpointError
+from reranker.errors import CheckpointError, InvalidField
 from reranker.layout import PadToken, PairLayout
 from reranker.pairs import EncodedPairs, IntArray, offsets
 from reranker.prompt import Piece, PromptTemplate
 from reranker.recipe import Recipe
 from reranker.truncation import longest_first
-from reranker.types import Passage, Truncation
+from reranker.types import Cut, Passage
 
 
 class PairEncoder(Encoder):
@@ -70,13 +70,14 @@ class PairEncoder(Encoder):
         self,
         query: str,
         passages: Sequence[Passage],
-        truncation: Truncation = "model",
+        truncation: Cut = "model",
         max_whole_chars: int | None = None,
         instruction: str | None = None,
     ) -> EncodedPairs:
         self.check_instruction(instruction)
+        budget = self._text_budget if isinstance(truncation, str) else self._smaller_budget(truncation)
         query_ids, passage_ids = self._first_tokens(
-            self.template.query(query, instruction), passages, max_whole_chars
+            self.template.query(query, instruction), passages, max_whole_chars, budget
         )
         candidate_of = np.arange(len(passages), dtype=np.int32)
         cut = np.zeros(len(passages), dtype=bool)
@@ -87,7 +88,7 @@ class PairEncoder(Encoder):
             windows = self._windows(passages, passage_ids, room, self.template.passage, max_whole_chars)
             passage_ids = windows.ids
             candidate_of, cut = np.array(windows.candidate_of, dtype=np.int32), np.array(windows.cut, dtype=bool)
-        return self.join(query_ids, passage_ids, candidate_of, cut)
+        return self.join(query_ids, passage_ids, candidate_of, cut, budget)
 
     def tokenize_query(self, query: str) -> IntArray:
         """Token ids of a whole query in its template, without special tokens: int32 (tokens,)."""
@@ -103,10 +104,12 @@ class PairEncoder(Encoder):
         passage_ids: Sequence[IntArray],
         candidate_of: IntArray | None = None,
         cut: NDArray[np.bool_] | None = None,
+        budget: int | None = None,
     ) -> EncodedPairs:
         """Pairs of one tokenized query with tokenized passages, cut to the max length.
 
         candidate_of: the candidate of each passage, by default its position. cut: whether text of it is missing.
+        budget: tokens of query and passage, if fewer than fit.
         """
         if candidate_of is None:
             candidate_of = np.arange(len(passage_ids), dtype=np.int32)
@@ -115,7 +118,7 @@ class PairEncoder(Encoder):
         lengths = np.array([len(ids) for ids in passage_ids], dtype=np.int64)
         capped_query = _capped(np.array([len(query_ids)]), self._query_cap)[0]
         query_kept, passage_kept = longest_first(
-            int(capped_query), _capped(lengths, self._passage_cap), self._text_budget
+            int(capped_query), _capped(lengths, self._passage_cap), budget or self._text_budget
         )
         prefix_kept, prefix_of = np.unique(query_kept, return_inverse=True)
         head, middle, tail = (
@@ -136,11 +139,18 @@ class PairEncoder(Encoder):
             truncated=(query_kept < len(query_ids)) | (passage_kept < lengths) | cut,
         )
 
+    def _smaller_budget(self, max_pair_tokens: int) -> int:
+        """Tokens of text in a pair of so many. Raises InvalidField if there is no room for any."""
+        budget = min(max_pair_tokens - self.layout.special_tokens, self._text_budget)
+        if budget < 2:
+            least = self.layout.special_tokens + 2
+            raise InvalidField("truncate_prompt_tokens", f"must be at least {least}, got {max_pair_tokens}")
+        return budget
+
     def _first_tokens(
-        self, query_text: str, passages: Sequence[Passage], max_whole_chars: int | None
+        self, query_text: str, passages: Sequence[Passage], max_whole_chars: int | None, budget: int
     ) -> tuple[IntArray, list[IntArray]]:
         """Token ids of the query and of each passage: all, or so many that a pair is cut in the same place."""
-        budget = self._text_budget
         limit = None if self._cut_left else budget + 1
         texts = [self.template.passage(passage) for passage in passages]
         query_ids = self._ids_of_query(query_text, limit, max_whole_chars)

@@ -23,7 +23,7 @@ from reranker.pair_encoder import max_tokens
 from reranker.pairs import EncodedPairs, IntArray, offsets
 from reranker.prompt import Around, Piece
 from reranker.recipe import Recipe
-from reranker.types import Passage, Truncation
+from reranker.types import Cut, Passage
 
 _MIN_DOCUMENT_TOKENS = 1
 _EMPTY = np.empty(0, dtype=np.int32)
@@ -57,7 +57,7 @@ class TextEncoder(Encoder):
         pieces = self.template.pieces
         self._before, self._piece, self._after = pieces[:place], pieces[place], pieces[place + 1 :]
         try:
-            self._parts("", None, None)
+            self._parts("", None, None, max_pair_tokens)
         except InvalidField as error:
             raise CheckpointError(f"template {self.template.name}: {error}") from None
 
@@ -65,12 +65,13 @@ class TextEncoder(Encoder):
         self,
         query: str,
         passages: Sequence[Passage],
-        truncation: Truncation = "model",
+        truncation: Cut = "model",
         max_whole_chars: int | None = None,
         instruction: str | None = None,
     ) -> EncodedPairs:
         self.check_instruction(instruction)
-        parts = self._parts(query, instruction, max_whole_chars)
+        longest = self.max_pair_tokens if isinstance(truncation, str) else min(truncation, self.max_pair_tokens)
+        parts = self._parts(query, instruction, max_whole_chars, longest)
         whole = self._ids_of_passages(
             [parts.text(self._piece, passage) for passage in passages], parts.room + 1, max_whole_chars
         )
@@ -109,8 +110,10 @@ class TextEncoder(Encoder):
             cut[n] = np.concatenate((ids[:kept], behind))
         return cut, is_cut
 
-    def _parts(self, query: str, instruction: str | None, max_whole_chars: int | None) -> _Parts:
-        """Raises InvalidField for an instruction that leaves no room for the query and a document."""
+    def _parts(
+        self, query: str, instruction: str | None, max_whole_chars: int | None, max_pair_tokens: int
+    ) -> _Parts:
+        """Raises InvalidField where all but query and document leaves no room for them."""
         text = self.template.instruction or "" if instruction is None else instruction
         is_cut = False
 
@@ -118,9 +121,9 @@ class TextEncoder(Encoder):
             nonlocal is_cut
             found = []
             for piece in pieces:
-                cap = max_tokens(piece, self.max_pair_tokens)
+                cap = max_tokens(piece, max_pair_tokens)
                 if cap is None and "query" in piece.slots:
-                    cap = self.max_pair_tokens // 2
+                    cap = max_pair_tokens // 2
                 ids = self._ids_of_query(
                     piece.around(query, text).before, None if cap is None else cap + 1, max_whole_chars
                 )
@@ -130,19 +133,20 @@ class TextEncoder(Encoder):
 
         before = np.concatenate([self._head, *constant(self._before)])
         after = np.concatenate([_EMPTY, *constant(self._after)])
-        room = self.max_pair_tokens - len(before) - len(after) - len(self._tail)
-        cap = max_tokens(self._piece, self.max_pair_tokens)
+        room = max_pair_tokens - len(before) - len(after) - len(self._tail)
+        cap = max_tokens(self._piece, max_pair_tokens)
         room = room if cap is None else min(room, cap)
         fixed = sum(
             len(self._ids_of_query(part, room + 1, max_whole_chars, "instruction"))
             for part in self._piece.around("", text)
         )
         if fixed + _MIN_DOCUMENT_TOKENS > room:
+            needed = max_pair_tokens - room + fixed
+            taken = f"without query and document a pair takes {needed} of {max_pair_tokens} tokens"
+            if max_pair_tokens < self.max_pair_tokens:
+                raise InvalidField("truncate_prompt_tokens", f"leaves no room for a document: {taken}: raise it")
             raise InvalidField(
-                "instruction",
-                f"leaves no room for a document: without query and document a pair takes "
-                f"{self.max_pair_tokens - room + fixed} of its {self.max_pair_tokens} tokens: shorten it, or raise "
-                "max_pair_tokens",
+                "instruction", f"leaves no room for a document: {taken}: shorten it, or raise max_pair_tokens"
             )
         around = self._piece.around(query, text)
         before_document = self._ids_of_query(around.before, room + 1, max_whole_chars)

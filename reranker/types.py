@@ -14,6 +14,11 @@ OnDeadline = Literal["error", "partial"]
 Ties = Literal["trec_eval", "file"]
 """Order of a run. trec_eval: by score in float32, then by descending docid; file: by score, then in file order."""
 
+Cut = Truncation | int
+"""How pairs are cut: as the name says, or as under "model" but to this many tokens at most."""
+Query = str | tuple[str, ...]
+"""One query for all candidates, or one for each."""
+
 MAX_WINDOWS = 64  # per passage under truncation "max_passage"; text beyond them is cut, and the passage flagged
 
 
@@ -38,14 +43,15 @@ class Candidate(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class RerankRequest:
-    """One query and its candidates, the same for every dialect.
+    """One query and its candidates, the same for every dialect; or pairs, each with a query of its own.
 
     top_n: number of results; None means all. client: the client whose share of the device this request uses.
     priority: 0 goes first; a request of priority p gets 1 / (1 + p) of the share that its client's requests of
     priority 0 get. on_deadline: at the deadline, answer with an error or with the results scored so far.
+    max_pair_tokens: cut pairs to fewer tokens than the model reads.
     """
 
-    query: str
+    query: Query
     candidates: tuple[Candidate, ...]
     top_n: int | None = None
     model: str | None = None
@@ -54,6 +60,12 @@ class RerankRequest:
     client: str = ""
     priority: int = 0
     on_deadline: OnDeadline = "error"
+    max_pair_tokens: int | None = None
+
+
+def queries_of(query: Query, part: slice) -> Query:
+    """The query of some of its candidates, or the queries."""
+    return query if isinstance(query, str) else query[part]
 
 
 class RequestContext(NamedTuple):

@@ -31,7 +31,19 @@ _SURROGATE_ESCAPE = re.compile(rb"\\u[dD][89a-fA-F]")
 _SLICE_BYTES = 2**20  # unpacked at a time
 _UTF8_BOM = b"\xef\xbb\xbf"
 _MAX_DEPTH = 200  # that of pydantic's parser
-_DOCUMENT_FIELDS = ("documents", "texts", "text_2", "passages", "items", "data_2", "queries", "text_1", "data_1")
+_DOCUMENT_FIELDS = (
+    "documents",
+    "texts",
+    "text_2",
+    "passages",
+    "items",
+    "data_2",
+    "queries",
+    "text_1",
+    "data_1",
+    "input",
+    "inputs",
+)
 
 
 async def read_object(request: Request, limits: LimitsSettings, held: HeldBytes) -> dict[str, Any]:

@@ -17,9 +17,10 @@ from pydantic_core import to_json
 from starlette.requests import ClientDisconnect
 
 from deployments.http.body import check_documents, check_finite, read_object
-from deployments.http.dialects import ROUTES, choose
+from deployments.http.dialects import ROUTES, choose, parse
 from deployments.http.dialects.base import Call
 from deployments.http.head import HeadAsGet
+from deployments.http.openapi import add_dialects
 from deployments.http.pages import RerankService, add_pages
 from reranker.errors import Overloaded, RerankerError, Unavailable
 from reranker.scheduling.bytes_in_flight import BytesInFlight
@@ -32,25 +33,26 @@ log = logging.getLogger("ray.serve")
 _MAX_NAMES, _MAX_NAME_CHARS = 20, 80  # of ignored fields in the header
 
 
+class _App(FastAPI):
+    """Its OpenAPI document has the dialects, which read bodies in ways of their own."""
+
+    def openapi(self) -> dict[str, Any]:
+        if not self.openapi_schema:
+            add_dialects(super().openapi(), ROUTES)
+        return super().openapi()
+
+
 def build_http(service: RerankService, limits: LimitsSettings) -> FastAPI:
     """The ASGI application of one gateway replica."""
-    app = FastAPI(
+    app = _App(
         title="dear-reranker",
         version=__version__,
         summary="Exact reranking with cross-encoders, in the JSON formats of common rerank clients.",
     )
     in_flight = BytesInFlight(limits.max_bytes_in_flight)
-    for path, route in ROUTES.items():
-        schemas = [schema for dialect in route.dialects for schema in dialect.schemas()]
-        body = schemas[0] if len(schemas) == 1 else {"anyOf": schemas}
-        app.add_api_route(
-            path,
-            _rerank_handler(path, service, limits, in_flight),
-            methods=["POST"],
-            summary=" · ".join(dialect.name for dialect in route.dialects),
-            openapi_extra={"requestBody": {"required": True, "content": {"application/json": {"schema": body}}}},
-            response_class=JSONResponse,
-        )
+    for path in ROUTES:
+        handler = _rerank_handler(path, service, limits, in_flight)
+        app.add_route(path, handler, methods=["POST"], include_in_schema=False)
     add_pages(app, service, limits)
     app.add_middleware(HeadAsGet)
     return app
@@ -68,7 +70,7 @@ def _rerank_handler(
                 check_finite(body)
                 check_documents(body, limits.max_documents)
                 await _let_others_run()
-                call = choose(path, body).parse(body)
+                call = parse(path, body)
                 await _let_others_run()
                 outcome = await service.rerank(replace(call.request(), client=client))
                 await _let_others_run()

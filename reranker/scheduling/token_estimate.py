@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from reranker.pairs import CandidateScores, IntArray
-from reranker.types import MAX_WINDOWS, Passage, Truncation
+from reranker.types import MAX_WINDOWS, Cut, Passage, Query
 
 # Used until texts have been scored; 4 is typical of English.
 INITIAL_CHARS_PER_TOKEN = 4.0
@@ -32,23 +32,24 @@ class TokenEstimate:
     def chars_per_token(self) -> float:
         return self._chars / self._tokens
 
-    def tokens(self, query: str, passages: Sequence[Passage], truncation: Truncation) -> IntArray:
+    def tokens(self, query: Query, passages: Sequence[Passage], cut: Cut) -> IntArray:
         """Estimated tokens of each passage's pair, or of all its windows; int32 (passages,)."""
-        limit = self.max_pair_tokens
-        prefix = min(limit / 2, len(query) / self.chars_per_token + _TEMPLATE_TOKENS)
+        limit = self.max_pair_tokens if isinstance(cut, str) else min(cut, self.max_pair_tokens)
+        prefix = np.minimum(limit / 2, _query_chars(query) / self.chars_per_token + _TEMPLATE_TOKENS)
         texts = _chars(passages) / self.chars_per_token
-        if truncation == "max_passage":
+        if cut == "max_passage":
             windows = np.clip(np.ceil(texts / (limit - prefix)), 1, MAX_WINDOWS)
             cost = windows * prefix + np.minimum(texts, MAX_WINDOWS * (limit - prefix))
         else:
             cost = np.minimum(limit, prefix + texts)
-        return np.ceil(cost).astype(np.int32)
+        estimated: IntArray = np.ceil(cost).astype(np.int32)
+        return estimated
 
-    def learn(self, query: str, passages: Sequence[Passage], scores: CandidateScores) -> None:
+    def learn(self, query: Query, passages: Sequence[Passage], scores: CandidateScores) -> None:
         """Update with the tokens these passages had; those of truncated and unscored ones are not known."""
         whole = ~scores.truncated & (scores.tokens > _TEMPLATE_TOKENS)
         tokens = float((scores.tokens[whole] - _TEMPLATE_TOKENS).sum())
-        chars = float((_chars(passages)[whole] + len(query)).sum())
+        chars = float((_chars(passages) + _query_chars(query))[whole].sum())
         if not tokens or not chars:
             return
         decay = np.exp(-tokens / _DECAY_TOKENS)
@@ -58,3 +59,8 @@ class TokenEstimate:
 
 def _chars(passages: Sequence[Passage]) -> np.ndarray:
     return np.array([passage.chars for passage in passages], dtype=np.float64)
+
+
+def _query_chars(query: Query) -> np.ndarray:
+    """Of the one query, or of each passage's: (1,) or (passages,)."""
+    return np.array([len(one) for one in ((query,) if isinstance(query, str) else query)], dtype=np.float64)

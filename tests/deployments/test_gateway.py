@@ -14,11 +14,13 @@ from deployments.settings import AppSettings
 from reranker.errors import (
     DeadlineExceeded,
     EmptyField,
+    InvalidField,
     NonFiniteLogit,
     Overloaded,
     TooManyCandidates,
     Unavailable,
     UnknownModel,
+    UnscorableDocument,
 )
 from reranker.types import Candidate, Passage, RerankOutcome, RerankRequest
 from tests.deployments import fleets
@@ -63,10 +65,30 @@ async def test_equal_passages_are_scored_once_and_ranked_each() -> None:
     assert order(outcome) == [1, 3, 0, 2]
 
 
+async def test_pairs_with_queries_of_their_own_are_one_request_and_equal_ones_are_scored_once() -> None:
+    scorer = FakeScorer()
+    gateway = make_gateway(scorer, admission=NO_QUEUE)
+    candidates = tuple(Candidate(Passage(text)) for text in ("1", "3", "2", "1", "1"))
+    outcome = await gateway.rerank(RerankRequest(("a", "b", "a", "b", "a"), candidates))
+    assert [hit.logit for hit in sorted(outcome.ranking, key=lambda hit: hit.index)] == [1, 3, 2, 1, 1]
+    assert scorer.scored == ["1", "2", "3", "1"]
+    assert len(scorer.contexts) == 1
+    assert outcome.total_tokens == 5 * TOKENS_PER_PASSAGE
+
+
+async def test_pair_that_ends_its_replicas_is_found_among_pairs_with_queries_of_their_own() -> None:
+    candidates = tuple(Candidate(Passage(text)) for text in ("1", "2", "3"))
+    gateway = make_gateway(FakeScorer(deadly="2"))
+    with pytest.raises(UnscorableDocument) as caught:
+        await gateway.rerank(RerankRequest(("a", "b", "c"), candidates))
+    assert caught.value.index == 1
+
+
 @pytest.mark.parametrize(
     ("fields", "error"),
     [
         ({"texts": []}, EmptyField),
+        ({"max_pair_tokens": 229}, InvalidField),
         ({"texts": ["1"] * 6}, TooManyCandidates),
         ({"model": "other"}, UnknownModel),
     ],

@@ -19,6 +19,12 @@ def test_shards_cover_every_passage_once_and_keep_the_bound(lengths: list[int], 
         assert size == 1 or sum(length + 32 for length in lengths[part]) <= max_chars
 
 
+def test_queries_of_their_own_count_towards_a_shard() -> None:
+    passages = [Passage("x" * 18)] * 4
+    assert list(shard(passages, 200, "q" * 1_000)) == [slice(0, 4)]
+    assert list(shard(passages, 200, ("q" * 50,) * 4)) == [slice(0, 2), slice(2, 4)]
+
+
 def test_small_request_is_one_shard() -> None:
     assert list(shard([Passage("a passage")] * 100, 65_536)) == [slice(0, 100)]
 

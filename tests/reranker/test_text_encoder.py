@@ -143,6 +143,18 @@ def test_instruction_is_refused_where_the_template_has_no_place_for_it(tokenizer
         encoder_of(tokenizer, "one text", 64).encode("tide", [Passage("x")], instruction="find")
 
 
+@pytest.mark.parametrize("name", TEMPLATES)
+def test_pairs_cut_shorter_for_one_request_are_those_of_a_shorter_model(
+    name: str, tokenizer: PreTrainedTokenizerBase
+) -> None:
+    passages = [Passage(text) for text in (*SAMPLE_TEXTS, " ".join(SAMPLE_TEXTS))]
+    short = encoder_of(tokenizer, name, 90).encode("tide", passages)
+    shortened = encoder_of(tokenizer, name, 200).encode("tide", passages, 90)
+    assert [shortened.pair_ids(n).tolist() for n in range(8)] == [short.pair_ids(n).tolist() for n in range(8)]
+    with pytest.raises(InvalidField, match="truncate_prompt_tokens: leaves no room"):
+        encoder_of(tokenizer, name, 200).encode("tide", passages, 3)
+
+
 def test_pair_that_is_shorter_than_its_template_is_refused(tokenizer: PreTrainedTokenizerBase) -> None:
     with pytest.raises(CheckpointError, match=r"template t: .*leaves no room for a document"):
         encoder_of(tokenizer, "prompt and suffix", 20)

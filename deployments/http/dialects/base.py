@@ -13,7 +13,9 @@ from typing import Any, ClassVar, Protocol, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from deployments.http.dialects.plain import Flag, Positive, Whole
+from deployments.http.dialects.names import add_names, with_one_name
+from deployments.http.dialects.plain import Documents, Flag, Positive, QueryText, Whole
+from deployments.http.dialects.shapes import Schema, with_strings
 from reranker.errors import (
     BodyTooLarge,
     BodyTooSlow,
@@ -26,7 +28,15 @@ from reranker.errors import (
     UnknownModel,
     UnreadEncoding,
 )
-from reranker.types import Candidate, OnDeadline, RerankOutcome, RerankRequest, ScoredCandidate, Truncation
+from reranker.types import (
+    Candidate,
+    OnDeadline,
+    Query,
+    RerankOutcome,
+    RerankRequest,
+    ScoredCandidate,
+    Truncation,
+)
 
 Json = dict[str, Any] | list[Any]
 
@@ -61,9 +71,15 @@ class Call(Protocol):
 
 
 class Dialect(Protocol):
-    """One public JSON contract."""
+    """One public JSON contract.
+
+    documents: the field of its bodies with what is ranked. answer, error: JSON schemas of what it answers.
+    """
 
     name: str
+    documents: str
+    answer: Schema
+    error: Schema
 
     def parse(self, body: Mapping[str, Any]) -> Call:
         """Raises InvalidField for the first invalid field."""
@@ -73,8 +89,8 @@ class Dialect(Protocol):
         """Status and body of an error, in the format that clients of this dialect expect."""
         ...
 
-    def schemas(self) -> list[dict[str, Any]]:
-        """JSON schemas of its request bodies, for /openapi.json."""
+    def schema(self) -> Schema:
+        """JSON schema of its request bodies, for /openapi.json."""
         ...
 
 
@@ -88,11 +104,10 @@ class Body(BaseModel):
     reads_strings: ClassVar[bool] = True
 
     raw_scores: Flag = Field(False, description="Scores are logits instead of probabilities.")
-    # Voyage's booleans mean the same as no value: truncate, and report it under `verbose`.
     truncation: Flag | Truncation | None = Field(
         "model",
-        description='"model" truncates long pairs as in training, "error" rejects them, "max_passage" scores long '
-        "documents in windows and takes the best score.",
+        description='"model" or true cuts long pairs as in training, "error" or false rejects them, "max_passage" '
+        "scores long documents in windows and takes the best score.",
     )
     timeout_ms: Positive | None = Field(None, description="Max time until the answer, in milliseconds.")
     on_deadline: OnDeadline = Field(
@@ -108,28 +123,52 @@ class Body(BaseModel):
     def ignored(self) -> tuple[str, ...]:
         return tuple(self.model_extra or ())
 
+    @property
+    def refuses_cuts(self) -> bool:
+        """Whether the dialect's own fields ask for an error where a pair would be cut, or cut as is not done here."""
+        return False
+
+    @property
+    def max_pair_tokens(self) -> int | None:
+        """The length to which the dialect's own fields ask pairs to be cut."""
+        return None
+
     def to_request(
-        self, query: str, candidates: tuple[Candidate, ...], top_n: int | None = None, model: str | None = None
+        self, query: Query, candidates: tuple[Candidate, ...], top_n: int | None = None, model: str | None = None
     ) -> RerankRequest:
         """The request for a query and its candidates with the options of this body."""
+        truncation = self.truncation if isinstance(self.truncation, str) else "model"
+        refuses_cuts = self.refuses_cuts or self.truncation is False
         return RerankRequest(
             query,
             candidates,
             top_n,
             model,
-            self.truncation if isinstance(self.truncation, str) else "model",
+            "error" if refuses_cuts else truncation,
             self.timeout_ms,
             priority=self.priority or 0,
             on_deadline=self.on_deadline,
+            max_pair_tokens=self.max_pair_tokens,
         )
+
+    @classmethod
+    def json_schema(cls) -> Schema:
+        """What is accepted: with the strings that are read, and with every name of a field."""
+        schema = cls.model_json_schema()
+        schema.pop("title", None)
+        fields = schema["properties"]
+        if cls.reads_strings:
+            fields |= {name: with_strings(field) for name, field in fields.items()}
+        add_names(cls, schema)
+        return schema
 
 
 class RerankBody(Body):
     """The fields of all rerank dialects except TEI."""
 
     model: str | None = Field(None, description="Any name, unless the server sets strict_model.")
-    query: str
-    documents: list[Any] = Field(description="Strings, or objects {id, title, text}.")
+    query: QueryText
+    documents: Documents = Field(description="Strings, or objects {id, title, text}.")
     top_n: Positive | None = Field(None, description="How many to return; null means all.")
 
 
@@ -139,7 +178,7 @@ AnyBody = TypeVar("AnyBody", bound=Body)
 def read_body(kind: type[AnyBody], body: Mapping[str, Any]) -> AnyBody:
     """Raises InvalidField for the first invalid field: its name, what is allowed, what was sent."""
     try:
-        return kind.model_validate(dict(body), context=kind.reads_strings)
+        return kind.model_validate(with_one_name(kind, body), context=kind.reads_strings)
     except ValidationError as failure:
         error = failure.errors(include_url=False)[0]
         field, *inside = error["loc"] or ("body",)

@@ -10,11 +10,19 @@ from pydantic import Field
 from deployments.http.dialects.base import Json, RerankBody, RerankCall, ResultRenderer, read_body, status_of
 from deployments.http.dialects.documents import echo, read_documents
 from deployments.http.dialects.plain import Flag
+from deployments.http.dialects.shapes import COUNT, STRING, Schema, a_list, an_object, result
 from reranker.errors import RerankerError
 from reranker.types import RerankOutcome
 
 DOCUMENTS_PER_SEARCH_UNIT = 100
 MAX_WARNINGS = 20
+META = an_object(
+    {
+        "api_version": an_object({"version": STRING}),
+        "billed_units": an_object({"search_units": COUNT}),
+        "warnings": a_list(STRING),
+    }
+)
 
 
 class CohereBody(RerankBody):
@@ -38,6 +46,11 @@ class CohereCall(RerankCall):
 
 class CohereV2:
     name = "Cohere v2"
+    documents = "documents"
+    answer = an_object(
+        {"id": STRING, "results": a_list(result("relevance_score", document={"type": "object"})), "meta": META}
+    )
+    error = an_object({"message": STRING})
 
     def parse(self, body: Mapping[str, Any]) -> CohereCall:
         read = read_body(CohereBody, body)
@@ -46,8 +59,8 @@ class CohereV2:
     def failure(self, error: RerankerError) -> tuple[int, Json]:
         return status_of(error), {"message": str(error)}
 
-    def schemas(self) -> list[dict[str, Any]]:
-        return [CohereBody.model_json_schema()]
+    def schema(self) -> Schema:
+        return CohereBody.json_schema()
 
 
 def meta(outcome: RerankOutcome, call: RerankCall, *, version: str) -> dict[str, Any]:

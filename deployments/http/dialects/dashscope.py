@@ -9,7 +9,8 @@ from pydantic import Field
 
 from deployments.http.dialects.base import Json, RerankBody, RerankCall, ResultRenderer, read_body, status_of
 from deployments.http.dialects.documents import echo, read_documents
-from deployments.http.dialects.plain import Flag, Text
+from deployments.http.dialects.plain import Documents, Flag, Text
+from deployments.http.dialects.shapes import COUNT, STRING, Schema, a_list, an_object, any_of, result
 from reranker.errors import InvalidField, RerankerError
 from reranker.types import RerankOutcome
 
@@ -21,7 +22,7 @@ class DashScopeBody(RerankBody):
     """All fields of a body, of its `input` and of its `parameters`."""
 
     query: Text
-    documents: list[Any] = Field(min_length=1, description="Strings, or objects {id, title, text}.")
+    documents: Documents = Field(min_length=1, description="Strings, or objects {id, title, text}.")
     return_documents: Flag | None = None
 
 
@@ -44,6 +45,15 @@ class DashScopeCall(RerankCall):
 
 class DashScope:
     name = "DashScope"
+    documents = "input"
+    answer = an_object(
+        {
+            "request_id": STRING,
+            "output": an_object({"results": a_list(result("relevance_score", document={"type": "object"}))}),
+            "usage": an_object({"total_tokens": COUNT}),
+        }
+    )
+    error = an_object({"code": STRING, "message": STRING, "request_id": STRING})
 
     def parse(self, body: Mapping[str, Any]) -> DashScopeCall:
         flat = {name: value for name, value in body.items() if name not in _PARTS}
@@ -61,12 +71,12 @@ class DashScope:
         code = _CODES.get(status, "InvalidParameter")
         return status, {"code": code, "message": str(error), "request_id": uuid.uuid4().hex}
 
-    def schemas(self) -> list[dict[str, Any]]:
+    def schema(self) -> Schema:
         """The same fields, in the places where DashScope has them."""
-        flat = DashScopeBody.model_json_schema()
+        flat = DashScopeBody.json_schema()
         fields = flat["properties"]
         of_input = {name: fields.pop(name) for name in ("query", "documents")}
         of_parameters = {name: fields.pop(name) for name in ("top_n", "return_documents")}
-        fields["input"] = {"type": "object", "properties": of_input, "required": list(of_input)}
-        fields["parameters"] = {"anyOf": [{"type": "object", "properties": of_parameters}, {"type": "null"}]}
-        return [flat | {"required": ["input"]}]
+        fields["input"] = an_object(of_input)
+        fields["parameters"] = any_of(an_object({}, of_parameters), {"type": "null"})
+        return flat | {"required": ["input"]}

@@ -44,6 +44,15 @@ def echo(document: Any) -> dict[str, Any]:
     return dict(document) if isinstance(document, Mapping) else {"text": document}
 
 
+def read_query(value: Any, field: str) -> str:
+    """A string, or an object of which `text_of` is one. Raises InvalidField."""
+    if isinstance(value, Mapping):
+        return text_of(value, field)
+    if not isinstance(value, str):
+        raise InvalidField(field, f"must be a string, got {type(value).__name__}")
+    return value
+
+
 def text_of(value: Mapping[str, Any], field: str) -> str:
     """The text of {"text": ...} or {"content": [parts]}. Raises InvalidField."""
     text = value.get("text")

@@ -8,8 +8,9 @@ from pydantic import AliasChoices, Field
 
 from deployments.http.dialects.base import Body, Json, ResultRenderer, read_body, status_of
 from deployments.http.dialects.documents import read_documents
-from deployments.http.dialects.plain import Positive, Text
-from deployments.http.dialects.vllm import usage
+from deployments.http.dialects.plain import Documents, Positive, Text
+from deployments.http.dialects.shapes import STRING, Schema, a_list, an_object, result
+from deployments.http.dialects.vllm import USAGE, usage
 from reranker.errors import InvalidRequest, Overloaded, RerankerError
 from reranker.types import Candidate, RerankOutcome, RerankRequest
 
@@ -17,7 +18,7 @@ from reranker.types import Candidate, RerankOutcome, RerankRequest
 class NimBody(Body):
     model: str | None = Field(None, description="Any name, unless the server sets strict_model.")
     query: Text
-    passages: list[Any] = Field(min_length=1, description="Objects {text}, also with id and title, or strings.")
+    passages: Documents = Field(min_length=1, description="Objects {text}, also with id and title, or strings.")
     truncate: Literal["NONE", "END"] | None = Field(
         None, description='"NONE" refuses long pairs; "END" cuts them, and so does no value.'
     )
@@ -25,9 +26,9 @@ class NimBody(Body):
         None, validation_alias=AliasChoices("top_n", "top_k"), description="How many to return; null means all."
     )
 
-    def request(self, candidates: tuple[Candidate, ...]) -> RerankRequest:
-        body = self.model_copy(update={"truncation": "error"}) if self.truncate == "NONE" else self
-        return body.to_request(self.query, candidates, self.top_n, self.model)
+    @property
+    def refuses_cuts(self) -> bool:
+        return self.truncate == "NONE"
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +41,7 @@ class NimCall:
         return self.body.ignored
 
     def request(self) -> RerankRequest:
-        return self.body.request(self.candidates)
+        return self.body.to_request(self.body.query, self.candidates, self.body.top_n, self.body.model)
 
     def response(self, outcome: RerankOutcome) -> Json:
         renderer = ResultRenderer("logit", raw=True, verbose=self.body.verbose)
@@ -49,6 +50,9 @@ class NimCall:
 
 class Nim:
     name = "NVIDIA NIM"
+    documents = "passages"
+    answer = an_object({"rankings": a_list(result("logit")), "usage": USAGE})
+    error = an_object({"object": {"const": "error"}, "message": STRING, "detail": {"type": "object"}, "type": STRING})
 
     def parse(self, body: Mapping[str, Any]) -> NimCall:
         read = read_body(NimBody, body)
@@ -60,8 +64,8 @@ class Nim:
             status = 422
         return status, {"object": "error", "message": str(error), "detail": {}, "type": _type_of(error)}
 
-    def schemas(self) -> list[dict[str, Any]]:
-        return [NimBody.model_json_schema(by_alias=False)]
+    def schema(self) -> Schema:
+        return NimBody.json_schema()
 
 
 def _type_of(error: RerankerError) -> str:

@@ -7,22 +7,26 @@ Voyage's name for the results; its documents are strings, and come only if asked
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field, WithJsonSchema
 
+from deployments.http.dialects import shapes
 from deployments.http.dialects.base import Json, RerankCall, ResultRenderer, read_body, status_of
-from deployments.http.dialects.cohere import meta
+from deployments.http.dialects.cohere import META, meta
 from deployments.http.dialects.documents import echo, read_documents
-from deployments.http.dialects.vllm import VllmRerankBody, error_object, usage
+from deployments.http.dialects.plain import RankFields, one_or_more
+from deployments.http.dialects.shapes import STRING, Schema, a_list, an_object, result
+from deployments.http.dialects.vllm import ERROR_OBJECT, USAGE, VllmRerankBody, error_object, usage
 from reranker.errors import RerankerError
 from reranker.types import RerankOutcome
 
 
 class SharedBody(VllmRerankBody):
-    rank_fields: list[str] | None = Field(
-        None, max_length=100, description="Cohere v1: fields of object documents to read."
-    )
+    documents: Annotated[
+        list[Any], BeforeValidator(one_or_more), WithJsonSchema(shapes.ONE_OR_MORE_OF_ANY_FIELDS)
+    ] = Field(description="One document or several: strings, objects {id, title, text}, or objects of any strings.")
+    rank_fields: RankFields = None
 
 
 @dataclass(frozen=True)
@@ -30,8 +34,7 @@ class SharedCall(RerankCall):
     body: SharedBody
 
     def response(self, outcome: RerankOutcome) -> Json:
-        raw = self.body.raw_scores or self.body.use_activation is False
-        renderer = ResultRenderer("relevance_score", raw, self.body.verbose)
+        renderer = ResultRenderer("relevance_score", self.body.wants_logits, self.body.verbose)
         results = [renderer.render(hit) for hit in outcome.ranking]
         data = [{"index": result["index"], "relevance_score": result["relevance_score"]} for result in results]
         if self.body.return_documents:
@@ -53,6 +56,19 @@ class SharedCall(RerankCall):
 
 class SharedV1:
     name = "Cohere v1, Jina, vLLM"
+    documents = "documents"
+    answer = an_object(
+        {
+            "id": STRING,
+            "object": {"const": "list"},
+            "model": STRING,
+            "results": a_list(result("relevance_score", document={"type": "object"})),
+            "data": a_list(result("relevance_score", document=STRING)),
+            "usage": USAGE,
+            "meta": META,
+        }
+    )
+    error = an_object({"message": STRING, "detail": STRING, "error": ERROR_OBJECT})
 
     def parse(self, body: Mapping[str, Any]) -> SharedCall:
         read = read_body(SharedBody, body)
@@ -62,5 +78,5 @@ class SharedV1:
         status = status_of(error)
         return status, {"message": str(error), "detail": str(error), "error": error_object(error, status)}
 
-    def schemas(self) -> list[dict[str, Any]]:
-        return [SharedBody.model_json_schema()]
+    def schema(self) -> Schema:
+        return SharedBody.json_schema()

@@ -9,6 +9,7 @@ from pydantic import Field
 from deployments.http.dialects.base import Json, RerankBody, RerankCall, ResultRenderer, read_body, status_of
 from deployments.http.dialects.documents import read_documents
 from deployments.http.dialects.plain import Flag, Positive
+from deployments.http.dialects.shapes import COUNT, STRING, Schema, a_list, an_object, result
 from reranker.errors import RerankerError
 from reranker.types import RerankOutcome
 
@@ -38,6 +39,16 @@ class VoyageCall(RerankCall):
 
 class Voyage:
     name = "Voyage"
+    documents = "documents"
+    answer = an_object(
+        {
+            "object": {"const": "list"},
+            "data": a_list(result("relevance_score", document=STRING)),
+            "model": STRING,
+            "usage": an_object({"total_tokens": COUNT}),
+        }
+    )
+    error = an_object({"detail": STRING})
 
     def parse(self, body: Mapping[str, Any]) -> VoyageCall:
         read = read_body(VoyageBody, body)
@@ -46,5 +57,5 @@ class Voyage:
     def failure(self, error: RerankerError) -> tuple[int, Json]:
         return status_of(error), {"detail": str(error)}
 
-    def schemas(self) -> list[dict[str, Any]]:
-        return [VoyageBody.model_json_schema()]
+    def schema(self) -> Schema:
+        return VoyageBody.json_schema()

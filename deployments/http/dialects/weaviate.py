@@ -8,13 +8,15 @@ from pydantic import Field
 
 from deployments.http.dialects.base import Body, Json, ResultRenderer, read_body, status_of
 from deployments.http.dialects.documents import read_documents
+from deployments.http.dialects.plain import Documents, QueryText
+from deployments.http.dialects.shapes import NUMBER, STRING, STRING_OR_NULL, Schema, a_list, an_object, any_of, result
 from reranker.errors import InvalidField, RerankerError
 from reranker.types import Candidate, RerankOutcome, RerankRequest
 
 
 class WeaviateBody(Body):
-    query: str
-    documents: list[Any] | None = Field(None, min_length=1, description="Strings, or objects {id, title, text}.")
+    query: QueryText
+    documents: Documents | None = Field(None, min_length=1, description="Strings, or objects {id, title, text}.")
     property: str | None = Field(None, description="The only text to score, if there are no documents.")
 
 
@@ -49,6 +51,16 @@ class WeaviateCall:
 
 class Weaviate:
     name = "Weaviate"
+    documents = "documents"
+    answer = an_object(
+        {
+            "query": STRING,
+            "property": STRING_OR_NULL,
+            "scores": any_of(a_list(result("score", document=STRING)), {"type": "null"}),
+            "score": any_of(NUMBER, {"type": "null"}),
+        }
+    )
+    error = an_object({"error": STRING})
 
     def parse(self, body: Mapping[str, Any]) -> WeaviateCall:
         read = read_body(WeaviateBody, body)
@@ -60,5 +72,10 @@ class Weaviate:
     def failure(self, error: RerankerError) -> tuple[int, Json]:
         return status_of(error), {"error": str(error)}
 
-    def schemas(self) -> list[dict[str, Any]]:
-        return [WeaviateBody.model_json_schema()]
+    def schema(self) -> Schema:
+        """One of `documents` and `property` has texts."""
+        forms: list[Schema] = [
+            an_object({"documents": {"type": "array"}}),
+            an_object({"property": {"type": "string", "minLength": 1}}),
+        ]
+        return WeaviateBody.json_schema() | {"anyOf": forms}

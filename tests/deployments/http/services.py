@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from reranker.documents import check_length, check_request
 from reranker.errors import RerankerError
 from reranker.pairs import CandidateScores
 from reranker.ranking import ranked
@@ -23,6 +24,8 @@ class FakeService:
         self.requests.append(request)
         if self.failure:
             raise self.failure
+        check_request(request)
+        check_length(request, DESCRIPTION.max_pair_tokens)
         logits = [_number(candidate.passage.text) for candidate in request.candidates]
         count = len(logits)
         scores = CandidateScores(

@@ -36,6 +36,15 @@ DASHSCOPE_RANKED = {"request_id": str, "output": {"results": RANKED}, "usage": {
 DASHSCOPE_ERROR = {"code": "InvalidParameter", "message": str, "request_id": str}
 INPUT: dict[str, Any] = {"query": QUERY, "documents": TEXTS}
 WEAVIATE_ERROR = {"error": str}
+TEI_CLASSES = [[{"score": 2.0, "label": "LABEL_0"}], [{"score": 0.0, "label": "LABEL_0"}]]
+MIXEDBREAD: dict[str, Any] = {"model": "m", "query": QUERY, "input": TEXTS, "top_k": 2, "return_input": True}
+MIXEDBREAD_RANKED = {
+    "object": "list",
+    "data": [{"index": n, "score": float, "input": TEXTS[n], "object": "rank_result"} for n in (1, 0)],
+    "usage": {"total_tokens": 21},
+    "top_k": 2,
+    "return_input": True,
+}
 SCORED = [{"index": index, "object": "score", "score": float} for index in range(3)]
 IN_ORDER = [{"document": text, "score": float} for text in TEXTS]
 MODEL = {"id": "fake", "object": "model", "model_type": "rerank"}
@@ -128,7 +137,8 @@ EXCHANGES = [
     Exchange("TEI at /v1/rerank", "/v1/rerank", TEI, 200, TEI_RANKED),
     Exchange("TEI at /v1/rerank with top_n", "/v1/rerank", TEI | {"top_n": 2}, 200, TEI_RANKED[:2]),
     Exchange("TEI at the root", "/", TEI, 200, TEI_RANKED),
-    Exchange("TEI cut at its left", "/rerank", TEI | {"truncation_direction": "Left"}, 422, {"error": str}),
+    Exchange("TEI cut at its left", "/rerank", TEI | {"truncation_direction": "Left"}, 200, TEI_RANKED),
+    Exchange("TEI cut at its top", "/rerank", TEI | {"truncation_direction": "top"}, 422, {"error": str}),
     Exchange("TEI top_n as a string", "/rerank", TEI | {"top_n": "2"}, 422, {"error_type": "Validation"}),
     Exchange("Voyage without marks", "/v1/rerank", BODY, 200, VOYAGE_RANKED),
     Exchange("Voyage at /rerank", "/rerank", BODY | {"top_k": 3, "truncation": True}, 200, VOYAGE_RANKED),
@@ -167,6 +177,29 @@ EXCHANGES = [
         200,
         {"data": SCORED},
     ),
+    Exchange(
+        "vLLM score of pairs",
+        "/score",
+        {"queries": ["a", "b", "a"], "documents": TEXTS},
+        200,
+        {"data": [{"index": n, "score": float} for n in range(3)], "usage": {"total_tokens": 21}},
+    ),
+    Exchange("vLLM score, one in a list", "/score", {"text_1": [QUERY], "text_2": TEXTS}, 200, {"data": SCORED}),
+    Exchange("vLLM score of one document", "/score", {"text_1": [QUERY, "b"], "text_2": ["1"]}, 400, VLLM_ERROR),
+    Exchange("vLLM score of 3 and 2", "/score", {"text_1": ["a", "b", "c"], "text_2": ["1", "2"]}, 400, VLLM_ERROR),
+    Exchange("vLLM score of a blank query", "/score", {"text_1": ["a", " "], "text_2": ["1", "2"]}, 400, VLLM_ERROR),
+    Exchange("TEI pairs", "/predict", {"inputs": [["q", "2"], ["r", "0"]], "raw_scores": True}, 200, TEI_CLASSES),
+    Exchange("TEI one pair", "/predict", {"inputs": ["q", "2"], "raw_scores": True}, 200, TEI_CLASSES[0]),
+    Exchange("TEI one text", "/predict", {"inputs": "q"}, 422, {"error_type": "Validation"}),
+    Exchange("TEI list of texts", "/predict", {"inputs": [["q"], ["r"]]}, 422, {"error_type": "Validation"}),
+    Exchange("TEI three texts", "/predict", {"inputs": ["q", "r", "s"]}, 422, {"error_type": "Validation"}),
+    Exchange("TEI pair of numbers", "/predict", {"inputs": [["q", 3]]}, 422, {"error_type": "Validation"}),
+    Exchange("TEI no pairs", "/predict", {"inputs": []}, 400, {"error_type": "Empty"}),
+    Exchange("Mixedbread", "/v1/reranking", MIXEDBREAD, 200, MIXEDBREAD_RANKED),
+    Exchange("Mixedbread of objects", "/v1/reranking", MIXEDBREAD | {"input": [{"title": "a"}]}, 200, {"top_k": 2}),
+    Exchange("Mixedbread top_k 0", "/v1/reranking", MIXEDBREAD | {"top_k": 0}, 400, {"detail": str}),
+    Exchange("ZeroEntropy", "/v1/models/rerank", BODY | {"top_n": 2}, 200, BEST_TWO),
+    Exchange("Ollama-style", "/api/rerank", BODY, 200, RERANKED),
     Exchange("vLLM score of no query", "/score", {"queries": [], "documents": TEXTS}, 400, VLLM_ERROR),
     Exchange("vLLM score of a number", "/score", {"queries": 3, "documents": TEXTS}, 400, VLLM_ERROR),
     Exchange(

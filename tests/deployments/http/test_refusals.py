@@ -53,6 +53,8 @@ BODIES: dict[str, dict[str, Any]] = {
     "Cohere v1, Jina, vLLM": {"path": "/v1/rerank", "query": "q", "documents": ["1"]},
     "Voyage": {"path": "/v1/rerank", "query": "q", "documents": ["1"], "top_k": 1},
     "TEI": {"path": "/rerank", "query": "q", "texts": ["1"]},
+    "TEI pairs": {"path": "/predict", "inputs": [["q", "1"]]},
+    "Mixedbread": {"path": "/v1/reranking", "query": "q", "input": ["1"]},
     "vLLM rerank": {"path": "/rerank", "query": "q", "documents": ["1"]},
     "vLLM score": {"path": "/score", "queries": "q", "documents": ["1"]},
     "Weaviate": {"path": "/rerank", "query": "q", "documents": ["1"], "property": ""},
@@ -83,9 +85,9 @@ def message_of(dialect: str, body: Any) -> str:
         case "Cohere v1, Jina, vLLM":
             assert body["message"] == body["detail"] == body["error"]["message"]
             return str(body["message"])
-        case "Voyage":
+        case "Voyage" | "Mixedbread":
             return str(body["detail"])
-        case "TEI":
+        case "TEI" | "TEI pairs":
             assert body["error_type"] in {"Validation", "Empty", "Overloaded", "Unhealthy", "Backend"}
             return str(body["error"])
         case "Weaviate":
@@ -127,7 +129,9 @@ async def test_unexpected_exception_is_a_503_without_internal_details(dialect: s
     assert "secret" not in response.text
 
 
-UNPROCESSABLE = [path for path, route in ROUTES.items() if route.dialects[0].name in ("NVIDIA NIM", "TEI")]
+UNPROCESSABLE = [
+    path for path, route in ROUTES.items() if route.dialects[0].name in ("NVIDIA NIM", "TEI", "TEI pairs")
+]
 WRONG = [
     ({"query": None}, "query"),
     ({"query": 3}, "query"),
@@ -167,14 +171,14 @@ async def test_missing_field_is_named(dialect: str) -> None:
     for field in [name for name in body if name not in ("top_k", "property")]:
         response = await post({name: value for name, value in body.items() if name != field}, path)
         assert response.status_code in (400, 422)
-        assert field in response.text or field == "texts"  # without `texts` the body is not TEI's
+        assert field in response.text or field in ("texts", "input")  # the mark of a dialect
 
 
-async def test_voyage_error_names_top_k_and_score_accepts_one_query_only() -> None:
+async def test_voyage_error_names_top_k_and_score_accepts_one_query_or_as_many_as_documents() -> None:
     response = await post({"query": "q", "documents": ["a"], "top_k": 0}, "/v1/rerank")
     assert response.json()["detail"].startswith("top_k: ")
-    response = await post({"queries": ["a", "b"], "documents": ["a", "b"]}, "/score")
-    assert "one request for each query" in response.json()["error"]["message"]
+    response = await post({"queries": ["a", "b"], "documents": ["a", "b", "c"]}, "/score")
+    assert "got 2 for 3 documents: send one query, or one for each" in response.json()["error"]["message"]
 
 
 @pytest.mark.parametrize(("raw", "status"), [(b"{", 400), (b"[]", 400), (b"\xff", 400), (b"x" * 10_001, 413)])

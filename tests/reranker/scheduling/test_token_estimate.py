@@ -11,7 +11,7 @@ from reranker.checkpoints.encoders import load_encoder
 from reranker.pairs import CandidateScores
 from reranker.scheduling.token_estimate import TokenEstimate
 from reranker.settings import CheckpointSettings
-from reranker.types import MAX_WINDOWS, Passage, Truncation
+from reranker.types import MAX_WINDOWS, Cut, Passage, Truncation
 
 TEXTS = st.text(max_size=300)
 
@@ -24,6 +24,16 @@ def test_token_estimate_is_positive_and_at_most_the_max_pair_tokens(query: str, 
     assert ((tokens > 0) & (tokens <= 64)).all()
     windows = estimate.tokens(query, [Passage(text) for text in texts], "max_passage")
     assert (windows >= tokens).all()
+
+
+@given(queries=st.lists(TEXTS, min_size=1, max_size=5), text=TEXTS, cut=st.sampled_from(["model", 20, 500]))
+def test_pairs_are_estimated_as_if_each_came_alone(queries: list[str], text: str, cut: Cut) -> None:
+    estimate = TokenEstimate()
+    estimate.max_pair_tokens = 64
+    passages = [Passage(text)] * len(queries)
+    together = estimate.tokens(tuple(queries), passages, cut).tolist()
+    assert together == [int(estimate.tokens(query, passages[:1], cut)[0]) for query in queries]
+    assert max(together) <= (20 if cut == 20 else 64)
 
 
 @pytest.mark.parametrize("word", ["water ", "Gezeitentafel ", "水", "🌊"])

@@ -1,0 +1,53 @@
+"""Fields that have several names, of which a body may use one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pydantic import AliasChoices, BaseModel
+from pydantic.fields import FieldInfo
+
+from deployments.http.dialects.shapes import Schema
+from reranker.errors import InvalidField
+
+
+def check_one_of(names: Sequence[str], body: Mapping[str, Any]) -> None:
+    """Raises InvalidField if one thing came under two names: nobody can tell which of them is meant."""
+    first, *others = [name for name in names if body.get(name) is not None] or [""]
+    if others:
+        raise InvalidField(others[0], f"came beside {first}, which means the same: send one of them")
+
+
+def with_one_name(kind: type[BaseModel], body: Mapping[str, Any]) -> dict[str, Any]:
+    """The body without names that are null beside one that is not. Raises InvalidField."""
+    fields = dict(body)
+    for names in map(_names_of, kind.model_fields.values()):
+        check_one_of(names, body)
+        if any(body.get(name) is not None for name in names):
+            fields = {name: value for name, value in fields.items() if name not in names or value is not None}
+    return fields
+
+
+def add_names(kind: type[BaseModel], schema: Schema) -> None:
+    """Let the schema of a body say what `with_one_name` takes."""
+    fields, required = schema["properties"], set(schema.get("required", ()))
+    several = [names for names in map(_names_of, kind.model_fields.values()) if len(names) > 1]
+    for names in several:
+        fields |= dict.fromkeys(names, fields[names[0]])
+    if several:
+        schema["allOf"] = [{"anyOf": _one_of(names, required=names[0] in required)} for names in several]
+        schema["required"] = sorted(required.difference(*several))
+
+
+def _names_of(field: FieldInfo) -> tuple[str, ...]:
+    alias = field.validation_alias
+    return tuple(map(str, alias.choices)) if isinstance(alias, AliasChoices) else ()
+
+
+def _one_of(names: Sequence[str], *, required: bool) -> list[Schema]:
+    forms = []
+    for name in names:
+        others: Schema = {"properties": {other: {"type": "null"} for other in names if other != name}}
+        forms.append(others | ({"required": [name]} if required else {}))
+    return forms

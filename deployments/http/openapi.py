@@ -1,0 +1,146 @@
+"""The OpenAPI document of the dialects: which bodies a path takes, and every answer that it gives.
+
+Knows nothing of requests. Statuses come from the dialects themselves, so that none can be missing.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from deployments.http.dialects import MARKS, Mark, Route
+from deployments.http.dialects.base import Dialect
+from deployments.http.dialects.shapes import Schema, any_of
+from reranker import errors
+
+# One error of each status that a dialect may give it.
+_ERRORS: tuple[errors.RerankerError, ...] = (
+    errors.MalformedBody(""),
+    errors.InvalidField("", ""),
+    errors.EmptyField("", ""),
+    errors.UnknownModel("", ""),
+    errors.BodyTooSlow(0),
+    errors.BodyTooLarge(0),
+    errors.UnreadEncoding(""),
+    errors.Overloaded(0.0),
+    errors.Unavailable(""),
+    errors.DeadlineExceeded(0),
+)
+_DESCRIPTIONS = {
+    400: "The request cannot be answered as it is: the message says what to change.",
+    404: "Another model is served here.",
+    408: "The body did not arrive in time.",
+    413: "The body is too large.",
+    415: "The body is compressed in a way that is not read here.",
+    422: "A field is missing or wrong: the message says what to change.",
+    429: "Too much work is queued.",
+    503: "No replica can answer at present.",
+    504: "No answer within the time of the request.",
+}
+_INTEGER: Schema = {"type": "integer", "minimum": 1}
+_ID_HEADERS = {
+    "x-rerank-id": {"schema": {"type": "string"}, "required": True},
+    "x-rerank-unscored": {"schema": _INTEGER, "description": "Documents that were not scored by the deadline."},
+    "x-rerank-ignored": {"schema": {"type": "string"}, "description": "Fields of the body that have no effect."},
+}
+_WITH_RETRY = (429,)
+_RETRY_HEADERS = {
+    "Retry-After": {"schema": _INTEGER, "description": "Whole seconds.", "required": True},
+    "retry-after-ms": {"schema": _INTEGER, "description": "The same in milliseconds.", "required": True},
+}
+
+
+def add_dialects(document: dict[str, Any], routes: Mapping[str, Route]) -> None:
+    """Add to an OpenAPI document what each path takes and answers. Paths that speak the same share their bodies."""
+    components = document.setdefault("components", {})
+    schemas, bodies = components.setdefault("schemas", {}), components.setdefault("requestBodies", {})
+    names: dict[Route, str] = {}
+    for path, route in routes.items():
+        for dialect in route.dialects:
+            schemas[_answer_of(dialect)] = dialect.answer
+            schemas[_error_of(dialect)] = dialect.error
+        if route not in names:
+            names[route] = _name(path)
+            body = any_of(*_bodies(route.dialects))
+            bodies[names[route]] = {"required": True, "content": {"application/json": {"schema": body}}}
+        plain_path = path.replace(":path", "")
+        document["paths"].setdefault(plain_path, {})["post"] = {
+            "summary": " · ".join(dialect.name for dialect in route.dialects),
+            "operationId": f"post_{_name(path)}",
+            "parameters": [_path_parameter(name) for name in re.findall(r"{(\w+)}", plain_path)],
+            "requestBody": {"$ref": f"#/components/requestBodies/{names[route]}"},
+            "responses": _responses(route),
+        }
+
+
+def _responses(route: Route) -> dict[str, Any]:
+    by_status: dict[int, list[Dialect]] = {}
+    for dialect in route.dialects:
+        for status in {dialect.failure(error)[0] for error in _ERRORS}:
+            by_status.setdefault(status, []).append(dialect)
+    answers = {"200": _response("The ranking.", map(_answer_of, route.dialects), _ID_HEADERS)}
+    for status, dialects in sorted(by_status.items()):
+        headers = _RETRY_HEADERS if status in _WITH_RETRY else {}
+        answers[str(status)] = _response(_DESCRIPTIONS[status], map(_error_of, dialects), headers)
+    return answers
+
+
+def _response(description: str, schemas: Iterable[str], headers: Mapping[str, Any]) -> dict[str, Any]:
+    schema = any_of(*({"$ref": f"#/components/schemas/{name}"} for name in schemas))
+    return {"description": description, "content": {"application/json": {"schema": schema}}, "headers": headers}
+
+
+def _path_parameter(name: str) -> dict[str, Any]:
+    return {"name": name, "in": "path", "required": True, "schema": {"type": "string", "minLength": 1}}
+
+
+def _answer_of(dialect: Dialect) -> str:
+    return f"{_name(dialect.name)}_answer"
+
+
+def _error_of(dialect: Dialect) -> str:
+    return f"{_name(dialect.name)}_error"
+
+
+def _name(text: str) -> str:
+    return re.sub(r"\W+", "_", text).strip("_") or "root"
+
+
+def _bodies(dialects: tuple[Dialect, ...]) -> Iterator[Schema]:
+    """The schema of each dialect's bodies, without those that a mark gives to another one."""
+    if len(dialects) == 1:
+        yield dialects[0].schema()
+        return
+    marks = [mark for mark in MARKS if mark.dialect in dialects]
+    own = {mark.dialect.name: mark for mark in marks}
+    lists = {dialect.documents for dialect in dialects}
+    for dialect in dialects:
+        mark = own.get(dialect.name)
+        earlier = marks if mark is None else marks[: marks.index(mark)]
+        schema = dialect.schema()
+        others: Schema = {name: {"type": "null"} for name in lists - {dialect.documents}}
+        for before in earlier:
+            others |= _without(before)
+        for name, allowed in others.items():
+            field = schema["properties"].get(name)
+            schema["properties"][name] = allowed if field is None or allowed is False else {"allOf": [field, allowed]}
+        if mark is not None and not set(mark.filled) & {*schema.get("required", ())}:
+            schema["allOf"] = [*schema.get("allOf", ()), any_of(*_with(mark))]
+        yield schema
+
+
+def _without(mark: Mark) -> Schema:
+    """Properties of a body that does not bear a mark."""
+    filled: Schema = {name: {"type": "null"} for name in mark.filled}
+    no_boolean: Schema = {name: {"not": {"type": "boolean"}} for name in mark.boolean}
+    return filled | no_boolean | dict.fromkeys(mark.present, False)
+
+
+def _with(mark: Mark) -> Iterator[Schema]:
+    for name in mark.filled:
+        yield {"required": [name], "properties": {name: {"not": {"type": "null"}}}}
+    for name in mark.present:
+        yield {"required": [name]}
+    for name in mark.boolean:
+        yield {"required": [name], "properties": {name: {"type": "boolean"}}}
