@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Iterator, Sequence
+from functools import partial
 from itertools import groupby
 
 from reranker.checkpoints.encoders import load_encoder
@@ -10,7 +11,7 @@ from reranker.encoder import Encoder
 from reranker.errors import DocumentError, InvalidRequest, Overloaded
 from reranker.pairs import EncodedPairs, EncodedShard
 from reranker.settings import CheckpointSettings
-from reranker.types import Cut, Passage, Query
+from reranker.types import Passage, Query, Reading
 
 # A long text is tokenized whole only if its first tokens need it, as those of a word without end do. That takes 1 to
 # 3 s and 200 MB per million characters: up to the first length like any other work, up to the second one at a time.
@@ -27,18 +28,18 @@ class Tokenizer:
         self._whole_text = asyncio.Lock()
         self._waiting = 0
 
-    async def encode(self, query: Query, passages: Sequence[Passage], cut: Cut) -> EncodedShard:
+    async def encode(self, query: Query, passages: Sequence[Passage], reading: Reading) -> EncodedShard:
         """Raises UnscorableDocument or InvalidField for a text that must be tokenized whole and is too long."""
         started = time.monotonic()
         try:
-            return await encode_shard(self._encoder, query, passages, cut)
+            return await encode_shard(self._encoder, query, passages, reading)
         except InvalidRequest:
             if self._waiting >= _MAX_WAITING:
                 raise Overloaded(_RETRY_AFTER_S) from None
         self._waiting += 1
         try:
             async with self._whole_text:
-                shard = await encode_shard(self._encoder, query, passages, cut, _MAX_WHOLE_CHARS_ALONE)
+                shard = await encode_shard(self._encoder, query, passages, reading, _MAX_WHOLE_CHARS_ALONE)
                 return shard._replace(encode_s=time.monotonic() - started)
         finally:
             self._waiting -= 1
@@ -48,7 +49,7 @@ async def encode_shard(
     encoder: Encoder,
     query: Query,
     passages: Sequence[Passage],
-    cut: Cut,
+    reading: Reading,
     max_whole_chars: int = _MAX_WHOLE_CHARS,
 ) -> EncodedShard:
     """Encode one shard. Runs in a thread: tokenizing releases the GIL, so health checks are still answered.
@@ -59,7 +60,16 @@ async def encode_shard(
     parts: list[EncodedPairs] = []
     for one, part in _runs_of_equal(query, len(passages)):
         try:
-            parts.append(await asyncio.to_thread(encoder.encode, one, passages[part], cut, max_whole_chars))
+            encode = partial(
+                encoder.encode,
+                one,
+                passages[part],
+                reading.truncation,
+                max_whole_chars,
+                instruction=reading.instruction,
+                max_pair_tokens=reading.max_pair_tokens,
+            )
+            parts.append(await asyncio.to_thread(encode))
         except DocumentError as error:
             raise error.at(part.start + error.index) from None
     return EncodedShard(EncodedPairs.concat(parts), time.monotonic() - started)

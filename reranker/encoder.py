@@ -15,7 +15,7 @@ from reranker.layout import PadToken, PairLayout
 from reranker.pairs import EncodedPairs, IntArray
 from reranker.recipe import Recipe
 from reranker.text import well_formed
-from reranker.types import MAX_WINDOWS, Cut, Passage
+from reranker.types import MAX_WINDOWS, Passage, Truncation
 
 
 class Windows(NamedTuple):
@@ -70,16 +70,17 @@ class Encoder(ABC):
         self,
         query: str,
         passages: Sequence[Passage],
-        truncation: Cut = "model",
+        truncation: Truncation = "model",
         max_whole_chars: int | None = None,
         instruction: str | None = None,
+        max_pair_tokens: int | None = None,
     ) -> EncodedPairs:
         """Pairs of one query in the order of the passages.
 
-        truncation: how pairs are cut, or the most tokens that one may have. Under "max_passage" a passage that does
-        not fit becomes several pairs, one per window. Under "error" pairs are cut as under "model"; the caller checks
-        `truncated`. Of a long text only what a pair may keep is tokenized, where the tokenizer allows it (see
-        `first_tokens`). instruction: None for the template's own.
+        Under "max_passage" a passage that does not fit becomes several pairs, one per window. Under "error" pairs
+        are cut as under "model"; the caller checks `truncated`. Of a long text only what a pair may keep is
+        tokenized, where the tokenizer allows it (see `first_tokens`). instruction: None for the template's own.
+        max_pair_tokens: if fewer than the encoder's.
 
         Raises UnscorableDocument, or InvalidField for the query, where all of a text must be tokenized and it has
         more than max_whole_chars; InvalidField for an instruction that the template does not take or that is too

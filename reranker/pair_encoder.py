@@ -23,7 +23,7 @@ from reranker.pairs import EncodedPairs, IntArray, offsets
 from reranker.prompt import Piece, PromptTemplate
 from reranker.recipe import Recipe
 from reranker.truncation import longest_first
-from reranker.types import Cut, Passage
+from reranker.types import Passage, Truncation
 
 
 class PairEncoder(Encoder):
@@ -70,19 +70,20 @@ class PairEncoder(Encoder):
         self,
         query: str,
         passages: Sequence[Passage],
-        truncation: Cut = "model",
+        truncation: Truncation = "model",
         max_whole_chars: int | None = None,
         instruction: str | None = None,
+        max_pair_tokens: int | None = None,
     ) -> EncodedPairs:
         self.check_instruction(instruction)
-        budget = self._text_budget if isinstance(truncation, str) else self._smaller_budget(truncation)
+        budget = self._text_budget if max_pair_tokens is None else self._smaller_budget(max_pair_tokens)
         query_ids, passage_ids = self._first_tokens(
             self.template.query(query, instruction), passages, max_whole_chars, budget
         )
         candidate_of = np.arange(len(passages), dtype=np.int32)
         cut = np.zeros(len(passages), dtype=bool)
         if truncation == "max_passage":
-            room = self._text_budget - min(len(query_ids), self._text_budget // 2)
+            room = budget - min(len(query_ids), budget // 2)
             if self._passage_cap is not None:
                 room = min(room, self._passage_cap)
             windows = self._windows(passages, passage_ids, room, self.template.passage, max_whole_chars)

@@ -23,7 +23,7 @@ from reranker.pair_encoder import max_tokens
 from reranker.pairs import EncodedPairs, IntArray, offsets
 from reranker.prompt import Around, Piece
 from reranker.recipe import Recipe
-from reranker.types import Cut, Passage
+from reranker.types import Passage, Truncation
 
 _MIN_DOCUMENT_TOKENS = 1
 _EMPTY = np.empty(0, dtype=np.int32)
@@ -65,12 +65,13 @@ class TextEncoder(Encoder):
         self,
         query: str,
         passages: Sequence[Passage],
-        truncation: Cut = "model",
+        truncation: Truncation = "model",
         max_whole_chars: int | None = None,
         instruction: str | None = None,
+        max_pair_tokens: int | None = None,
     ) -> EncodedPairs:
         self.check_instruction(instruction)
-        longest = self.max_pair_tokens if isinstance(truncation, str) else min(truncation, self.max_pair_tokens)
+        longest = min(max_pair_tokens or self.max_pair_tokens, self.max_pair_tokens)
         parts = self._parts(query, instruction, max_whole_chars, longest)
         whole = self._ids_of_passages(
             [parts.text(self._piece, passage) for passage in passages], parts.room + 1, max_whole_chars

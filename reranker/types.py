@@ -14,8 +14,6 @@ OnDeadline = Literal["error", "partial"]
 Ties = Literal["trec_eval", "file"]
 """Order of a run. trec_eval: by score in float32, then by descending docid; file: by score, then in file order."""
 
-Cut = Truncation | int
-"""How pairs are cut: as the name says, or as under "model" but to this many tokens at most."""
 Query = str | tuple[str, ...]
 """One query for all candidates, or one for each."""
 
@@ -48,7 +46,7 @@ class RerankRequest:
     top_n: number of results; None means all. client: the client whose share of the device this request uses.
     priority: 0 goes first; a request of priority p gets 1 / (1 + p) of the share that its client's requests of
     priority 0 get. on_deadline: at the deadline, answer with an error or with the results scored so far.
-    max_pair_tokens: cut pairs to fewer tokens than the model reads.
+    max_pair_tokens, instruction: see Reading.
     """
 
     query: Query
@@ -61,11 +59,27 @@ class RerankRequest:
     priority: int = 0
     on_deadline: OnDeadline = "error"
     max_pair_tokens: int | None = None
+    instruction: str | None = None
+
+    @property
+    def reading(self) -> Reading:
+        return Reading(self.truncation, self.max_pair_tokens, self.instruction)
 
 
 def queries_of(query: Query, part: slice) -> Query:
     """The query of some of its candidates, or the queries."""
     return query if isinstance(query, str) else query[part]
+
+
+class Reading(NamedTuple):
+    """How the texts of a request become pairs.
+
+    max_pair_tokens: cut pairs to fewer tokens than the model reads. instruction: None for the model's own.
+    """
+
+    truncation: Truncation = "model"
+    max_pair_tokens: int | None = None
+    instruction: str | None = None
 
 
 class RequestContext(NamedTuple):

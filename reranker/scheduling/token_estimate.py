@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from reranker.pairs import CandidateScores, IntArray
-from reranker.types import MAX_WINDOWS, Cut, Passage, Query
+from reranker.types import MAX_WINDOWS, Passage, Query, Reading
 
 # Used until texts have been scored; 4 is typical of English.
 INITIAL_CHARS_PER_TOKEN = 4.0
@@ -32,12 +32,13 @@ class TokenEstimate:
     def chars_per_token(self) -> float:
         return self._chars / self._tokens
 
-    def tokens(self, query: Query, passages: Sequence[Passage], cut: Cut) -> IntArray:
+    def tokens(self, query: Query, passages: Sequence[Passage], reading: Reading) -> IntArray:
         """Estimated tokens of each passage's pair, or of all its windows; int32 (passages,)."""
-        limit = self.max_pair_tokens if isinstance(cut, str) else min(cut, self.max_pair_tokens)
-        prefix = np.minimum(limit / 2, _query_chars(query) / self.chars_per_token + _TEMPLATE_TOKENS)
+        limit = min(reading.max_pair_tokens or self.max_pair_tokens, self.max_pair_tokens)
+        chars = _query_chars(query) + len(reading.instruction or "")
+        prefix = np.minimum(limit / 2, chars / self.chars_per_token + _TEMPLATE_TOKENS)
         texts = _chars(passages) / self.chars_per_token
-        if cut == "max_passage":
+        if reading.truncation == "max_passage":
             windows = np.clip(np.ceil(texts / (limit - prefix)), 1, MAX_WINDOWS)
             cost = windows * prefix + np.minimum(texts, MAX_WINDOWS * (limit - prefix))
         else:

@@ -94,7 +94,7 @@ def test_pairs_cut_shorter_for_one_request_are_those_of_a_shorter_model(
     passages = [Passage(text), Passage("tide " * 40)]
     short, shortened = (
         PairEncoder(tokenizer, BARE, length).encode(query, passages),
-        PairEncoder(tokenizer, BARE, 228).encode(query, passages, length),
+        PairEncoder(tokenizer, BARE, 228).encode(query, passages, max_pair_tokens=length),
     )
     for name in ("prefix_ids", "passage_ids", "passage_offsets", "truncated"):
         assert getattr(shortened, name).tolist() == getattr(short, name).tolist()
@@ -102,10 +102,10 @@ def test_pairs_cut_shorter_for_one_request_are_those_of_a_shorter_model(
 
 def test_pairs_are_cut_to_no_fewer_tokens_than_the_special_ones_and_two() -> None:
     encoder = PairEncoder(tokenizer_of(EMBEDDED), BARE, 64)
-    assert encoder.encode("tide", [Passage("bread " * 90)], 1_000).lengths.tolist() == [64]
-    assert encoder.encode("tide", [Passage("bread " * 90)], 5).lengths.tolist() == [5]
+    assert encoder.encode("tide", [Passage("bread " * 90)], max_pair_tokens=1_000).lengths.tolist() == [64]
+    assert encoder.encode("tide", [Passage("bread " * 90)], max_pair_tokens=5).lengths.tolist() == [5]
     with pytest.raises(InvalidField, match="truncate_prompt_tokens: must be at least 5, got 4"):
-        encoder.encode("tide", [Passage("bread")], 4)
+        encoder.encode("tide", [Passage("bread")], max_pair_tokens=4)
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=15)

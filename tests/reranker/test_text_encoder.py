@@ -149,10 +149,10 @@ def test_pairs_cut_shorter_for_one_request_are_those_of_a_shorter_model(
 ) -> None:
     passages = [Passage(text) for text in (*SAMPLE_TEXTS, " ".join(SAMPLE_TEXTS))]
     short = encoder_of(tokenizer, name, 90).encode("tide", passages)
-    shortened = encoder_of(tokenizer, name, 200).encode("tide", passages, 90)
+    shortened = encoder_of(tokenizer, name, 200).encode("tide", passages, max_pair_tokens=90)
     assert [shortened.pair_ids(n).tolist() for n in range(8)] == [short.pair_ids(n).tolist() for n in range(8)]
     with pytest.raises(InvalidField, match="truncate_prompt_tokens: leaves no room"):
-        encoder_of(tokenizer, name, 200).encode("tide", passages, 3)
+        encoder_of(tokenizer, name, 200).encode("tide", passages, max_pair_tokens=3)
 
 
 def test_pair_that_is_shorter_than_its_template_is_refused(tokenizer: PreTrainedTokenizerBase) -> None:

@@ -114,6 +114,9 @@ class Body(BaseModel):
         "error",
         description='"partial" returns what was scored by the deadline; the rest comes last, with "scored": false.',
     )
+    instruction: str | None = Field(
+        None, description="What to look for, for models whose prompt has a place for it; by default the model's own."
+    )
     priority: Whole | None = Field(
         0, ge=0, le=999, description="0 is the highest: p gets 1 / (1 + p) of its share, and is rejected sooner."
     )
@@ -149,7 +152,13 @@ class Body(BaseModel):
             priority=self.priority or 0,
             on_deadline=self.on_deadline,
             max_pair_tokens=self.max_pair_tokens,
+            instruction=self.asked_instruction,
         )
+
+    @property
+    def asked_instruction(self) -> str | None:
+        """The instruction, also where a dialect has a place of its own for it."""
+        return self.instruction
 
     @classmethod
     def json_schema(cls) -> Schema:

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-from pydantic import AliasChoices, BeforeValidator, Field, WithJsonSchema
+from pydantic import AfterValidator, AliasChoices, BeforeValidator, Field, WithJsonSchema
 
 from deployments.http.dialects.base import Body, Json, RerankBody, RerankCall, ResultRenderer, read_body, status_of
 from deployments.http.dialects.documents import echo, read_documents, read_query
@@ -34,6 +34,12 @@ ERROR_OBJECT = an_object({"message": STRING, "type": STRING, "param": STRING_OR_
 _QUERIES = any_of(QUERY, a_list(QUERY, 1))
 
 
+def _with_text_instruction(arguments: dict[str, Any]) -> dict[str, Any]:
+    if not isinstance(arguments.get("instruction", ""), str):
+        raise ValueError("instruction must be a string")
+    return arguments
+
+
 class _VllmFields(Body):
     """Those of both endpoints."""
 
@@ -47,6 +53,14 @@ class _VllmFields(Body):
     truncation_side: Literal["left", "right"] | None = Field(
         None, description="Long pairs are cut at their end, as in training: with left they are refused."
     )
+
+    chat_template_kwargs: Annotated[dict[str, Any], AfterValidator(_with_text_instruction)] | None = Field(
+        None, description="Of these only `instruction` is read."
+    )
+
+    @property
+    def asked_instruction(self) -> str | None:
+        return self.instruction or (self.chat_template_kwargs or {}).get("instruction")
 
     @property
     def wants_logits(self) -> bool:
@@ -63,8 +77,9 @@ class _VllmFields(Body):
 
     @property
     def ignored(self) -> tuple[str, ...]:
-        unused = self.truncate_prompt_tokens is not None and self.truncation == "max_passage"
-        return (*super().ignored, *(["truncate_prompt_tokens"] if unused else []))
+        unused = ["truncate_prompt_tokens"] if self.truncate_prompt_tokens is not None else []
+        arguments = [f"chat_template_kwargs.{key}" for key in self.chat_template_kwargs or {} if key != "instruction"]
+        return (*super().ignored, *(unused if self.truncation == "max_passage" else []), *arguments)
 
 
 class VllmRerankBody(RerankBody, _VllmFields):
