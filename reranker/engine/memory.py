@@ -82,8 +82,9 @@ class MemoryPlan:
             norms = 2 if gpu else 5
             copies = max(norms * q, keys + q, d + q) if attention == "varlen" else 5 * q + 6 * k
             numbers = max(2 * d + q + 2 * k + copies, 2 * d + max(2 * f, norms * d))
+        rotation = 2 * 4 if shape.local_layers else number  # bytes: theirs are in float32, one for each kind
         # Token ids, positions, token types or rows of keys; rotations; log-sums of the attention kernel.
-        indices = 4 + 8 + 8 + kinds * shape.head_dim * number + 4 * shape.heads
+        indices = 4 + 8 + 8 + shape.head_dim * rotation + 4 * shape.heads
         fixed = GPU_RESERVE_BYTES if gpu else 0
         if attention == "blocks":  # scores and probabilities, both rounded as well, of a block or of one longer pair
             scores = max(GPU_BLOCK_SCORES if gpu else CPU_BLOCK_SCORES, shape.heads * max_pair_tokens**2)
