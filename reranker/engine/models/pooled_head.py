@@ -27,6 +27,7 @@ _ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "silu": functional.silu,
     "tanh": torch.tanh,
 }
+ACTIVATIONS = frozenset(_ACTIVATIONS)
 
 
 class Dense(NamedTuple):
@@ -44,9 +45,6 @@ class Norm(NamedTuple):
     name: str
     bias: bool
     epsilon: float
-
-
-ACTIVATIONS = frozenset(_ACTIVATIONS)
 
 
 @dataclass(frozen=True, slots=True)
