@@ -36,6 +36,13 @@ def bert(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def modernbert(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Its second of three layers attends to 16 tokens on each side; its tokenizer returns no token types."""
+    keys = {"global_attn_every_n_layers": 2, "local_attention": 32, "token_types": False}
+    return write_bert(tmp_path_factory.mktemp("modernbert") / "modernbert", architecture="modernbert", **keys)
+
+
+@pytest.fixture(scope="session")
 def lora(tmp_path_factory: pytest.TempPathFactory, llama: Path) -> Path:
     return write_lora(tmp_path_factory.mktemp("lora") / "lora", llama)
 

@@ -11,7 +11,13 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 import torch
-from transformers import AutoModelForSequenceClassification, BertConfig, LlamaConfig, PretrainedConfig
+from transformers import (
+    AutoModelForSequenceClassification,
+    BertConfig,
+    LlamaConfig,
+    ModernBertConfig,
+    PretrainedConfig,
+)
 
 from cluster.bench.roofline import needed_work
 from reranker.checkpoints.weights import ModuleWeights
@@ -21,6 +27,7 @@ from reranker.engine.models import ScoringModel
 from reranker.engine.models.bert import BertModel
 from reranker.engine.models.huggingface import HuggingFaceModel
 from reranker.engine.models.llama import LlamaModel
+from reranker.engine.models.modernbert import ModernBertModel
 from reranker.engine.shape import ModelShape
 from reranker.layout import PairLayout
 from reranker.pairs import EncodedPairs, offsets
@@ -37,6 +44,9 @@ LLAMA = LlamaConfig(
     **SIZES, intermediate_size=512, num_attention_heads=8, num_key_value_heads=2, head_dim=64, pad_token_id=None
 )
 BERT = BertConfig(**SIZES, intermediate_size=512, num_attention_heads=8)
+MODERNBERT = ModernBertConfig(
+    **SIZES, intermediate_size=512, num_attention_heads=8, local_attention=32, pad_token_id=0
+)
 LLAMA_8B = LlamaConfig(
     vocab_size=128_256,
     hidden_size=4096,
@@ -77,6 +87,8 @@ def fast(config: PretrainedConfig, module: torch.nn.Module, dtype: torch.dtype) 
     weights = ModuleWeights("random", module.state_dict())
     if isinstance(config, BertConfig):
         return BertModel(weights, config, LAYOUT, dtype=dtype, device="cuda")
+    if isinstance(config, ModernBertConfig):
+        return ModernBertModel(weights, config, 256, dtype=dtype, device="cuda")
     return LlamaModel(weights, config, 256, dtype=dtype, device="cuda")
 
 
@@ -89,7 +101,7 @@ def exact_matmul() -> Iterator[None]:
     torch.backends.cuda.matmul.allow_tf32 = before
 
 
-@pytest.mark.parametrize("config", [LLAMA, BERT], ids=["llama", "bert"])
+@pytest.mark.parametrize("config", [LLAMA, BERT, MODERNBERT], ids=["llama", "bert", "modernbert"])
 def test_cuda_forward_gives_hugging_faces_logits(config: PretrainedConfig, exact_matmul: None) -> None:
     torch.manual_seed(0)
     module = AutoModelForSequenceClassification.from_config(config).eval().cuda()

@@ -204,7 +204,7 @@ def test_model_without_a_head_is_refused_by_its_architecture(
 
 
 @pytest.mark.parametrize("pad", [-1, None])
-@pytest.mark.parametrize("architecture", ["llama", "bert", "phi3", "mpnet", "electra"])
+@pytest.mark.parametrize("architecture", ["llama", "bert", "modernbert", "phi3", "mpnet", "electra"])
 def test_checkpoint_whose_pad_id_is_no_token_is_imported_exactly(
     pad: int | None, architecture: str, tmp_path: Path
 ) -> None:

@@ -36,6 +36,13 @@ QUERIES = {
 PAIRS = [(query, passage) for query, passages in QUERIES.items() for passage in passages]
 
 
+@pytest.fixture(params=["bert", "llama", "modernbert"])
+def family(request: pytest.FixtureRequest) -> Path:
+    """Each family with a fast forward in turn."""
+    path: Path = request.getfixturevalue(request.param)
+    return path
+
+
 def verified(model: Path | str, dtype: str = "float32", **engine: object) -> VerifiedEngine:
     settings = CheckpointSettings.model_validate({"model": str(model), "template": "dear", "dtype": dtype})
     return load_verified(settings.model_copy(update={"max_pair_tokens": 228}), EngineSettings.model_validate(engine))
@@ -63,7 +70,7 @@ def hugging_face(
     return reference_logits(module, load_tokenizer(files), template, max_pair_tokens, pairs, padded=padded)
 
 
-@pytest.mark.parametrize("checkpoint", ["bert", "llama", "padded_llama", "lora", EMBEDDED])
+@pytest.mark.parametrize("checkpoint", ["bert", "llama", "padded_llama", "lora", "modernbert", EMBEDDED])
 def test_float32_logits_are_hugging_faces(checkpoint: str, request: pytest.FixtureRequest) -> None:
     model = EMBEDDED if checkpoint == EMBEDDED else request.getfixturevalue(checkpoint)
     expected = hugging_face(model)

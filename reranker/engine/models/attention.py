@@ -28,7 +28,9 @@ _CPU_LENGTH_STEP = 8
 class MakeAttention(Protocol):
     """Chooses the attention of a pass, as `attention_over` does."""
 
-    def __call__(self, sequences: Sequences, heads: Heads, *, causal: bool, like: Tensor) -> Attention: ...
+    def __call__(
+        self, sequences: Sequences, heads: Heads, *, causal: bool, like: Tensor, window: int | None = None
+    ) -> Attention: ...
 
 
 def attention_over(

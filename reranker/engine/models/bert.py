@@ -22,6 +22,7 @@ from reranker.engine.models.attention import MakeAttention, attention_over
 from reranker.engine.models.config_keys import unknown_key
 from reranker.engine.models.heads import Heads
 from reranker.engine.models.linear import LayerReader, Linear, pad_rows
+from reranker.engine.models.norm import LayerNorm
 from reranker.engine.models.packed import Sequences, token_types
 from reranker.engine.models.transfer import in_input_order, on_device
 from reranker.layout import PairLayout
@@ -50,16 +51,6 @@ def unsupported(config: PretrainedConfig) -> str | None:
 
 
 @dataclass(frozen=True, slots=True)
-class _Norm:
-    weight: Tensor
-    bias: Tensor
-    epsilon: float
-
-    def __call__(self, x: Tensor) -> Tensor:
-        return functional.layer_norm(x, self.weight.shape, self.weight, self.bias, self.epsilon)
-
-
-@dataclass(frozen=True, slots=True)
 class _Layer:
     """projections: one to queries, keys and values; in the last layer one to queries and one to keys and values,
     because there only the first token needs queries.
@@ -67,10 +58,10 @@ class _Layer:
 
     projections: tuple[Linear, ...]
     out: Linear
-    attention_norm: _Norm
+    attention_norm: LayerNorm
     inner: Linear
     outer: Linear
-    output_norm: _Norm
+    output_norm: LayerNorm
 
 
 class BertModel:
@@ -103,7 +94,7 @@ class BertModel:
             f"{name}.position_embeddings.weight", config.max_position_embeddings, width
         )
         self._type_embeddings = reader.tensor(f"{name}.token_type_embeddings.weight", config.type_vocab_size, width)
-        self._norm = _read_norm(reader, f"{name}.LayerNorm", config)
+        self._norm = LayerNorm.read(reader, f"{name}.LayerNorm", width, config.layer_norm_eps)
         self._layers = [
             _read_layer(reader, f"{root}.encoder.layer.{n}", config, last=n == config.num_hidden_layers - 1)
             for n in range(config.num_hidden_layers)
@@ -175,13 +166,8 @@ def _read_layer(reader: LayerReader, name: str, config: PretrainedConfig, *, las
             for group in ((parts[:1], parts[1:]) if last else (parts,))
         ),
         out=reader.linear(f"{name}.attention.output.dense", width=width, out=width),
-        attention_norm=_read_norm(reader, f"{name}.attention.output.LayerNorm", config),
+        attention_norm=LayerNorm.read(reader, f"{name}.attention.output.LayerNorm", width, config.layer_norm_eps),
         inner=reader.linear(f"{name}.intermediate.dense", width=width, out=inner),
         outer=reader.linear(f"{name}.output.dense", width=inner, out=width),
-        output_norm=_read_norm(reader, f"{name}.output.LayerNorm", config),
+        output_norm=LayerNorm.read(reader, f"{name}.output.LayerNorm", width, config.layer_norm_eps),
     )
-
-
-def _read_norm(reader: LayerReader, name: str, config: PretrainedConfig) -> _Norm:
-    width = config.hidden_size
-    return _Norm(reader.tensor(f"{name}.weight", width), reader.tensor(f"{name}.bias", width), config.layer_norm_eps)

@@ -7,7 +7,7 @@ elementwise passes and is slightly more exact. The operators are those that torc
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 import torch
@@ -78,6 +78,19 @@ class LayerReader:
         """The named layers fused into one with `out` outputs in total. bias: either all layers have one, or none."""
         weight = self._read([f"{name}.weight" for name in names], (out, width))
         return Linear(weight, self._read([f"{name}.bias" for name in names], (out,)) if bias else None)
+
+    def parts(
+        self, name: str, *, width: int, outs: Sequence[int], bias: bool, order: Tensor | None = None
+    ) -> list[Linear]:
+        """One layer of the file as several, with these numbers of outputs. order: that of all outputs, int64."""
+
+        def split(tensor: Tensor) -> Sequence[Tensor]:
+            ordered = tensor if order is None else tensor.index_select(0, order.to(tensor.device))
+            return ordered.split(list(outs))
+
+        weights = split(self.tensor(f"{name}.weight", sum(outs), width))
+        biases = split(self.tensor(f"{name}.bias", sum(outs))) if bias else [None] * len(outs)
+        return [Linear(*part) for part in zip(weights, biases, strict=True)]
 
     def _read(self, names: list[str], shape: tuple[int, ...]) -> Tensor:
         return self._weights.read(*names, shape=shape, dtype=self._dtype, device=self._device)

@@ -32,13 +32,13 @@ from reranker.engine.models.heads import Heads, KeysValues
 from reranker.engine.models.linear import LayerReader, Linear, pad_rows
 from reranker.engine.models.packed import Sequences
 from reranker.engine.models.prefixes import PrefixCache, PrefixLayers
+from reranker.engine.models.rotary import rotate_, rotations, unsupported_rope
 from reranker.engine.models.transfer import in_input_order, on_device
 from reranker.engine.packing import pack
 from reranker.layout import PadToken
 from reranker.pairs import BoolArray, EncodedPairs, IntArray, OffsetArray
 
 FAMILIES = frozenset({"llama", "mistral", "qwen2", "qwen3"})
-_FIXED_ROPES = frozenset({"default", "linear", "llama3", "yarn"})  # other types depend on the input's length
 _CONFIG_KEYS = frozenset(
     {"attention_bias", "head_dim", "hidden_act", "hidden_size", "intermediate_size", "layer_types"}
     | {"max_position_embeddings", "max_window_layers", "mlp_bias", "num_attention_heads", "num_hidden_layers"}
@@ -56,11 +56,8 @@ def unsupported(config: PretrainedConfig, max_pair_tokens: int) -> str | None:
     window = getattr(config, "sliding_window", None)  # None as well where use_sliding_window switches it off
     if window is not None and window < max_pair_tokens:
         return f"its attention window of {window} is shorter than a pair"
-    rope = config.rope_parameters.get("rope_type", "default")
-    if rope not in _FIXED_ROPES:
-        return f"its rope type is {rope}"
-    if config.rope_parameters.get("partial_rotary_factor") not in (None, 1.0):
-        return "it rotates only a part of each head"
+    if problem := unsupported_rope(config.rope_parameters):
+        return problem
     if other := set(getattr(config, "layer_types", None) or ()) - {"full_attention", "sliding_attention"}:
         return f"it has layers of type {min(other)}"
     if getattr(config, "is_causal", True) is not True:
@@ -281,7 +278,7 @@ class LlamaModel:
             out[:, :query] = self._normed(out[:, :query], layer.query_norm)
         if layer.key_norm is not None and key:
             out[:, query : query + key] = self._normed(out[:, query : query + key], layer.key_norm)
-        _rotate_(out[:, : query + key], cos, sin)
+        rotate_(out[:, : query + key], cos, sin)
         return out
 
     def _normed(self, x: Tensor, weight: Tensor) -> Tensor:
@@ -295,22 +292,12 @@ class LlamaModel:
         return normed
 
 
-def _rotate_(x: Tensor, cos: Tensor, sin: Tensor) -> None:
-    """Apply rotary embeddings in place. x: (tokens, heads, size); cos, sin: (tokens, 1, size / 2)."""
-    left, right = x.chunk(2, -1)
-    rotated = (left * cos).addcmul_(right, sin, value=-1)
-    right.mul_(cos).addcmul_(left, sin)
-    left.copy_(rotated)
-
-
 def _rotations(config: PretrainedConfig, positions: int, *, like: Tensor) -> tuple[Tensor, Tensor]:
     """Cosines and sines by position, each (positions, 1, head size / 2), rounded as Hugging Face rounds them."""
     from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding  # takes seconds
 
     rotary = LlamaRotaryEmbedding(config).to(like.device)  # type: ignore[arg-type]
-    both = rotary(like, torch.arange(positions, device=like.device)[None])
-    cos, sin = (table[0, :, None, : table.shape[-1] // 2].contiguous() for table in both)
-    return cos, sin
+    return rotations(rotary(like, torch.arange(positions, device=like.device)[None]))
 
 
 def _read_layer(reader: LayerReader, config: PretrainedConfig, heads: Heads, number: int) -> _Layer:

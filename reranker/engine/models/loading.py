@@ -16,9 +16,11 @@ from reranker.encoder import Encoder
 from reranker.engine.models import ScoringModel
 from reranker.engine.models import bert as bert_family
 from reranker.engine.models import llama as llama_family
+from reranker.engine.models import modernbert as modernbert_family
 from reranker.engine.models.bert import BertModel
 from reranker.engine.models.huggingface import HuggingFaceModel
 from reranker.engine.models.llama import LlamaModel
+from reranker.engine.models.modernbert import ModernBertModel
 from reranker.errors import MissingWeights
 from reranker.recipe import BARE_CLASSIFIER, Recipe
 
@@ -54,6 +56,8 @@ def load_model(
     def fast(weights: Weights, config: PretrainedConfig) -> ScoringModel:
         if config.model_type in llama_family.FAMILIES:
             return LlamaModel(weights, config, encoder.max_pair_tokens, encoder.pad, dtype=dtype, device=device)
+        if config.model_type == "modernbert":
+            return ModernBertModel(weights, config, encoder.max_pair_tokens, dtype=dtype, device=device)
         return BertModel(weights, config, encoder.layout, dtype=dtype, device=device)
 
     if files.base is None:
@@ -78,4 +82,6 @@ def why_no_fast_forward(
         return "its weights are quantized"
     if config.model_type in llama_family.FAMILIES:
         return llama_family.unsupported(config, max_pair_tokens)
+    if config.model_type == "modernbert":
+        return modernbert_family.unsupported(config)
     return bert_family.unsupported(config)

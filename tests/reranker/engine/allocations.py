@@ -70,6 +70,8 @@ class MetaWeights:
         return torch.empty(shape, dtype=dtype, device=device)
 
 
-def varlen_attention(sequences: Sequences, heads: Heads, *, causal: bool, like: Tensor) -> Attention:
+def varlen_attention(
+    sequences: Sequences, heads: Heads, *, causal: bool, like: Tensor, window: int | None = None
+) -> Attention:
     """The attention of a GPU with torch's varlen kernel, on any device."""
-    return VarlenAttention(sequences, heads, causal=causal, device=like.device)
+    return VarlenAttention(sequences, heads, causal=causal, device=like.device, window=window)

@@ -6,7 +6,14 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from transformers import AutoModelForSequenceClassification, BertConfig, LlamaConfig, PretrainedConfig, Qwen3Config
+from transformers import (
+    AutoModelForSequenceClassification,
+    BertConfig,
+    LlamaConfig,
+    ModernBertConfig,
+    PretrainedConfig,
+    Qwen3Config,
+)
 
 from reranker.engine.memory import GPU_RESERVE_BYTES, AttentionKind, MemoryPlan
 from reranker.engine.models import ScoringModel
@@ -14,6 +21,7 @@ from reranker.engine.models.attention import attention_over
 from reranker.engine.models.bert import BertModel
 from reranker.engine.models.huggingface import HuggingFaceModel
 from reranker.engine.models.llama import LlamaModel
+from reranker.engine.models.modernbert import ModernBertModel
 from reranker.engine.packing import pack
 from reranker.engine.shape import ModelShape
 from reranker.layout import PadToken, PairLayout
@@ -35,6 +43,9 @@ LLAMA_8B = LlamaConfig(
 MINILM = BertConfig(
     hidden_size=384, num_hidden_layers=6, num_attention_heads=12, intermediate_size=1536, num_labels=1
 )
+ETTIN = {"hidden_size": 384, "num_hidden_layers": 10, "num_attention_heads": 6, "intermediate_size": 576}
+ETTIN_32M = ModernBertConfig(**ETTIN, num_labels=1)
+ETTIN_32M_MEAN = ModernBertConfig(**ETTIN, num_labels=1, classifier_pooling="mean")
 SMALL = Qwen3Config(
     vocab_size=1000,
     hidden_size=256,
@@ -69,6 +80,8 @@ def meta_model(
     weights = MetaWeights(qk_norms=config.model_type == "qwen3", biases=isinstance(config, BertConfig))
     if isinstance(config, BertConfig):
         return BertModel(weights, config, LAYOUT, dtype=dtype, device="meta", attention=make)
+    if isinstance(config, ModernBertConfig):
+        return ModernBertModel(weights, config, pair, dtype=dtype, device="meta", attention=make)
     return LlamaModel(weights, config, pair, pad, dtype=dtype, device="meta", attention=make)
 
 
@@ -144,7 +157,11 @@ def test_any_batches_of_a_decoder_are_within_the_plan(
 
 @pytest.mark.parametrize("attention", ["varlen", "blocks", "huggingface"])
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
-@pytest.mark.parametrize("config", [MINILM, SMALL], ids=["encoder", "decoder"])
+@pytest.mark.parametrize(
+    "config",
+    [MINILM, SMALL, ETTIN_32M, ETTIN_32M_MEAN],
+    ids=["encoder", "decoder", "local encoder", "local encoder, mean"],
+)
 def test_every_forward_is_within_its_plan(
     config: PretrainedConfig, attention: AttentionKind, dtype: torch.dtype
 ) -> None:

@@ -15,8 +15,9 @@ from reranker.engine.models.bert import BertModel
 from reranker.engine.models.huggingface import HuggingFaceModel
 from reranker.engine.models.llama import FAMILIES, LlamaModel
 from reranker.engine.models.loading import why_no_fast_forward
+from reranker.engine.models.modernbert import ModernBertModel
 from reranker.pairs import EncodedPairs
-from tests.reranker.engine.models.test_forwards import DECODER, ENCODER, LAYOUT, any_pairs
+from tests.reranker.engine.models.test_forwards import DECODER, ENCODER, LAYOUT, MODERNBERT, any_pairs
 
 COMMON: dict[str, list[Any]] = {
     "is_causal": [True, False],
@@ -51,18 +52,45 @@ OF_ENCODERS: dict[str, list[Any]] = {
     "type_vocab_size": [1],
     "position_embedding_type": ["absolute"],
 }
+OF_LOCAL_ENCODERS: dict[str, list[Any]] = {
+    "norm_eps": [0.1],
+    "norm_bias": [True],
+    "attention_bias": [True],
+    "mlp_bias": [True],
+    "classifier_bias": [True],
+    "classifier_pooling": ["mean"],
+    "classifier_activation": ["tanh", "gelu_new"],
+    "hidden_activation": ["relu", "gelu_new"],
+    "local_attention": [1, 3, 200],
+    "sliding_window": [2],
+    "global_attn_every_n_layers": [1, 2, 9],
+    "global_rope_theta": [50.0],
+    "local_rope_theta": [50.0],
+    "rope_scaling": [{"rope_type": "linear", "factor": 2.0}],
+    "layer_norm_eps": [0.1],
+    "position_embedding_type": ["absolute"],
+    "reference_compile": [False],
+    "repad_logits_with_grad": [True],
+    "sparse_prediction": [True],
+    "decoder_bias": [False],
+}
 
 
 @st.composite
 def configs(draw: st.DrawFn) -> PretrainedConfig:
     """A toy config of any fast family with a random subset of its keys changed."""
-    family = draw(st.sampled_from([*sorted(FAMILIES), "bert", "roberta"]))
-    is_decoder = family in FAMILIES
-    values = COMMON | (OF_DECODERS if is_decoder else OF_ENCODERS)
+    family = draw(st.sampled_from([*sorted(FAMILIES), "bert", "roberta", "modernbert", "modernbert"]))
+    values = COMMON | {"modernbert": OF_LOCAL_ENCODERS}.get(
+        family, OF_DECODERS if family in FAMILIES else OF_ENCODERS
+    )
     changes = {key: draw(st.sampled_from(values[key])) for key in draw(st.sets(st.sampled_from(sorted(values))))}
     if changes.get("rope_scaling", {}).get("rope_type") == "dynamic":
         changes["max_position_embeddings"] = 200  # the rope changes only with pairs longer than any here
-    base = DECODER if is_decoder else ENCODER | {"type_vocab_size": 2, "pad_token_id": 1}
+    base = DECODER
+    if family == "modernbert":
+        base = MODERNBERT
+    elif family not in FAMILIES:
+        base = ENCODER | {"type_vocab_size": 2, "pad_token_id": 1}
     return AutoConfig.for_model(family, **base | changes)
 
 
@@ -73,7 +101,7 @@ def one_pair_loop(module: torch.nn.Module, pairs: EncodedPairs) -> np.ndarray:
     for pair in range(len(pairs)):
         ids = torch.from_numpy(pairs.pair_ids(pair).astype(np.int64))[None]
         inputs = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
-        if module.config.model_type not in FAMILIES and module.config.type_vocab_size > 1:
+        if module.config.model_type not in FAMILIES and getattr(module.config, "type_vocab_size", 0) > 1:
             inputs["token_type_ids"] = (torch.arange(ids.shape[1]) >= int(pairs.prefix_lengths[pair])).long()[None]
         logits.append(module(**inputs).logits.item())
     return np.array(logits, dtype=np.float32)
@@ -90,6 +118,8 @@ def test_logits_are_hugging_faces_whatever_config_keys_are_changed(
     model: ScoringModel
     if why_no_fast_forward(config, 100) is not None:
         model = HuggingFaceModel(module, LAYOUT)
+    elif config.model_type == "modernbert":
+        model = ModernBertModel(ModuleWeights("toy", module.state_dict()), config, 100, **options)
     elif config.model_type in FAMILIES:
         model = LlamaModel(ModuleWeights("toy", module.state_dict()), config, 100, **options)
     else:

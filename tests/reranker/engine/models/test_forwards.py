@@ -11,10 +11,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import (
+    AutoModel,
     AutoModelForSequenceClassification,
     BertConfig,
     LlamaConfig,
     MistralConfig,
+    ModernBertConfig,
     PretrainedConfig,
     Qwen2Config,
     Qwen3Config,
@@ -27,12 +29,17 @@ from reranker.engine.models.bert import BertModel
 from reranker.engine.models.huggingface import HuggingFaceModel
 from reranker.engine.models.llama import LlamaModel
 from reranker.engine.models.loading import why_no_fast_forward
+from reranker.engine.models.modernbert import ModernBertModel
+from reranker.engine.models.pooled_head import Dense, Head, Norm, Pooling
 from reranker.layout import PadToken, PairLayout
 from reranker.pairs import EncodedPairs, offsets
+from tests.reranker.engine.worst import pairs_of_lengths
 
 SIZES = {"vocab_size": 60, "hidden_size": 48, "intermediate_size": 96, "num_hidden_layers": 3, "num_labels": 1}
 DECODER = SIZES | {"num_attention_heads": 4, "num_key_value_heads": 2, "pad_token_id": None, "initializer_range": 0.2}
 ENCODER = SIZES | {"num_attention_heads": 4, "initializer_range": 0.2, "max_position_embeddings": 130}
+MODERNBERT = ENCODER | {"num_hidden_layers": 4, "pad_token_id": 0, "local_attention": 10}
+MODERNBERT_BIASES = {"attention_bias": True, "mlp_bias": True, "norm_bias": True, "classifier_bias": True}
 PAD_TOKEN_ID = 5
 ROPES = {
     "llama3": {
@@ -65,6 +72,21 @@ CONFIGS: dict[str, Callable[[], PretrainedConfig]] = {
     "bert, one layer": lambda: BertConfig(**ENCODER | {"num_hidden_layers": 1}),
     "roberta": lambda: RobertaConfig(**ENCODER, pad_token_id=1, type_vocab_size=1),
     "xlm-roberta": lambda: XLMRobertaConfig(**ENCODER, pad_token_id=1, type_vocab_size=1),
+    "modernbert": lambda: ModernBertConfig(**MODERNBERT),
+    "modernbert, mean": lambda: ModernBertConfig(**MODERNBERT, classifier_pooling="mean"),
+    "modernbert with biases": lambda: ModernBertConfig(**MODERNBERT, **MODERNBERT_BIASES),
+    "modernbert, local last layer": lambda: ModernBertConfig(**MODERNBERT | {"num_hidden_layers": 3}),
+    "modernbert, one layer": lambda: ModernBertConfig(**MODERNBERT | {"num_hidden_layers": 1}),
+    "modernbert, one local layer": lambda: ModernBertConfig(
+        **MODERNBERT | {"num_hidden_layers": 1, "layer_types": ["sliding_attention"]}
+    ),
+    "modernbert, only itself in the window": lambda: ModernBertConfig(**MODERNBERT | {"local_attention": 1}),
+    "modernbert, other activations": lambda: ModernBertConfig(
+        **MODERNBERT, hidden_activation="silu", classifier_activation="tanh"
+    ),
+    "modernbert, ropes": lambda: ModernBertConfig(
+        **MODERNBERT, rope_parameters={"full_attention": ROPES["yarn"], "sliding_attention": ROPES["linear"]}
+    ),
 }
 LAYOUT = PairLayout(head=(2,), middle=(3,), tail=(3,), prefix_type=0, passage_type=1, middle_passage_typed=0)
 
@@ -81,6 +103,8 @@ def forwards(name: str) -> tuple[Callable, Callable]:
             torch.nn.init.normal_(parameter, mean=float(parameter.mean().detach()), std=0.2)
     weights = ModuleWeights(name, module.state_dict())
     options = {"dtype": torch.float32, "device": "cpu"}
+    if isinstance(config, ModernBertConfig):
+        return ModernBertModel(weights, config, 100, **options), HuggingFaceModel(module, LAYOUT)
     if isinstance(config, BertConfig | RobertaConfig | XLMRobertaConfig):
         return BertModel(weights, config, LAYOUT, **options), HuggingFaceModel(module, LAYOUT)
     return LlamaModel(weights, config, 100, **options), HuggingFaceModel(module, LAYOUT)
@@ -144,6 +168,77 @@ def test_logit_at_a_pad_token_is_that_of_hugging_faces_padded_pair(name: str, pa
     )
 
 
+CHAINS = {
+    "two layers": (Dense("2_Dense.linear", 48, False, "gelu"), Norm("3_LayerNorm.norm", True, 1e-5)),
+    "two layers with a bottleneck": (Dense("2_Dense.linear", 20, True, "tanh"),),
+    "one layer": (),
+}
+
+
+@pytest.mark.parametrize("pooling", ["cls", "mean"])
+@pytest.mark.parametrize("chain", CHAINS)
+@settings(max_examples=5)
+@given(pairs=any_pairs())
+def test_head_of_other_layers_gives_the_logits_of_these_layers(
+    chain: str, pooling: Pooling, pairs: EncodedPairs
+) -> None:
+    """As sentence-transformers saves them: modules of their own behind a ModernBERT without a head."""
+    config = CONFIGS["modernbert"]()
+    torch.manual_seed(4)
+    body = AutoModel.from_config(config).eval()
+    layers = (*CHAINS[chain], Dense("4_Dense.linear", 1, True))
+    modules, tensors, width = torch.nn.Sequential(), dict(body.state_dict()), config.hidden_size
+    for layer in layers:
+        module: torch.nn.Module
+        if isinstance(layer, Norm):
+            module = torch.nn.LayerNorm(width, eps=layer.epsilon, bias=layer.bias)
+        else:
+            module, width = torch.nn.Linear(width, layer.outputs, bias=layer.bias), layer.outputs
+        torch.nn.init.normal_(module.get_parameter("bias" if layer.bias else "weight"))
+        tensors |= {f"{layer.name}.{name}": tensor for name, tensor in module.state_dict().items()}
+        modules.append(module)
+        if isinstance(layer, Dense) and layer.activation:
+            modules.append({"gelu": torch.nn.GELU(), "tanh": torch.nn.Tanh()}[layer.activation])
+    expected = []
+    for pair in range(len(pairs)):
+        ids = torch.from_numpy(pairs.pair_ids(pair).astype(np.int64))[None]
+        with torch.inference_mode():
+            states = body(input_ids=ids).last_hidden_state[0]
+            expected.append(modules(states[0] if pooling == "cls" else states.mean(0)).item())
+    model = ModernBertModel(
+        ModuleWeights("chain", tensors),
+        config,
+        100,
+        Head(pooling, layers),
+        body="",
+        dtype=torch.float32,
+        device="cpu",
+    )
+    assert model.prepare(pairs)().numpy() == pytest.approx(np.array(expected), abs=1e-4)
+
+
+@pytest.mark.parametrize("pooling", ["cls", "mean"])
+@pytest.mark.parametrize("last", ["full_attention", "sliding_attention"])
+def test_modernbert_is_exact_at_every_length_around_its_window(last: str, pooling: Pooling) -> None:
+    """In one pass, in which the longest pair exceeds the window, and one by one: also where none does."""
+    config = ModernBertConfig(
+        **MODERNBERT, layer_types=["full_attention", *["sliding_attention"] * 2, last], classifier_pooling=pooling
+    )
+    torch.manual_seed(5)
+    module = AutoModelForSequenceClassification.from_config(config).eval()
+    fast = ModernBertModel(
+        ModuleWeights("edges", module.state_dict()), config, 100, dtype=torch.float32, device="cpu"
+    )
+    lengths = [1, 2, 4, 5, 6, 7, 10, 11, 12, 13, 20, 21, 22, 90]  # the window is 5 on each side
+    pairs = pairs_of_lengths([1], [0] * len(lengths), [length - 1 for length in lengths], vocabulary=60)
+    one_by_one = [pairs.take(np.array([pair])) for pair in range(len(pairs))]
+    reference = HuggingFaceModel(module, LAYOUT)
+    expected = np.concatenate([reference.prepare(pair)().numpy() for pair in one_by_one])
+    assert fast.prepare(pairs)().numpy() == pytest.approx(expected, abs=1e-5)
+    assert np.concatenate([fast.prepare(pair)().numpy() for pair in one_by_one]) == pytest.approx(expected, abs=1e-5)
+    assert fast.prepare(pairs.take(np.arange(8)))().numpy() == pytest.approx(expected[:8], abs=1e-5)
+
+
 def test_prefixes_that_exceed_one_pass_and_the_cache_do_not_change_logits() -> None:
     fast, reference = forwards("llama 3")
     random = np.random.default_rng(0)
@@ -165,7 +260,7 @@ def test_prefixes_that_exceed_one_pass_and_the_cache_do_not_change_logits() -> N
     assert fast.prepare(pairs)().numpy() == pytest.approx(reference.prepare(pairs)().numpy(), abs=1e-4)
 
 
-@pytest.mark.parametrize("name", ["llama 3", "bert"])
+@pytest.mark.parametrize("name", ["llama 3", "bert", "modernbert", "modernbert, mean"])
 def test_random_weights_of_this_test_give_different_logits_to_different_passages(name: str) -> None:
     fast, _ = forwards(name)
     passages = [[n, n + 1, n + 2] for n in range(10, 50, 5)]
@@ -198,6 +293,19 @@ def quantized() -> PretrainedConfig:
             "rope type is dynamic",
         ),
         (PretrainedConfig(), "architecture is"),
+        (ModernBertConfig(hidden_activation="gelu_new"), "activation is gelu_new"),
+        (ModernBertConfig(classifier_activation="gelu_new"), "its head's activation is gelu_new"),
+        (
+            ModernBertConfig(layer_types=["full_attention"] * 21 + ["chunked_attention"]),
+            "layers of type chunked_attention",
+        ),
+        (
+            ModernBertConfig(
+                rope_parameters={"sliding_attention": {"rope_type": "dynamic", "rope_theta": 1e4, "factor": 2.0}}
+            ),
+            "rope type is dynamic",
+        ),
+        (ModernBertConfig(head_dim=20), "config key head_dim is 20"),
         (quantized(), "weights are quantized"),
     ],
 )
