@@ -13,7 +13,6 @@ grouped-query attention (Ainslie et al., 2023); tensor names and rounding follow
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
 
@@ -29,13 +28,16 @@ from reranker.engine.memory import PREFIX_CACHE_TOKENS, PREFIX_PASS_TOKENS
 from reranker.engine.models import ForwardPass
 from reranker.engine.models.attention import MakeAttention, attention_over
 from reranker.engine.models.config_keys import unknown_key
+from reranker.engine.models.decoder_layer import DecoderLayer, read_decoder_layer
 from reranker.engine.models.heads import Heads, KeysValues
-from reranker.engine.models.linear import LayerReader, Linear, pad_rows
+from reranker.engine.models.linear import LayerReader, pad_rows
 from reranker.engine.models.packed import Sequences
+from reranker.engine.models.pooled import Pads, PooledToken
 from reranker.engine.models.prefixes import PrefixCache, PrefixLayers
+from reranker.engine.models.rope import rotate_, rotations
 from reranker.engine.models.transfer import in_input_order, on_device
 from reranker.engine.packing import pack
-from reranker.pairs import BoolArray, EncodedPairs, IntArray, OffsetArray
+from reranker.pairs import EncodedPairs, IntArray
 
 FAMILIES = frozenset({"llama", "mistral", "qwen2", "qwen3"})
 _FIXED_ROPES = frozenset({"default", "linear", "llama3", "yarn"})  # other types depend on the input's length
@@ -68,45 +70,6 @@ def unsupported(config: PretrainedConfig, max_pair_tokens: int) -> str | None:
     return unknown_key(config, _CONFIG_KEYS | {"is_causal"})
 
 
-@dataclass(frozen=True, slots=True)
-class _Layer:
-    """projections: one to queries, keys and values; in the last layer one to queries and one to keys and values,
-    because there only the pooled tokens need queries. query_norm, key_norm: only in Qwen3.
-    """
-
-    input_norm: Tensor
-    projections: tuple[Linear, ...]
-    query_norm: Tensor | None
-    key_norm: Tensor | None
-    out: Linear
-    mlp_norm: Tensor
-    gate: Linear
-    up: Linear
-    down: Linear
-
-
-@dataclass(frozen=True, slots=True)
-class _Pads:
-    """The pad token of a pass. is_read: bool (sequences,), whether a sequence's logit is read at it."""
-
-    token: PadToken
-    is_read: BoolArray
-
-    def behind(
-        self, ids: IntArray, positions: OffsetArray, last: OffsetArray
-    ) -> tuple[IntArray, OffsetArray, OffsetArray]:
-        """Ids and positions with a pad token for each sequence behind them, and the row of each pooled token.
-
-        ids, positions: (tokens,). last: (sequences,), row of each sequence's last token.
-        """
-        count = len(last)
-        return (
-            np.concatenate((ids, np.full(count, self.token.token_id, dtype=ids.dtype))),
-            np.concatenate((positions, np.full(count, self.token.position))),
-            np.where(self.is_read, len(ids) + np.arange(count), last),
-        )
-
-
 class LlamaModel:
     """See ScoringModel."""
 
@@ -127,81 +90,38 @@ class LlamaModel:
 
         Raises CheckpointError when the weights do not match the config.
         """
-        self._pad = pad
+        self._pooled = PooledToken(pad, config.pad_token_id)
         self._attention_over = attention
         size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
         self._heads = Heads(config.num_attention_heads, config.num_key_value_heads, size)
         self._epsilon: float = config.rms_norm_eps
-        self._pad_token_id: int | None = config.pad_token_id
         reader = LayerReader(weights, dtype, device)
         width = config.hidden_size
         self._embedding = reader.tensor("model.embed_tokens.weight", config.vocab_size, width)
-        self._layers = [_read_layer(reader, config, self._heads, n) for n in range(config.num_hidden_layers)]
+        self._layers = [read_decoder_layer(reader, config, self._heads, n) for n in range(config.num_hidden_layers)]
         self._norm = reader.tensor("model.norm.weight", width)
         self._head = reader.linear("score", width=width, out=1, bias=False)
-        self._cos, self._sin = _rotations(config, max_pair_tokens, like=self._embedding)
+        self._cos, self._sin = rotations(config, max_pair_tokens, like=self._embedding)
         self._prefix_cache = PrefixCache(PREFIX_CACHE_TOKENS)
 
     def pass_tokens(self, lengths: IntArray) -> IntArray:
-        return lengths if self._pad is None else lengths + 1
+        return lengths if self._pooled.pad is None else lengths + 1
 
     def prepare(self, pairs: EncodedPairs) -> ForwardPass:
         """Computes the prefixes that are not cached."""
-        sequences, prefix_ids = self._split(pairs)
-        pads = None if self._pad is None else _Pads(self._pad, self._is_padded(pairs)[sequences.input_index])
+        sequences, prefix_ids = self._pooled.split(pairs)
+        pads = None
+        if self._pooled.pad is not None:
+            pads = Pads(self._pooled.pad, self._pooled.is_padded(pairs)[sequences.input_index])
         return partial(self._logits, sequences, self._prefix_layers(prefix_ids), pads)
 
     def clear_cache(self) -> None:
         self._prefix_cache.clear()
 
     @torch.inference_mode()
-    def _logits(self, sequences: Sequences, prefixes: list[PrefixLayers], pads: _Pads | None) -> Tensor:
+    def _logits(self, sequences: Sequences, prefixes: list[PrefixLayers], pads: Pads | None) -> Tensor:
         hidden, _ = self._run(sequences, prefixes, pads, keep=False)
         return in_input_order(self._head(self._normed(hidden, self._norm)), sequences)
-
-    def _is_padded(self, pairs: EncodedPairs) -> BoolArray:
-        """bool (pairs,), whether the logit is read at a pad token: not for a pair that fills the max length."""
-        return pairs.lengths <= (-1 if self._pad is None else self._pad.position)
-
-    def _split(self, pairs: EncodedPairs) -> tuple[Sequences, list[IntArray]]:
-        """The sequences to compute per pair, and the token ids of the unique prefixes that they continue.
-
-        A pair whose pooled token is in its prefix (an empty passage, or one of pad tokens) is computed as a whole.
-        """
-        index_of: dict[bytes, int] = {}  # by token ids: shards of one request repeat the same prefix
-        parts, prefix_of, prefix_lengths = [], [], []
-        prefix_ids: list[IntArray] = []
-        is_padded = self._is_padded(pairs)
-        for pair in range(len(pairs)):
-            prefix = int(pairs.prefix_of[pair])
-            start, end = pairs.prefix_offsets[prefix : prefix + 2]
-            passage_ids = pairs.passage_ids[pairs.passage_offsets[pair] : pairs.passage_offsets[pair + 1]]
-            pooled = len(passage_ids) - 1 if is_padded[pair] else self._pooled_position(passage_ids)
-            if pooled < 0:
-                pair_ids = pairs.pair_ids(pair)
-                kept = len(pair_ids) if is_padded[pair] else max(0, self._pooled_position(pair_ids)) + 1
-                parts.append(pair_ids[:kept])
-                prefix_of.append(-1)
-                prefix_lengths.append(0)
-                continue
-            shared = pairs.prefix_ids[start:end]
-            index = index_of.setdefault(shared.tobytes(), len(prefix_ids))
-            if index == len(prefix_ids):
-                prefix_ids.append(shared)
-            parts.append(passage_ids[: pooled + 1])
-            prefix_of.append(index)
-            prefix_lengths.append(int(end - start))
-        sequences = Sequences.pack(
-            parts, np.array(prefix_of, dtype=np.int32), np.array(prefix_lengths, dtype=np.int32)
-        )
-        return sequences, prefix_ids
-
-    def _pooled_position(self, ids: IntArray) -> int:
-        """Where Hugging Face reads the logit: the last token that is not the pad token; -1 if there is none."""
-        if self._pad_token_id is None:
-            return len(ids) - 1
-        text = np.flatnonzero(ids != self._pad_token_id)
-        return int(text[-1]) if len(text) else -1
 
     @torch.inference_mode()
     def _prefix_layers(self, prefix_ids: list[IntArray]) -> list[PrefixLayers]:
@@ -219,7 +139,7 @@ class LlamaModel:
         return [layers for layers in found if layers is not None]
 
     def _run(
-        self, sequences: Sequences, prefixes: list[PrefixLayers], pads: _Pads | None, *, keep: bool
+        self, sequences: Sequences, prefixes: list[PrefixLayers], pads: Pads | None, *, keep: bool
     ) -> tuple[Tensor, list[list[KeysValues]]]:
         """Hidden states before the final norm, (sequences, width), of each sequence's pooled token.
 
@@ -270,7 +190,7 @@ class LlamaModel:
         return x, kept
 
     def _project(
-        self, layer: _Layer, which: int, x: Tensor, cos: Tensor, sin: Tensor, query: int, key: int
+        self, layer: DecoderLayer, which: int, x: Tensor, cos: Tensor, sin: Tensor, query: int, key: int
     ) -> Tensor:
         """Rotated queries, rotated keys, and values: (tokens, heads, head size).
 
@@ -281,7 +201,7 @@ class LlamaModel:
             out[:, :query] = self._normed(out[:, :query], layer.query_norm)
         if layer.key_norm is not None and key:
             out[:, query : query + key] = self._normed(out[:, query : query + key], layer.key_norm)
-        _rotate_(out[:, : query + key], cos, sin)
+        rotate_(out[:, : query + key], cos, sin)
         return out
 
     def _normed(self, x: Tensor, weight: Tensor) -> Tensor:
@@ -293,50 +213,3 @@ class LlamaModel:
         scale = norm.square_().div_(x.shape[-1]).add_(self._epsilon).rsqrt_()
         normed: Tensor = (x.float() * scale).to(x.dtype).mul_(weight)
         return normed
-
-
-def _rotate_(x: Tensor, cos: Tensor, sin: Tensor) -> None:
-    """Apply rotary embeddings in place. x: (tokens, heads, size); cos, sin: (tokens, 1, size / 2)."""
-    left, right = x.chunk(2, -1)
-    rotated = (left * cos).addcmul_(right, sin, value=-1)
-    right.mul_(cos).addcmul_(left, sin)
-    left.copy_(rotated)
-
-
-def _rotations(config: PretrainedConfig, positions: int, *, like: Tensor) -> tuple[Tensor, Tensor]:
-    """Cosines and sines by position, each (positions, 1, head size / 2), rounded as Hugging Face rounds them."""
-    from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding  # takes seconds
-
-    rotary = LlamaRotaryEmbedding(config).to(like.device)  # type: ignore[arg-type]
-    both = rotary(like, torch.arange(positions, device=like.device)[None])
-    cos, sin = (table[0, :, None, : table.shape[-1] // 2].contiguous() for table in both)
-    return cos, sin
-
-
-def _read_layer(reader: LayerReader, config: PretrainedConfig, heads: Heads, number: int) -> _Layer:
-    name = f"model.layers.{number}"
-    width, inner = config.hidden_size, config.intermediate_size
-    attention, mlp = f"{name}.self_attn", f"{name}.mlp"
-    # The architecture decides which biases exist, not the file.
-    out_bias = bool(getattr(config, "attention_bias", False)) and config.model_type in ("llama", "qwen3")
-    mlp_bias = bool(getattr(config, "mlp_bias", False)) and config.model_type == "llama"
-    qwen3 = config.model_type == "qwen3"
-    return _Layer(
-        input_norm=reader.tensor(f"{name}.input_layernorm.weight", width),
-        projections=tuple(
-            reader.linear(
-                *(f"{attention}.{part}_proj" for part in parts),
-                width=width,
-                out=sum(heads.query if part == "q" else heads.key for part in parts) * heads.size,
-                bias=out_bias or config.model_type == "qwen2",
-            )
-            for parts in (("q", "kv") if number == config.num_hidden_layers - 1 else ("qkv",))
-        ),
-        query_norm=reader.tensor(f"{attention}.q_norm.weight", heads.size) if qwen3 else None,
-        key_norm=reader.tensor(f"{attention}.k_norm.weight", heads.size) if qwen3 else None,
-        out=reader.linear(f"{attention}.o_proj", width=heads.query * heads.size, out=width, bias=out_bias),
-        mlp_norm=reader.tensor(f"{name}.post_attention_layernorm.weight", width),
-        gate=reader.linear(f"{mlp}.gate_proj", width=width, out=inner, bias=mlp_bias),
-        up=reader.linear(f"{mlp}.up_proj", width=width, out=inner, bias=mlp_bias),
-        down=reader.linear(f"{mlp}.down_proj", width=inner, out=width, bias=mlp_bias),
-    )
