@@ -13,8 +13,8 @@ from reranker.engine.models.linear import LayerReader, Linear
 
 @dataclass(frozen=True, slots=True)
 class DecoderLayer:
-    """projections: one to queries, keys and values; in the last layer one to queries and one to keys and values,
-    because there only the pooled tokens need queries. query_norm, key_norm: only in Qwen3.
+    """projections: one to queries, keys and values; or one to queries and one to keys and values, in a last layer
+    where only the pooled tokens need queries. query_norm, key_norm: only in Qwen3.
     """
 
     input_norm: Tensor
@@ -28,7 +28,10 @@ class DecoderLayer:
     down: Linear
 
 
-def read_decoder_layer(reader: LayerReader, config: PretrainedConfig, heads: Heads, number: int) -> DecoderLayer:
+def read_decoder_layer(
+    reader: LayerReader, config: PretrainedConfig, heads: Heads, number: int, *, pooled: bool
+) -> DecoderLayer:
+    """pooled: whether only pooled tokens need queries."""
     name = f"model.layers.{number}"
     width, inner = config.hidden_size, config.intermediate_size
     attention, mlp = f"{name}.self_attn", f"{name}.mlp"
@@ -45,7 +48,7 @@ def read_decoder_layer(reader: LayerReader, config: PretrainedConfig, heads: Hea
                 out=sum(heads.query if part == "q" else heads.key for part in parts) * heads.size,
                 bias=out_bias or config.model_type == "qwen2",
             )
-            for parts in (("q", "kv") if number == config.num_hidden_layers - 1 else ("qkv",))
+            for parts in (("q", "kv") if pooled else ("qkv",))
         ),
         query_norm=reader.tensor(f"{attention}.q_norm.weight", heads.size) if qwen3 else None,
         key_norm=reader.tensor(f"{attention}.k_norm.weight", heads.size) if qwen3 else None,

@@ -1,4 +1,4 @@
-"""Causal decoders with one logit: Llama 2 and 3, Mistral, Qwen2 and Qwen3, over a checkpoint's weights.
+"""Decoders with one logit: Llama 2 and 3, Mistral, Qwen2 and Qwen3, over a checkpoint's weights.
 
 What is not computed, without changing the logits:
 - padding: linear layers run over packed tokens, and attention pads only to the longest sequence of a block;
@@ -6,6 +6,7 @@ What is not computed, without changing the logits:
   passage;
 - in the last layer, everything but keys and values for all tokens except the pooled one: nothing reads it;
 - tokens after the pooled one (a passage may end in pad tokens): no earlier token attends to them.
+With bidirectional attention, or the mean of all tokens, no prefix is shared and all tokens of a pair are computed.
 
 Sources: Llama (Touvron et al., 2023), RMS norm (Zhang and Sennrich, 2019), rotary embeddings (Su et al., 2021),
 grouped-query attention (Ainslie et al., 2023); tensor names and rounding follow transformers.
@@ -15,6 +16,7 @@ from __future__ import annotations
 
 from functools import partial
 from itertools import pairwise
+from typing import Literal
 
 import numpy as np
 import torch
@@ -37,7 +39,8 @@ from reranker.engine.models.prefixes import PrefixCache, PrefixLayers
 from reranker.engine.models.rope import rotate_, rotations
 from reranker.engine.models.transfer import in_input_order, on_device
 from reranker.engine.packing import pack
-from reranker.pairs import EncodedPairs, IntArray
+from reranker.errors import CheckpointError
+from reranker.pairs import EncodedPairs, IntArray, OffsetArray
 
 FAMILIES = frozenset({"llama", "mistral", "qwen2", "qwen3"})
 _FIXED_ROPES = frozenset({"default", "linear", "llama3", "yarn"})  # other types depend on the input's length
@@ -47,10 +50,14 @@ _CONFIG_KEYS = frozenset(
     | {"num_key_value_heads", "pad_token_id", "rms_norm_eps", "rope_parameters", "sliding_window"}
     | {"use_sliding_window", "vocab_size"}
 )
+_BIDIRECTIONAL_KEYS = frozenset({"is_causal", "pooling", "temperature"})  # of NVIDIA's Llama rerankers
 
 
-def unsupported(config: PretrainedConfig, max_pair_tokens: int) -> str | None:
-    """Why this forward cannot run a checkpoint; None if it can."""
+def unsupported(config: PretrainedConfig, max_pair_tokens: int, *, causal: bool = True) -> str | None:
+    """Why this forward cannot run a checkpoint; None if it can.
+
+    causal: False if the caller asks for bidirectional attention, and takes pooling and temperature from the config.
+    """
     if config.model_type not in FAMILIES:
         return f"its architecture is {config.model_type}"
     if getattr(config, "hidden_act", "silu") != "silu":
@@ -65,6 +72,8 @@ def unsupported(config: PretrainedConfig, max_pair_tokens: int) -> str | None:
         return "it rotates only a part of each head"
     if other := set(getattr(config, "layer_types", None) or ()) - {"full_attention", "sliding_attention"}:
         return f"it has layers of type {min(other)}"
+    if not causal:
+        return unknown_key(config, _CONFIG_KEYS | _BIDIRECTIONAL_KEYS)
     if getattr(config, "is_causal", True) is not True:
         return f"config key is_causal is {config.is_causal!r}"
     return unknown_key(config, _CONFIG_KEYS | {"is_causal"})
@@ -85,12 +94,27 @@ class LlamaModel:
         dtype: torch.dtype,
         device: str,
         attention: MakeAttention = attention_over,
+        causal: bool = True,
+        pooling: Literal["last", "mean"] = "last",
+        skips_pad_ids: bool = True,
+        temperature: float = 1.0,
+        logit_cap: float | None = None,
     ) -> None:
         """pad: read logits at this pad token; None reads them at the last token.
 
-        Raises CheckpointError when the weights do not match the config.
+        causal: False attends in both directions. pooling: what the head reads, the last token or the mean of all.
+        skips_pad_ids: whether tokens at the end of a pair that spell the config's pad id are skipped for the last
+        one, as Hugging Face's classifiers do; a language model reads its logits at the very last token.
+        temperature: logits are divided by it. logit_cap: see `logit_cap_of`.
+
+        Raises CheckpointError when the weights do not match the config, or where a mean is to be read at a pad token.
         """
-        self._pooled = PooledToken(pad, config.pad_token_id)
+        if pad is not None and pooling == "mean":
+            raise CheckpointError("a mean of all tokens is not read at a pad token: set pooling to last")
+        skipped_id = config.pad_token_id if skips_pad_ids else None
+        self._pooled = PooledToken(pad, skipped_id, whole=not causal or pooling == "mean")
+        self._causal, self._pooling = causal, pooling
+        self._temperature, self._logit_cap = temperature, logit_cap
         self._attention_over = attention
         size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
         self._heads = Heads(config.num_attention_heads, config.num_key_value_heads, size)
@@ -98,9 +122,14 @@ class LlamaModel:
         reader = LayerReader(weights, dtype, device)
         width = config.hidden_size
         self._embedding = reader.tensor("model.embed_tokens.weight", config.vocab_size, width)
-        self._layers = [read_decoder_layer(reader, config, self._heads, n) for n in range(config.num_hidden_layers)]
+        last = config.num_hidden_layers - 1
+        self._layers = [
+            read_decoder_layer(reader, config, self._heads, n, pooled=n == last and pooling == "last")
+            for n in range(last + 1)
+        ]
         self._norm = reader.tensor("model.norm.weight", width)
-        self._head = reader.linear("score", width=width, out=1, bias=False)
+        # In float32: it costs nothing, and logits rounded to bf16 tie.
+        self._head = LayerReader(weights, torch.float32, device).linear("score", width=width, out=1, bias=False)
         self._cos, self._sin = rotations(config, max_pair_tokens, like=self._embedding)
         self._prefix_cache = PrefixCache(PREFIX_CACHE_TOKENS)
 
@@ -109,19 +138,27 @@ class LlamaModel:
 
     def prepare(self, pairs: EncodedPairs) -> ForwardPass:
         """Computes the prefixes that are not cached."""
-        sequences, prefix_ids = self._pooled.split(pairs)
-        pads = None
+        parts, pads = self._pooled.split(pairs), None
         if self._pooled.pad is not None:
-            pads = Pads(self._pooled.pad, self._pooled.is_padded(pairs)[sequences.input_index])
-        return partial(self._logits, sequences, self._prefix_layers(prefix_ids), pads)
+            pads = Pads(self._pooled.pad, self._pooled.is_padded(pairs)[parts.sequences.input_index])
+        return partial(self._logits, parts.sequences, parts.rows, self._prefix_layers(parts.prefix_ids), pads)
 
     def clear_cache(self) -> None:
         self._prefix_cache.clear()
 
     @torch.inference_mode()
-    def _logits(self, sequences: Sequences, prefixes: list[PrefixLayers], pads: Pads | None) -> Tensor:
-        hidden, _ = self._run(sequences, prefixes, pads, keep=False)
-        return in_input_order(self._head(self._normed(hidden, self._norm)), sequences)
+    def _logits(
+        self, sequences: Sequences, pooled: OffsetArray, prefixes: list[PrefixLayers], pads: Pads | None
+    ) -> Tensor:
+        hidden, _ = self._run(sequences, pooled, prefixes, pads, keep=False)
+        normed = self._normed(hidden, self._norm).float()
+        if self._pooling == "mean":
+            lengths = on_device(sequences.lengths, normed.device)
+            normed = torch.segment_reduce(normed[: len(sequences.ids)], "mean", lengths=lengths, unsafe=True)
+        logits = self._head(normed) / self._temperature
+        if self._logit_cap is not None:
+            logits = torch.tanh(logits / self._logit_cap) * self._logit_cap
+        return in_input_order(logits, sequences)
 
     @torch.inference_mode()
     def _prefix_layers(self, prefix_ids: list[IntArray]) -> list[PrefixLayers]:
@@ -132,24 +169,31 @@ class LlamaModel:
         for batch in pack(lengths, PREFIX_PASS_TOKENS, padded=False):
             indices = missing[batch]
             sequences = Sequences.pack([prefix_ids[index] for index in indices])
-            _, computed = self._run(sequences, [], None, keep=True)
+            _, computed = self._run(sequences, sequences.starts[1:] - 1, [], None, keep=True)
             for index, *layers in zip(indices[sequences.input_index], *computed, strict=True):
                 found[index] = layers
                 self._prefix_cache.put(prefix_ids[index], layers)
         return [layers for layers in found if layers is not None]
 
     def _run(
-        self, sequences: Sequences, prefixes: list[PrefixLayers], pads: Pads | None, *, keep: bool
+        self,
+        sequences: Sequences,
+        pooled: OffsetArray,
+        prefixes: list[PrefixLayers],
+        pads: Pads | None,
+        *,
+        keep: bool,
     ) -> tuple[Tensor, list[list[KeysValues]]]:
-        """Hidden states before the final norm, (sequences, width), of each sequence's pooled token.
+        """Hidden states before the final norm: (sequences, width), of each sequence's pooled token or pad token; or
+        of all tokens, (at least tokens, width).
 
-        That is its last one, or its pad token. Pad tokens are computed behind all sequences, one for each: nothing
-        attends to them, so they need only queries. prefixes: by prefix index. keep: also return keys and values by
-        layer and sequence; else that list is empty.
+        pooled: (sequences,), rows of the pooled tokens. Pad tokens are computed behind all sequences, one for each:
+        nothing attends to them, so they need only queries. prefixes: by prefix index. keep: also return keys and
+        values by layer and sequence; else that list is empty.
         """
         device = self._embedding.device
-        attention = self._attention_over(sequences, self._heads, causal=True, like=self._embedding)
-        ids, places, pooled = sequences.ids, sequences.positions, sequences.starts[1:] - 1
+        attention = self._attention_over(sequences, self._heads, causal=self._causal, like=self._embedding)
+        ids, places = sequences.ids, sequences.positions
         tokens, count = len(ids), 0
         if pads is not None:
             ids, places, pooled = pads.behind(ids, places, pooled)
@@ -162,7 +206,7 @@ class LlamaModel:
         for number, layer in enumerate(self._layers):
             layer_prefixes = [layers[number] for layers in prefixes]
             normed = self._normed(x, layer.input_norm)
-            if number < len(self._layers) - 1:
+            if len(layer.projections) == 1:
                 qkv = self._project(layer, 0, normed, cos, sin, query, key)
                 kv = qkv[:, query:]
                 if not count:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -11,56 +12,73 @@ from reranker.engine.models.packed import Sequences
 from reranker.pairs import BoolArray, EncodedPairs, IntArray, OffsetArray
 
 
+class Parts(NamedTuple):
+    """What is computed for some pairs.
+
+    rows: int64 (sequences,), the packed row of each sequence's pooled token. prefix_ids: token ids of the unique
+    prefixes that the sequences continue.
+    """
+
+    sequences: Sequences
+    rows: OffsetArray
+    prefix_ids: list[IntArray]
+
+
 @dataclass(frozen=True, slots=True)
 class PooledToken:
-    """pad: read logits at this pad token; None reads them at the last token. pad_token_id: of the config."""
+    """pad: read logits at this pad token; None reads them at the last token. skipped_id: id of tokens at a pair's end
+    that are not taken for its last one, None for none. whole: every token is computed, because tokens attend to later
+    ones, or all are read; else prefixes are shared, and nothing is computed after the pooled token.
+    """
 
     pad: PadToken | None
-    pad_token_id: int | None
+    skipped_id: int | None
+    whole: bool = False
 
     def is_padded(self, pairs: EncodedPairs) -> BoolArray:
         """bool (pairs,), whether the logit is read at a pad token: not for a pair that fills the max length."""
         return pairs.lengths <= (-1 if self.pad is None else self.pad.position)
 
-    def split(self, pairs: EncodedPairs) -> tuple[Sequences, list[IntArray]]:
-        """The sequences to compute per pair, and the token ids of the unique prefixes that they continue.
+    def split(self, pairs: EncodedPairs) -> Parts:
+        """The sequences to compute for pairs.
 
-        A pair whose pooled token is in its prefix (an empty passage, or one of pad tokens) is computed as a whole.
+        A pair without a prefix, or whose pooled token is in it (the passage is empty or has only pad tokens), has a
+        sequence of all its tokens.
         """
         index_of: dict[bytes, int] = {}  # by token ids: shards of one request repeat the same prefix
-        parts, prefix_of, prefix_lengths = [], [], []
+        parts, pooled_at, prefix_of, prefix_lengths = [], [], [], []
         prefix_ids: list[IntArray] = []
         is_padded = self.is_padded(pairs)
         for pair in range(len(pairs)):
             prefix = int(pairs.prefix_of[pair])
             start, end = pairs.prefix_offsets[prefix : prefix + 2]
-            passage_ids = pairs.passage_ids[pairs.passage_offsets[pair] : pairs.passage_offsets[pair + 1]]
-            pooled = len(passage_ids) - 1 if is_padded[pair] else self._pooled_position(passage_ids)
-            if pooled < 0:
-                pair_ids = pairs.pair_ids(pair)
-                kept = len(pair_ids) if is_padded[pair] else max(0, self._pooled_position(pair_ids)) + 1
-                parts.append(pair_ids[:kept])
-                prefix_of.append(-1)
-                prefix_lengths.append(0)
-                continue
-            shared = pairs.prefix_ids[start:end]
-            index = index_of.setdefault(shared.tobytes(), len(prefix_ids))
-            if index == len(prefix_ids):
-                prefix_ids.append(shared)
-            parts.append(passage_ids[: pooled + 1])
+            part = pairs.passage_ids[pairs.passage_offsets[pair] : pairs.passage_offsets[pair + 1]]
+            pooled = self._last(part, is_padded[pair])
+            index = -1
+            if self.whole or pooled < 0 or start == end:
+                part = pairs.pair_ids(pair)
+                pooled = max(0, self._last(part, is_padded[pair]))
+            else:
+                shared = pairs.prefix_ids[start:end]
+                index = index_of.setdefault(shared.tobytes(), len(prefix_ids))
+                if index == len(prefix_ids):
+                    prefix_ids.append(shared)
+            parts.append(part if self.whole else part[: pooled + 1])
+            pooled_at.append(pooled)
             prefix_of.append(index)
-            prefix_lengths.append(int(end - start))
+            prefix_lengths.append(0 if index < 0 else int(end - start))
         sequences = Sequences.pack(
             parts, np.array(prefix_of, dtype=np.int32), np.array(prefix_lengths, dtype=np.int32)
         )
-        return sequences, prefix_ids
+        rows = sequences.starts[:-1] + np.array(pooled_at, dtype=np.int64)[sequences.input_index]
+        return Parts(sequences, rows, prefix_ids)
 
-    def _pooled_position(self, ids: IntArray) -> int:
-        """Where Hugging Face reads the logit: the last token that is not the pad token; -1 if there is none."""
-        if self.pad_token_id is None:
+    def _last(self, ids: IntArray, is_padded: bool) -> int:
+        """Index of the last token that is not skipped, or of the last one if a pad token follows; -1 without any."""
+        if self.skipped_id is None or is_padded:
             return len(ids) - 1
-        text = np.flatnonzero(ids != self.pad_token_id)
-        return int(text[-1]) if len(text) else -1
+        kept = np.flatnonzero(ids != self.skipped_id)
+        return int(kept[-1]) if len(kept) else -1
 
 
 @dataclass(frozen=True, slots=True)
