@@ -1,4 +1,4 @@
-"""Causal decoders with one logit: Llama 2 and 3, Mistral, Qwen2 and Qwen3, over a checkpoint's weights.
+"""Decoders with one logit: Llama 2 and 3, Mistral, Qwen2 and Qwen3, over a checkpoint's weights.
 
 What is not computed, without changing the logits:
 - padding: linear layers run over packed tokens, and attention pads only to the longest sequence of a block;
@@ -6,6 +6,7 @@ What is not computed, without changing the logits:
   passage;
 - in the last layer, everything but keys and values for all tokens except the pooled one: nothing reads it;
 - tokens after the pooled one (a passage may end in pad tokens): no earlier token attends to them.
+With bidirectional attention, or the mean of all tokens, no prefix is shared and all tokens of a pair are computed.
 
 Sources: Llama (Touvron et al., 2023), RMS norm (Zhang and Sennrich, 2019), rotary embeddings (Su et al., 2021),
 grouped-query attention (Ainslie et al., 2023); tensor names and rounding follow transformers.
@@ -13,9 +14,9 @@ grouped-query attention (Ainslie et al., 2023); tensor names and rounding follow
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
+from typing import Literal
 
 import numpy as np
 import torch
@@ -28,15 +29,19 @@ from reranker.engine.memory import PREFIX_CACHE_TOKENS, PREFIX_PASS_TOKENS
 from reranker.engine.models import ForwardPass
 from reranker.engine.models.attention import MakeAttention, attention_over
 from reranker.engine.models.config_keys import unknown_key
+from reranker.engine.models.decoder_layer import DecoderLayer, read_decoder_layer
 from reranker.engine.models.heads import Heads, KeysValues
-from reranker.engine.models.linear import LayerReader, Linear, pad_rows
+from reranker.engine.models.linear import LayerReader, pad_rows
 from reranker.engine.models.packed import Sequences
+from reranker.engine.models.pooled import Pads, PooledToken
 from reranker.engine.models.prefixes import PrefixCache, PrefixLayers
-from reranker.engine.models.rotary import rotate_, rotations, unsupported_rope
+from reranker.engine.models.rope import rotate_, rotations
+from reranker.engine.models.rotary import unsupported_rope
 from reranker.engine.models.transfer import in_input_order, on_device
 from reranker.engine.packing import pack
+from reranker.errors import CheckpointError
 from reranker.layout import PadToken
-from reranker.pairs import BoolArray, EncodedPairs, IntArray, OffsetArray
+from reranker.pairs import EncodedPairs, IntArray, OffsetArray
 
 FAMILIES = frozenset({"llama", "mistral", "qwen2", "qwen3"})
 _CONFIG_KEYS = frozenset(
@@ -45,10 +50,14 @@ _CONFIG_KEYS = frozenset(
     | {"num_key_value_heads", "pad_token_id", "rms_norm_eps", "rope_parameters", "sliding_window"}
     | {"use_sliding_window", "vocab_size"}
 )
+_BIDIRECTIONAL_KEYS = frozenset({"is_causal", "pooling", "temperature"})  # of NVIDIA's Llama rerankers
 
 
-def unsupported(config: PretrainedConfig, max_pair_tokens: int) -> str | None:
-    """Why this forward cannot run a checkpoint; None if it can."""
+def unsupported(config: PretrainedConfig, max_pair_tokens: int, *, causal: bool = True) -> str | None:
+    """Why this forward cannot run a checkpoint; None if it can.
+
+    causal: False if the caller asks for bidirectional attention, and takes pooling and temperature from the config.
+    """
     if config.model_type not in FAMILIES:
         return f"its architecture is {config.model_type}"
     if getattr(config, "hidden_act", "silu") != "silu":
@@ -60,48 +69,11 @@ def unsupported(config: PretrainedConfig, max_pair_tokens: int) -> str | None:
         return problem
     if other := set(getattr(config, "layer_types", None) or ()) - {"full_attention", "sliding_attention"}:
         return f"it has layers of type {min(other)}"
+    if not causal:
+        return unknown_key(config, _CONFIG_KEYS | _BIDIRECTIONAL_KEYS)
     if getattr(config, "is_causal", True) is not True:
         return f"config key is_causal is {config.is_causal!r}"
     return unknown_key(config, _CONFIG_KEYS | {"is_causal"})
-
-
-@dataclass(frozen=True, slots=True)
-class _Layer:
-    """projections: one to queries, keys and values; in the last layer one to queries and one to keys and values,
-    because there only the pooled tokens need queries. query_norm, key_norm: only in Qwen3.
-    """
-
-    input_norm: Tensor
-    projections: tuple[Linear, ...]
-    query_norm: Tensor | None
-    key_norm: Tensor | None
-    out: Linear
-    mlp_norm: Tensor
-    gate: Linear
-    up: Linear
-    down: Linear
-
-
-@dataclass(frozen=True, slots=True)
-class _Pads:
-    """The pad token of a pass. is_read: bool (sequences,), whether a sequence's logit is read at it."""
-
-    token: PadToken
-    is_read: BoolArray
-
-    def behind(
-        self, ids: IntArray, positions: OffsetArray, last: OffsetArray
-    ) -> tuple[IntArray, OffsetArray, OffsetArray]:
-        """Ids and positions with a pad token for each sequence behind them, and the row of each pooled token.
-
-        ids, positions: (tokens,). last: (sequences,), row of each sequence's last token.
-        """
-        count = len(last)
-        return (
-            np.concatenate((ids, np.full(count, self.token.token_id, dtype=ids.dtype))),
-            np.concatenate((positions, np.full(count, self.token.position))),
-            np.where(self.is_read, len(ids) + np.arange(count), last),
-        )
 
 
 class LlamaModel:
@@ -119,86 +91,71 @@ class LlamaModel:
         dtype: torch.dtype,
         device: str,
         attention: MakeAttention = attention_over,
+        causal: bool = True,
+        pooling: Literal["last", "mean"] = "last",
+        skips_pad_ids: bool = True,
+        temperature: float = 1.0,
+        logit_cap: float | None = None,
     ) -> None:
         """pad: read logits at this pad token; None reads them at the last token.
 
-        Raises CheckpointError when the weights do not match the config.
+        causal: False attends in both directions. pooling: what the head reads, the last token or the mean of all.
+        skips_pad_ids: whether tokens at the end of a pair that spell the config's pad id are skipped for the last
+        one, as Hugging Face's classifiers do; a language model reads its logits at the very last token.
+        temperature: logits are divided by it. logit_cap: see `logit_cap_of`.
+
+        Raises CheckpointError when the weights do not match the config, or where a mean is to be read at a pad token.
         """
-        self._pad = pad
+        if pad is not None and pooling == "mean":
+            raise CheckpointError("a mean of all tokens is not read at a pad token: set pooling to last")
+        skipped_id = config.pad_token_id if skips_pad_ids else None
+        self._pooled = PooledToken(pad, skipped_id, whole=not causal or pooling == "mean")
+        self._causal, self._pooling = causal, pooling
+        self._temperature, self._logit_cap = temperature, logit_cap
         self._attention_over = attention
         size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
         self._heads = Heads(config.num_attention_heads, config.num_key_value_heads, size)
         self._epsilon: float = config.rms_norm_eps
-        self._pad_token_id: int | None = config.pad_token_id
         reader = LayerReader(weights, dtype, device)
         width = config.hidden_size
         self._embedding = reader.tensor("model.embed_tokens.weight", config.vocab_size, width)
-        self._layers = [_read_layer(reader, config, self._heads, n) for n in range(config.num_hidden_layers)]
+        last = config.num_hidden_layers - 1
+        self._layers = [
+            read_decoder_layer(reader, config, self._heads, n, pooled=n == last and pooling == "last")
+            for n in range(last + 1)
+        ]
         self._norm = reader.tensor("model.norm.weight", width)
-        self._head = reader.linear("score", width=width, out=1, bias=False)
-        self._cos, self._sin = _rotations(config, max_pair_tokens, like=self._embedding)
+        # In float32: it costs nothing, and logits rounded to bf16 tie.
+        self._head = LayerReader(weights, torch.float32, device).linear("score", width=width, out=1, bias=False)
+        self._cos, self._sin = rotations(config, max_pair_tokens, like=self._embedding)
         self._prefix_cache = PrefixCache(PREFIX_CACHE_TOKENS)
 
     def pass_tokens(self, lengths: IntArray) -> IntArray:
-        return lengths if self._pad is None else lengths + 1
+        return lengths if self._pooled.pad is None else lengths + 1
 
     def prepare(self, pairs: EncodedPairs) -> ForwardPass:
         """Computes the prefixes that are not cached."""
-        sequences, prefix_ids = self._split(pairs)
-        pads = None if self._pad is None else _Pads(self._pad, self._is_padded(pairs)[sequences.input_index])
-        return partial(self._logits, sequences, self._prefix_layers(prefix_ids), pads)
+        parts, pads = self._pooled.split(pairs), None
+        if self._pooled.pad is not None:
+            pads = Pads(self._pooled.pad, self._pooled.is_padded(pairs)[parts.sequences.input_index])
+        return partial(self._logits, parts.sequences, parts.rows, self._prefix_layers(parts.prefix_ids), pads)
 
     def clear_cache(self) -> None:
         self._prefix_cache.clear()
 
     @torch.inference_mode()
-    def _logits(self, sequences: Sequences, prefixes: list[PrefixLayers], pads: _Pads | None) -> Tensor:
-        hidden, _ = self._run(sequences, prefixes, pads, keep=False)
-        return in_input_order(self._head(self._normed(hidden, self._norm)), sequences)
-
-    def _is_padded(self, pairs: EncodedPairs) -> BoolArray:
-        """bool (pairs,), whether the logit is read at a pad token: not for a pair that fills the max length."""
-        return pairs.lengths <= (-1 if self._pad is None else self._pad.position)
-
-    def _split(self, pairs: EncodedPairs) -> tuple[Sequences, list[IntArray]]:
-        """The sequences to compute per pair, and the token ids of the unique prefixes that they continue.
-
-        A pair whose pooled token is in its prefix (an empty passage, or one of pad tokens) is computed as a whole.
-        """
-        index_of: dict[bytes, int] = {}  # by token ids: shards of one request repeat the same prefix
-        parts, prefix_of, prefix_lengths = [], [], []
-        prefix_ids: list[IntArray] = []
-        is_padded = self._is_padded(pairs)
-        for pair in range(len(pairs)):
-            prefix = int(pairs.prefix_of[pair])
-            start, end = pairs.prefix_offsets[prefix : prefix + 2]
-            passage_ids = pairs.passage_ids[pairs.passage_offsets[pair] : pairs.passage_offsets[pair + 1]]
-            pooled = len(passage_ids) - 1 if is_padded[pair] else self._pooled_position(passage_ids)
-            if pooled < 0:
-                pair_ids = pairs.pair_ids(pair)
-                kept = len(pair_ids) if is_padded[pair] else max(0, self._pooled_position(pair_ids)) + 1
-                parts.append(pair_ids[:kept])
-                prefix_of.append(-1)
-                prefix_lengths.append(0)
-                continue
-            shared = pairs.prefix_ids[start:end]
-            index = index_of.setdefault(shared.tobytes(), len(prefix_ids))
-            if index == len(prefix_ids):
-                prefix_ids.append(shared)
-            parts.append(passage_ids[: pooled + 1])
-            prefix_of.append(index)
-            prefix_lengths.append(int(end - start))
-        sequences = Sequences.pack(
-            parts, np.array(prefix_of, dtype=np.int32), np.array(prefix_lengths, dtype=np.int32)
-        )
-        return sequences, prefix_ids
-
-    def _pooled_position(self, ids: IntArray) -> int:
-        """Where Hugging Face reads the logit: the last token that is not the pad token; -1 if there is none."""
-        if self._pad_token_id is None:
-            return len(ids) - 1
-        text = np.flatnonzero(ids != self._pad_token_id)
-        return int(text[-1]) if len(text) else -1
+    def _logits(
+        self, sequences: Sequences, pooled: OffsetArray, prefixes: list[PrefixLayers], pads: Pads | None
+    ) -> Tensor:
+        hidden, _ = self._run(sequences, pooled, prefixes, pads, keep=False)
+        normed = self._normed(hidden, self._norm).float()
+        if self._pooling == "mean":
+            lengths = on_device(sequences.lengths, normed.device)
+            normed = torch.segment_reduce(normed[: len(sequences.ids)], "mean", lengths=lengths, unsafe=True)
+        logits = self._head(normed) / self._temperature
+        if self._logit_cap is not None:
+            logits = torch.tanh(logits / self._logit_cap) * self._logit_cap
+        return in_input_order(logits, sequences)
 
     @torch.inference_mode()
     def _prefix_layers(self, prefix_ids: list[IntArray]) -> list[PrefixLayers]:
@@ -209,24 +166,31 @@ class LlamaModel:
         for batch in pack(lengths, PREFIX_PASS_TOKENS, padded=False):
             indices = missing[batch]
             sequences = Sequences.pack([prefix_ids[index] for index in indices])
-            _, computed = self._run(sequences, [], None, keep=True)
+            _, computed = self._run(sequences, sequences.starts[1:] - 1, [], None, keep=True)
             for index, *layers in zip(indices[sequences.input_index], *computed, strict=True):
                 found[index] = layers
                 self._prefix_cache.put(prefix_ids[index], layers)
         return [layers for layers in found if layers is not None]
 
     def _run(
-        self, sequences: Sequences, prefixes: list[PrefixLayers], pads: _Pads | None, *, keep: bool
+        self,
+        sequences: Sequences,
+        pooled: OffsetArray,
+        prefixes: list[PrefixLayers],
+        pads: Pads | None,
+        *,
+        keep: bool,
     ) -> tuple[Tensor, list[list[KeysValues]]]:
-        """Hidden states before the final norm, (sequences, width), of each sequence's pooled token.
+        """Hidden states before the final norm: (sequences, width), of each sequence's pooled token or pad token; or
+        of all tokens, (at least tokens, width).
 
-        That is its last one, or its pad token. Pad tokens are computed behind all sequences, one for each: nothing
-        attends to them, so they need only queries. prefixes: by prefix index. keep: also return keys and values by
-        layer and sequence; else that list is empty.
+        pooled: (sequences,), rows of the pooled tokens. Pad tokens are computed behind all sequences, one for each:
+        nothing attends to them, so they need only queries. prefixes: by prefix index. keep: also return keys and
+        values by layer and sequence; else that list is empty.
         """
         device = self._embedding.device
-        attention = self._attention_over(sequences, self._heads, causal=True, like=self._embedding)
-        ids, places, pooled = sequences.ids, sequences.positions, sequences.starts[1:] - 1
+        attention = self._attention_over(sequences, self._heads, causal=self._causal, like=self._embedding)
+        ids, places = sequences.ids, sequences.positions
         tokens, count = len(ids), 0
         if pads is not None:
             ids, places, pooled = pads.behind(ids, places, pooled)
@@ -239,7 +203,7 @@ class LlamaModel:
         for number, layer in enumerate(self._layers):
             layer_prefixes = [layers[number] for layers in prefixes]
             normed = self._normed(x, layer.input_norm)
-            if number < len(self._layers) - 1:
+            if len(layer.projections) == 1:
                 qkv = self._project(layer, 0, normed, cos, sin, query, key)
                 kv = qkv[:, query:]
                 if not count:
@@ -267,7 +231,7 @@ class LlamaModel:
         return x, kept
 
     def _project(
-        self, layer: _Layer, which: int, x: Tensor, cos: Tensor, sin: Tensor, query: int, key: int
+        self, layer: DecoderLayer, which: int, x: Tensor, cos: Tensor, sin: Tensor, query: int, key: int
     ) -> Tensor:
         """Rotated queries, rotated keys, and values: (tokens, heads, head size).
 
@@ -290,40 +254,3 @@ class LlamaModel:
         scale = norm.square_().div_(x.shape[-1]).add_(self._epsilon).rsqrt_()
         normed: Tensor = (x.float() * scale).to(x.dtype).mul_(weight)
         return normed
-
-
-def _rotations(config: PretrainedConfig, positions: int, *, like: Tensor) -> tuple[Tensor, Tensor]:
-    """Cosines and sines by position, each (positions, 1, head size / 2), rounded as Hugging Face rounds them."""
-    from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding  # takes seconds
-
-    rotary = LlamaRotaryEmbedding(config).to(like.device)  # type: ignore[arg-type]
-    return rotations(rotary(like, torch.arange(positions, device=like.device)[None]))
-
-
-def _read_layer(reader: LayerReader, config: PretrainedConfig, heads: Heads, number: int) -> _Layer:
-    name = f"model.layers.{number}"
-    width, inner = config.hidden_size, config.intermediate_size
-    attention, mlp = f"{name}.self_attn", f"{name}.mlp"
-    # The architecture decides which biases exist, not the file.
-    out_bias = bool(getattr(config, "attention_bias", False)) and config.model_type in ("llama", "qwen3")
-    mlp_bias = bool(getattr(config, "mlp_bias", False)) and config.model_type == "llama"
-    qwen3 = config.model_type == "qwen3"
-    return _Layer(
-        input_norm=reader.tensor(f"{name}.input_layernorm.weight", width),
-        projections=tuple(
-            reader.linear(
-                *(f"{attention}.{part}_proj" for part in parts),
-                width=width,
-                out=sum(heads.query if part == "q" else heads.key for part in parts) * heads.size,
-                bias=out_bias or config.model_type == "qwen2",
-            )
-            for parts in (("q", "kv") if number == config.num_hidden_layers - 1 else ("qkv",))
-        ),
-        query_norm=reader.tensor(f"{attention}.q_norm.weight", heads.size) if qwen3 else None,
-        key_norm=reader.tensor(f"{attention}.k_norm.weight", heads.size) if qwen3 else None,
-        out=reader.linear(f"{attention}.o_proj", width=heads.query * heads.size, out=width, bias=out_bias),
-        mlp_norm=reader.tensor(f"{name}.post_attention_layernorm.weight", width),
-        gate=reader.linear(f"{mlp}.gate_proj", width=width, out=inner, bias=mlp_bias),
-        up=reader.linear(f"{mlp}.up_proj", width=width, out=inner, bias=mlp_bias),
-        down=reader.linear(f"{mlp}.down_proj", width=inner, out=width, bias=mlp_bias),
-    )

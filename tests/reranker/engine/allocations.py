@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import weakref
+from collections.abc import Sequence
 from types import TracebackType
 from typing import Any
 
@@ -68,6 +69,9 @@ class MetaWeights:
 
     def read(self, *names: str, shape: tuple[int, ...], dtype: torch.dtype, device: str) -> Tensor:
         return torch.empty(shape, dtype=dtype, device=device)
+
+    def rows(self, name: str, indices: Sequence[int]) -> Tensor:
+        raise NotImplementedError("tests of memory read no rows")
 
 
 def varlen_attention(
