@@ -26,6 +26,10 @@ class Weights(Protocol):
         """The named tensors concatenated along dimension 0, as a new tensor of this shape. Raises CheckpointError."""
         ...
 
+    def rows(self, name: str, indices: Sequence[int]) -> Tensor:
+        """These rows of a matrix and no others, float32 (indices, columns) on the CPU. Raises CheckpointError."""
+        ...
+
 
 class SafetensorsWeights:
     """The tensors of one or several safetensors files; of a tensor in several of them, the last.
@@ -49,6 +53,13 @@ class SafetensorsWeights:
         _check_presence(self, self._name, names)
         return _concatenated(self._name, {name: self._mapped(name) for name in names}, shape, dtype, device)
 
+    def rows(self, name: str, indices: Sequence[int]) -> Tensor:
+        _check_presence(self, self._name, [name])
+        with _opened(self._file_of[name]) as file:
+            matrix = file.get_slice(name)  # reads only what is indexed
+            _check_rows(self._name, name, matrix.get_shape(), indices)
+            return torch.cat([matrix[index : index + 1] for index in indices]).float()
+
     def _mapped(self, name: str) -> Tensor:
         with _opened(self._file_of[name]) as file:
             tensor: Tensor = file.get_tensor(name)
@@ -69,6 +80,12 @@ class ModuleWeights:
         _check_presence(self, self._name, names)
         return _concatenated(self._name, {name: self._tensors[name] for name in names}, shape, dtype, device)
 
+    def rows(self, name: str, indices: Sequence[int]) -> Tensor:
+        _check_presence(self, self._name, [name])
+        matrix = self._tensors[name]
+        _check_rows(self._name, name, matrix.shape, indices)
+        return matrix[list(indices)].float().cpu()
+
 
 def _check_presence(weights: Weights, checkpoint: str, names: Sequence[str]) -> None:
     missing = [name for name in names if name not in weights]
@@ -77,6 +94,12 @@ def _check_presence(weights: Weights, checkpoint: str, names: Sequence[str]) -> 
             f"{checkpoint} lacks weights its config requires ({', '.join(missing)}): "
             "is it a one-logit sequence classifier?"
         )
+
+
+def _check_rows(checkpoint: str, name: str, shape: Sequence[int], indices: Sequence[int]) -> None:
+    outside = [index for index in indices if not 0 <= index < shape[0]]
+    if outside:
+        raise CheckpointError(f"{checkpoint} has no row {outside[0]} in {name}: it has rows 0 to {shape[0] - 1}")
 
 
 def _concatenated(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import weakref
+from collections.abc import Sequence
 from types import TracebackType
 from typing import Any
 
@@ -57,9 +58,10 @@ class PeakBytes(TorchDispatchMode):
 
 
 class MetaWeights:
-    """Weights of any shape, without memory. See checkpoints.weights.Weights."""
+    """Weights of any shape, without memory. See checkpoints.weights.Weights. columns: of tables whose rows are read."""
 
-    def __init__(self, qk_norms: bool = False, biases: bool = False) -> None:
+    def __init__(self, qk_norms: bool = False, biases: bool = False, columns: int = 0) -> None:
+        self._columns = columns
         self._absent = () if qk_norms else ("q_norm.weight", "k_norm.weight")
         self._biases = biases
 
@@ -68,6 +70,9 @@ class MetaWeights:
 
     def read(self, *names: str, shape: tuple[int, ...], dtype: torch.dtype, device: str) -> Tensor:
         return torch.empty(shape, dtype=dtype, device=device)
+
+    def rows(self, name: str, indices: Sequence[int]) -> Tensor:
+        return torch.empty(len(indices), self._columns)
 
 
 def varlen_attention(sequences: Sequences, heads: Heads, *, causal: bool, like: Tensor) -> Attention:
