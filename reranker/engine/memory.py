@@ -68,21 +68,22 @@ class MemoryPlan:
           (keys and values, concatenated and gathered behind their prefix; output) and d + q (output, new residual);
           over blocks 5q + 6k (padded copies);
         - in the MLP 2d + 2f.
-        Hugging Face's modules copy more: 2d + 7q + 3k and a mask of a pair's length, or 3d + 3f. On a CPU, half
-        precision is normed in float32: 5d or 5q. Ours.
+        Hugging Face's modules copy more: 2d + 9q + 3k (some rotate in float32) and a mask of a pair's length, or
+        3d + 3f. On a CPU, half precision is normed in float32: 5d or 5q. Ours.
         """
         d, f = shape.hidden, max(shape.intermediate, shape.hidden)
         q, k = shape.heads * shape.head_dim, shape.kv_heads * shape.head_dim
+        kinds = 2 if shape.local_layers else 1  # of layers, each with its own mask and rotations
         keys = 4 * k if shape.causal else 0
         shares_prefixes = shape.causal and attention != "huggingface"
         if attention == "huggingface":
-            numbers = max(2 * d + 7 * q + 3 * k + max_pair_tokens, 3 * d + 3 * f)
+            numbers = max(2 * d + 9 * q + 3 * k + kinds * max_pair_tokens, 3 * d + 3 * f)
         else:
             norms = 2 if gpu else 5
             copies = max(norms * q, keys + q, d + q) if attention == "varlen" else 5 * q + 6 * k
             numbers = max(2 * d + q + 2 * k + copies, 2 * d + max(2 * f, norms * d))
         # Token ids, positions, token types or rows of keys; rotations; log-sums of the attention kernel.
-        indices = 4 + 8 + 8 + shape.head_dim * number + 4 * shape.heads
+        indices = 4 + 8 + 8 + kinds * shape.head_dim * number + 4 * shape.heads
         fixed = GPU_RESERVE_BYTES if gpu else 0
         if attention == "blocks":  # scores and probabilities, both rounded as well, of a block or of one longer pair
             scores = max(GPU_BLOCK_SCORES if gpu else CPU_BLOCK_SCORES, shape.heads * max_pair_tokens**2)

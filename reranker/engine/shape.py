@@ -10,9 +10,11 @@ from reranker.errors import CheckpointError
 if TYPE_CHECKING:
     from transformers import PretrainedConfig
 
-# Architectures whose layers this module counts: causal decoders with a gated MLP, encoders with an ungated one.
+# Architectures whose layers this module counts: causal decoders with a gated MLP, encoders with an ungated one, and
+# encoders with a gated one and rotary positions, some of whose layers attend to a window only.
 DECODERS = frozenset({"llama", "mistral", "qwen2", "qwen3"})
 ENCODERS = frozenset({"bert", "camembert", "roberta", "xlm-roberta"})
+LOCAL_ENCODERS = frozenset({"modernbert"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +32,12 @@ class Linear:
 
 @dataclass(frozen=True, slots=True)
 class ModelShape:
-    """The sizes that the counts depend on. embeddings: total rows of all embedding tables."""
+    """The sizes that the counts depend on.
+
+    embeddings: total rows of all embedding tables. gated: whether the MLP has a gate. local_layers: how many of the
+    layers before the last attend only to the `window` tokens on each side. pools_all: whether the logit is read from
+    all tokens rather than from one.
+    """
 
     causal: bool
     layers: int
@@ -40,16 +47,20 @@ class ModelShape:
     head_dim: int
     intermediate: int
     embeddings: int
+    gated: bool
+    local_layers: int = 0
+    window: int = 0
+    pools_all: bool = False
 
     @classmethod
     def of(cls, config: PretrainedConfig) -> ModelShape:
-        """Raises CheckpointError for an architecture that is in neither DECODERS nor ENCODERS."""
-        causal = config.model_type in DECODERS
-        if not causal and config.model_type not in ENCODERS:
-            known = ", ".join(sorted(DECODERS | ENCODERS))
+        """Raises CheckpointError for an architecture that is in none of the lists above."""
+        causal, local = config.model_type in DECODERS, config.model_type in LOCAL_ENCODERS
+        if not causal and not local and config.model_type not in ENCODERS:
+            known = ", ".join(sorted(DECODERS | ENCODERS | LOCAL_ENCODERS))
             raise CheckpointError(f"no weight counts for architecture {config.model_type!r}: use one of {known}")
         heads = config.num_attention_heads
-        tables = () if causal else (config.max_position_embeddings, config.type_vocab_size)
+        tables = () if causal or local else (config.max_position_embeddings, config.type_vocab_size)
         return cls(
             causal=causal,
             layers=config.num_hidden_layers,
@@ -59,6 +70,10 @@ class ModelShape:
             head_dim=getattr(config, "head_dim", None) or config.hidden_size // heads,
             intermediate=config.intermediate_size,
             embeddings=config.vocab_size + sum(tables),
+            gated=causal or local,
+            local_layers=config.layer_types[:-1].count("sliding_attention") if local else 0,
+            window=config.sliding_window if local else 0,
+            pools_all=local and config.classifier_pooling == "mean",
         )
 
     @property
@@ -68,18 +83,18 @@ class ModelShape:
         return (
             Linear("qkv", self.hidden, queries + 2 * keys),
             Linear("attention output", queries, self.hidden),
-            Linear("mlp in", self.hidden, self.intermediate * (2 if self.causal else 1)),
+            Linear("mlp in", self.hidden, self.intermediate * (2 if self.gated else 1)),
             Linear("mlp out", self.intermediate, self.hidden),
         )
 
     @property
     def layer_weights(self) -> int:
-        """d(h + 2g)e + hed + 3df for width d, h heads and g key heads of size e, MLP width f; an encoder has 2df."""
+        """d(h + 2g)e + hed + 3df for width d, h heads and g key heads of size e, MLP width f; without a gate 2df."""
         return sum(linear.weights for linear in self.linears)
 
     @property
     def head_weights(self) -> int:
-        """One row; an encoder has a square pooler as well."""
+        """One row; an encoder has a square layer before it."""
         return self.hidden * (1 if self.causal else self.hidden + 1)
 
     @property

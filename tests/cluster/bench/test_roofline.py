@@ -12,9 +12,9 @@ from reranker.pairs import IntArray
 
 # Width 4, 2 heads of 2 with one key head, MLP 8: q 4x4, k and v 4x2 each, o 4x4, gate, up, down 4x8 each.
 TINY_DECODER = ModelShape(
-    causal=True, layers=2, hidden=4, heads=2, kv_heads=1, head_dim=2, intermediate=8, embeddings=10
+    causal=True, layers=2, hidden=4, heads=2, kv_heads=1, head_dim=2, intermediate=8, embeddings=10, gated=True
 )
-TINY_ENCODER = replace(TINY_DECODER, causal=False, kv_heads=2)
+TINY_ENCODER = replace(TINY_DECODER, causal=False, kv_heads=2, gated=False)
 
 
 def ints(*values: int) -> IntArray:
@@ -37,6 +37,28 @@ def test_needed_work_of_an_encoder_equals_the_count_by_hand() -> None:
     assert work.tokens == 5 + 7
     assert work.linear_flops == 2 * 12 * (layer + key_value) + 2 * 2 * (layer - key_value + 4 * 5)
     assert work.attention_flops == 4 * 4 * ((25 + 49) + (5 + 7))
+
+
+def test_needed_work_of_local_layers_and_a_mean_equals_the_count_by_hand() -> None:
+    shape = replace(TINY_ENCODER, layers=3, gated=True, local_layers=1, window=2)
+    layer, key_value, head = 4 * 16 + 96, 32, 4 * 5
+    work = needed_work(shape, ints(3), ints(0, 0), ints(2, 4))
+    assert work.linear_flops == 2 * 12 * (2 * layer + key_value) + 2 * 2 * (layer - key_value + head)
+    # With two tokens on each side: 3+4+5+4+3 keys in the pair of five, 3+4+5+5+5+4+3 in that of seven.
+    assert work.attention_flops == 4 * 4 * ((25 + 49) + (19 + 29) + (5 + 7))
+    mean = needed_work(replace(shape, pools_all=True), ints(3), ints(0, 0), ints(2, 4))
+    assert mean.linear_flops == 2 * 12 * 3 * layer + 2 * 2 * head
+    assert mean.attention_flops == 4 * 4 * (2 * (25 + 49) + (19 + 29))
+
+
+@given(st.integers(1, 40), st.integers(1, 50))
+def test_window_as_long_as_the_pair_saves_no_attention(length: int, window: int) -> None:
+    shape = replace(TINY_ENCODER, layers=3, window=window)
+    local, everywhere = (
+        needed_work(replace(shape, local_layers=layers), ints(0), ints(0), ints(length)).attention_flops
+        for layers in (2, 0)
+    )
+    assert local < everywhere if length > window + 1 else local == everywhere
 
 
 @given(st.integers(1, 40), st.lists(st.integers(0, 200), min_size=1, max_size=12))

@@ -21,6 +21,7 @@ LLAMA_8B = ModelShape(
     head_dim=128,
     intermediate=14_336,
     embeddings=128_256,
+    gated=True,
 )
 GPU_PLAN = MemoryPlan.of(LLAMA_8B, 2, max_pair_tokens=228, gpu=True)
 

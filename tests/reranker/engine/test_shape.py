@@ -3,16 +3,16 @@
 from dataclasses import replace
 
 import pytest
-from transformers import BertConfig, GPT2Config, LlamaConfig
+from transformers import BertConfig, GPT2Config, LlamaConfig, ModernBertConfig
 
 from reranker.engine.shape import ModelShape
 from reranker.errors import CheckpointError
 
 # Width 4, 2 heads of 2 with one key head, MLP 8: q 4x4, k and v 4x2 each, o 4x4, gate, up, down 4x8 each.
 TINY_DECODER = ModelShape(
-    causal=True, layers=2, hidden=4, heads=2, kv_heads=1, head_dim=2, intermediate=8, embeddings=10
+    causal=True, layers=2, hidden=4, heads=2, kv_heads=1, head_dim=2, intermediate=8, embeddings=10, gated=True
 )
-TINY_ENCODER = replace(TINY_DECODER, causal=False, kv_heads=2)
+TINY_ENCODER = replace(TINY_DECODER, causal=False, kv_heads=2, gated=False)
 
 
 def test_8b_shape_has_the_known_number_of_weights() -> None:
@@ -34,6 +34,16 @@ def test_small_encoder_shape_has_the_known_number_of_weights() -> None:
     shape = ModelShape.of(BertConfig(hidden_size=384, num_hidden_layers=6, intermediate_size=1536))
     assert shape.matmul_weights == 6 * (4 * 384 * 384 + 2 * 384 * 1536)
     assert shape.weights_bytes(1) == pytest.approx(22.7e6, rel=5e-3)
+
+
+def test_shape_of_ettin_32m_has_its_known_number_of_weights() -> None:
+    config = ModernBertConfig(
+        hidden_size=384, num_hidden_layers=10, num_attention_heads=6, intermediate_size=576, vocab_size=50_368
+    )
+    shape = ModelShape.of(config)
+    assert shape.matmul_weights == 10 * (4 * 384 * 384 + 3 * 384 * 576)
+    assert shape.weights_bytes(1) == pytest.approx(32.0e6, rel=5e-3)  # 31.9 million without the head
+    assert (shape.local_layers, shape.window, shape.pools_all) == (6, 64, False)
 
 
 def test_layer_weights_of_tiny_shapes_equal_the_count_by_hand() -> None:
