@@ -58,7 +58,10 @@ class PeakBytes(TorchDispatchMode):
 
 
 class MetaWeights:
-    """Weights of any shape, without memory. See checkpoints.weights.Weights. columns: of tables whose rows are read."""
+    """Weights of any shape, without memory. See checkpoints.weights.Weights.
+
+    columns: of tables that are read by rows.
+    """
 
     def __init__(self, qk_norms: bool = False, biases: bool = False, columns: int = 0) -> None:
         self._columns = columns
