@@ -6,6 +6,8 @@ Pure arithmetic: no torch, no clock. It counts what the scores depend on, not wh
 - in the last layer only the token that the logit is read from needs a query, attention, an MLP and the head; the
   other tokens need keys and values. That token is the last of a pair in a decoder, the first in an encoder. Where the
   logit is read from all tokens, all need the whole layer;
+- a decoder behind an encoder is one token per pair: its self-attention is a value, and all tokens need keys and
+  values of its attention over them;
 - a local layer attends to a window of tokens only. The last layer counts as one that is not local.
 
 A multiplication with its addition is 2 FLOPs. Norms, rotations, softmax and activations are not counted: they are
@@ -47,7 +49,8 @@ def needed_work(shape: ModelShape, prefix_lengths: IntArray, prefix_of: IntArray
         attention = 4 h e (keys attended to in L - 1 layers by all tokens, in the last by R tokens),
     where a decoder's token at position j (from 1) attends to j keys, and an encoder's to its whole pair, or in a
     local layer to those of its window. T is the sum of all prefixes and passages in a decoder, of all pairs in an
-    encoder.
+    encoder. Each layer of a decoder behind an encoder adds 2 T K + 2 P W, with values and output of its own and
+    queries and output over the encoder's tokens, and 4 h e T.
     """
     prefixes = prefix_lengths.astype(np.int64)
     passages = passage_lengths.astype(np.int64)
@@ -72,9 +75,10 @@ def needed_work(shape: ModelShape, prefix_lengths: IntArray, prefix_of: IntArray
         tokens=tokens,
         linear_flops=2 * tokens * every_token
         + 2 * read * (shape.layer_weights - key_value)
+        + 2 * shape.decoder_layers * (tokens * key_value + pairs * shape.layer_weights)
         + 2 * pairs * shape.head_weights,
         attention_flops=4
         * shape.heads
         * shape.head_dim
-        * (global_layers * keys + shape.local_layers * local_keys + keys_of_read),
+        * (global_layers * keys + shape.local_layers * local_keys + keys_of_read + shape.decoder_layers * tokens),
     )

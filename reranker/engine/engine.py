@@ -202,7 +202,11 @@ def choose_batch_tokens(
         return wanted  # ModelShape does not know this architecture, so its memory is not known either
     attention: AttentionKind = "huggingface"
     if _is_fast_forward(settings, config, max_pair_tokens, recipe):
-        attention = "varlen" if has_varlen(torch.device(device), dtype, shape.head_dim) else "blocks"
+        # The varlen kernel takes no bias, which encoder-decoders add to their scores.
+        varlen = not shape.decoder_layers and has_varlen(torch.device(device), dtype, shape.head_dim)
+        attention = "varlen" if varlen else "blocks"
+    elif shape.decoder_layers:
+        return wanted  # MemoryPlan does not count what Hugging Face's encoder-decoders need
     plan = MemoryPlan.of(
         shape,
         dtype.itemsize,

@@ -69,7 +69,8 @@ class MemoryPlan:
           over blocks 5q + 6k (padded copies);
         - in the MLP 2d + 2f.
         Hugging Face's modules copy more: 2d + 9q + 3k (some rotate in float32) and a mask of a pair's length, or
-        3d + 3f. On a CPU, half precision is normed in float32: 5d or 5q. Ours.
+        3d + 3f. On a CPU, half precision is normed in float32: 5d or 5q. Ours. What Hugging Face's
+        encoder-decoders need is not counted.
         """
         d, f = shape.hidden, max(shape.intermediate, shape.hidden)
         q, k = shape.heads * shape.head_dim, shape.kv_heads * shape.head_dim
@@ -88,7 +89,8 @@ class MemoryPlan:
         fixed = GPU_RESERVE_BYTES if gpu else 0
         if attention == "blocks":  # scores and probabilities, both rounded as well, of a block or of one longer pair
             scores = max(GPU_BLOCK_SCORES if gpu else CPU_BLOCK_SCORES, shape.heads * max_pair_tokens**2)
-            fixed += passes * (scores * (8 if number == 4 else 10) + 4 * max_pair_tokens**2)
+            masks = 1 + (shape.heads if shape.decoder_layers else 0)  # encoder-decoders add a bias to the scores
+            fixed += passes * (scores * (8 if number == 4 else 10) + 4 * masks * max_pair_tokens**2)
         return cls(
             weights_bytes=shape.weights_bytes(number),
             fixed_bytes=fixed,

@@ -11,10 +11,12 @@ if TYPE_CHECKING:
     from transformers import PretrainedConfig
 
 # Architectures whose layers this module counts: causal decoders with a gated MLP, encoders with an ungated one, and
-# encoders with a gated one and rotary positions, some of whose layers attend to a window only.
+# encoders with a gated one and rotary positions, some of whose layers attend to a window only; encoder-decoders whose
+# score is read at the first decoder token, with either MLP.
 DECODERS = frozenset({"llama", "mistral", "qwen2", "qwen3"})
 ENCODERS = frozenset({"bert", "camembert", "roberta", "xlm-roberta"})
 LOCAL_ENCODERS = frozenset({"modernbert"})
+ENCODER_DECODERS = frozenset({"mt5", "t5"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +38,8 @@ class ModelShape:
 
     embeddings: total rows of all embedding tables. gated: whether the MLP has a gate. local_layers: how many of the
     layers before the last attend only to the `window` tokens on each side. pools_all: whether the logit is read from
-    all tokens rather than from one.
+    all tokens rather than from one. decoder_layers: how many more layers one token of each pair goes through, which
+    attends to all tokens after the other layers.
     """
 
     causal: bool
@@ -51,13 +54,16 @@ class ModelShape:
     local_layers: int = 0
     window: int = 0
     pools_all: bool = False
+    decoder_layers: int = 0
 
     @classmethod
     def of(cls, config: PretrainedConfig) -> ModelShape:
         """Raises CheckpointError for an architecture that is in none of the lists above."""
+        if config.model_type in ENCODER_DECODERS:
+            return cls._of_encoder_decoder(config)
         causal, local = config.model_type in DECODERS, config.model_type in LOCAL_ENCODERS
         if not causal and not local and config.model_type not in ENCODERS:
-            known = ", ".join(sorted(DECODERS | ENCODERS | LOCAL_ENCODERS))
+            known = ", ".join(sorted(DECODERS | ENCODERS | LOCAL_ENCODERS | ENCODER_DECODERS))
             raise CheckpointError(f"no weight counts for architecture {config.model_type!r}: use one of {known}")
         heads = config.num_attention_heads
         tables = () if causal or local else (config.max_position_embeddings, config.type_vocab_size)
@@ -74,6 +80,22 @@ class ModelShape:
             local_layers=config.layer_types[:-1].count("sliding_attention") if local else 0,
             window=config.sliding_window if local else 0,
             pools_all=local and config.classifier_pooling == "mean",
+        )
+
+    @classmethod
+    def _of_encoder_decoder(cls, config: PretrainedConfig) -> ModelShape:
+        return cls(
+            causal=False,
+            layers=config.num_layers,
+            hidden=config.d_model,
+            heads=config.num_heads,
+            kv_heads=config.num_heads,
+            head_dim=config.d_kv,
+            intermediate=config.d_ff,
+            embeddings=config.vocab_size,
+            gated=config.is_gated_act,
+            pools_all=True,
+            decoder_layers=config.num_decoder_layers,
         )
 
     @property
@@ -94,14 +116,21 @@ class ModelShape:
 
     @property
     def head_weights(self) -> int:
-        """One row; an encoder has a square layer before it."""
-        return self.hidden * (1 if self.causal else self.hidden + 1)
+        """One row; an encoder without a decoder has a square layer before it."""
+        return self.hidden * (1 if self.causal or self.decoder_layers else self.hidden + 1)
+
+    @property
+    def decoder_weights(self) -> int:
+        """Of all decoder layers: each has those of another layer and as many again for attention over its tokens."""
+        queries, keys = self.heads * self.head_dim, self.kv_heads * self.head_dim
+        return self.decoder_layers * (self.layer_weights + 2 * self.hidden * (queries + keys))
 
     @property
     def matmul_weights(self) -> int:
-        """Weights of all layers: every token is multiplied with them."""
+        """Weights of all layers but a decoder's behind them: every token is multiplied with them."""
         return self.layers * self.layer_weights
 
     def weights_bytes(self, bytes_per_weight: int) -> int:
         """Bytes of the whole checkpoint without norms and biases, which are below 0.5 %."""
-        return (self.matmul_weights + self.head_weights + self.embeddings * self.hidden) * bytes_per_weight
+        layers = self.matmul_weights + self.decoder_weights
+        return (layers + self.head_weights + self.embeddings * self.hidden) * bytes_per_weight

@@ -6,7 +6,7 @@ Needs torch, transformers, pydantic and pytest; neither Ray nor the Hugging Face
 """
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import pytest
@@ -140,6 +140,9 @@ class RandomWeights:
         if len(shape) == 1:
             return torch.ones(shape, dtype=dtype, device=device)
         return torch.randn(shape, dtype=dtype, device=device).mul_(shape[1] ** -0.5)
+
+    def rows(self, name: str, indices: Sequence[int]) -> torch.Tensor:
+        raise NotImplementedError("no model of this test reads rows")
 
 
 def test_8b_runs_within_24_gb_and_its_memory_plan(request: pytest.FixtureRequest) -> None:

@@ -51,6 +51,16 @@ def test_needed_work_of_local_layers_and_a_mean_equals_the_count_by_hand() -> No
     assert mean.attention_flops == 4 * 4 * (2 * (25 + 49) + (19 + 29))
 
 
+def test_needed_work_of_an_encoder_decoder_equals_the_count_by_hand() -> None:
+    shape = replace(TINY_ENCODER, pools_all=True, decoder_layers=3)
+    layer, key_value = 4 * 16 + 64, 32
+    work = needed_work(shape, ints(3), ints(0, 0), ints(2, 4))
+    # Two tokens need in each decoder layer value and output, query and output again, and the MLP.
+    decoder = 2 * 3 * (12 * key_value + 2 * (2 * 16 + 2 * 16 + 64))
+    assert work.linear_flops == 2 * 12 * 2 * layer + decoder + 2 * 2 * 4
+    assert work.attention_flops == 4 * 4 * (2 * (25 + 49) + 3 * (5 + 7))
+
+
 @given(st.integers(1, 40), st.integers(1, 50))
 def test_window_as_long_as_the_pair_saves_no_attention(length: int, window: int) -> None:
     shape = replace(TINY_ENCODER, layers=3, window=window)

@@ -1,10 +1,12 @@
 """The memory plan: the 8B fits its GPU, batches shrink with the device, and a model too large is refused."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from transformers import BertConfig, LlamaConfig, PretrainedConfig
+from transformers import BertConfig, LlamaConfig, PretrainedConfig, T5Config
 
 from reranker.engine.engine import choose_batch_tokens
 from reranker.engine.memory import CPU_BATCH_TOKENS, CPU_WORKER_TOKENS, GPU_BATCH_TOKENS, AttentionKind, MemoryPlan
@@ -54,6 +56,15 @@ def test_batch_tokens_fit_the_device_and_never_exceed_the_wanted_number(device_b
 def test_memory_plan_of_an_encoder_on_a_cpu_has_no_prefixes_and_no_reserve() -> None:
     plan = MemoryPlan.of(ModelShape.of(BertConfig()), 4, max_pair_tokens=512, gpu=False)
     assert (plan.prefix_token_bytes, plan.key_bytes, plan.fixed_bytes) == (0, 0, 0)
+
+
+def test_plan_of_an_encoder_decoder_counts_its_decoder_and_the_bias() -> None:
+    shape = ModelShape.of(T5Config())
+    plan = MemoryPlan.of(shape, 2, max_pair_tokens=512, gpu=False, attention="blocks")
+    without = MemoryPlan.of(replace(shape, decoder_layers=0), 2, max_pair_tokens=512, gpu=False, attention="blocks")
+    assert plan.fixed_bytes - without.fixed_bytes == 4 * 8 * 512**2
+    assert plan.weights_bytes > 1.5 * without.weights_bytes
+    assert (plan.prefix_token_bytes, plan.key_bytes) == (0, 0)
 
 
 def test_plan_of_parallel_passes_counts_the_prefixes_of_each() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -13,6 +15,7 @@ from transformers import (
     ModernBertConfig,
     PretrainedConfig,
     Qwen3Config,
+    T5Config,
 )
 
 from reranker.engine.memory import GPU_RESERVE_BYTES, AttentionKind, MemoryPlan
@@ -22,6 +25,7 @@ from reranker.engine.models.bert import BertModel
 from reranker.engine.models.huggingface import HuggingFaceModel
 from reranker.engine.models.llama import LlamaModel
 from reranker.engine.models.modernbert import ModernBertModel
+from reranker.engine.models.t5 import T5Model
 from reranker.engine.packing import pack
 from reranker.engine.shape import ModelShape
 from reranker.layout import PadToken, PairLayout
@@ -153,6 +157,27 @@ def test_any_batches_of_a_decoder_are_within_the_plan(
 ) -> None:
     plan = planned(SMALL, budget, attention, dtype) - GPU_RESERVE_BYTES
     assert peak_of(SMALL, budget, batches, attention, dtype, pad) <= plan
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
+@pytest.mark.parametrize(
+    "shape",
+    [
+        {"d_model": 512, "d_ff": 1024, "num_heads": 6, "feed_forward_proj": "gated-gelu"},
+        {"d_model": 384, "d_ff": 1536, "num_heads": 12, "d_kv": 64},
+        {"d_model": 256, "d_ff": 4096, "num_heads": 4, "num_decoder_layers": 12},
+    ],
+    ids=["gated", "wide heads", "wide mlp"],
+)
+def test_t5_is_within_its_plan(shape: dict[str, Any], dtype: torch.dtype) -> None:
+    config = T5Config(**shape, decoder_start_token_id=0)
+    batches = [own_queries(4_096, 10, PAIR - 10), own_queries(4_096, PAIR - 1, 1), own_queries(4_096, 6, 6)]
+    with PeakBytes() as counted:
+        weights = MetaWeights(columns=config.d_model)
+        model = T5Model(weights, config, {7: 1.0, 11: -1.0}, dtype=dtype, device="meta")
+        for pairs in batches:
+            model.prepare(pairs)()
+    assert counted.peak <= planned(config, 4_096, "blocks", dtype) - GPU_RESERVE_BYTES
 
 
 @pytest.mark.parametrize("attention", ["varlen", "blocks", "huggingface"])

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 import pytest
-from transformers import BertConfig, GPT2Config, LlamaConfig, ModernBertConfig
+from transformers import BertConfig, GPT2Config, LlamaConfig, ModernBertConfig, MT5Config, T5Config
 
 from reranker.engine.shape import ModelShape
 from reranker.errors import CheckpointError
@@ -44,6 +44,18 @@ def test_shape_of_ettin_32m_has_its_known_number_of_weights() -> None:
     assert shape.matmul_weights == 10 * (4 * 384 * 384 + 3 * 384 * 576)
     assert shape.weights_bytes(1) == pytest.approx(32.0e6, rel=5e-3)  # 31.9 million without the head
     assert (shape.local_layers, shape.window, shape.pools_all) == (6, 64, False)
+
+
+def test_shapes_of_t5_have_their_known_numbers_of_weights() -> None:
+    base = ModelShape.of(T5Config(d_model=768, d_ff=3072, num_layers=12, num_heads=12))
+    assert base.matmul_weights == 12 * (4 * 768 * 768 + 2 * 768 * 3072)
+    assert base.decoder_weights == 12 * (8 * 768 * 768 + 2 * 768 * 3072)
+    assert base.weights_bytes(1) == pytest.approx(222.9e6, rel=1e-3)
+    large = ModelShape.of(T5Config(d_model=1024, d_ff=16_384, d_kv=128, num_layers=24, num_heads=32))
+    assert large.weights_bytes(1) == pytest.approx(2.852e9, rel=1e-3)
+    gated = ModelShape.of(MT5Config(d_model=768, d_ff=2048, num_layers=12, num_heads=12))
+    without_lm_head = 582.4e6 - 250_112 * 768
+    assert gated.weights_bytes(1) == pytest.approx(without_lm_head, rel=1e-3)
 
 
 def test_layer_weights_of_tiny_shapes_equal_the_count_by_hand() -> None:

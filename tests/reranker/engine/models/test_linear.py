@@ -30,6 +30,7 @@ def test_fused_linear_equals_linear_then_elementwise(dtype: torch.dtype, with_bi
     close(linear(x), plain)
     close(linear.activated(x, "silu"), functional.silu(plain))
     close(linear.activated(x, "gelu"), functional.gelu(plain))
+    close(linear.activated(x, "gelu_tanh"), functional.gelu(plain, approximate="tanh"))
     close(linear.activated(x, "relu"), functional.relu(plain))
     close(linear.times(x, other), plain * other.float())
     close(linear.plus(x, other), plain + other.float())
