@@ -14,6 +14,7 @@ from transformers import AutoConfig, AutoTokenizer, PretrainedConfig, PreTrained
 
 from reranker.checkpoints.adapter import adapter_config
 from reranker.checkpoints.hugging_face import as_checkpoint_error, offline
+from reranker.checkpoints.json_files import read_object
 from reranker.checkpoints.lfs import check_no_pointers
 from reranker.checkpoints.manifest import Manifest, read_manifest
 from reranker.checkpoints.weight_files import ADAPTER_CONFIG, weight_files
@@ -22,6 +23,9 @@ from reranker.recipe import CLASSIFIER, Score
 from reranker.settings import CheckpointSettings
 
 EMBEDDED = "embedded"
+# Model types that ship with code of their own, which is that of another one but for what a known recipe says:
+# (the other one, the recipe).
+READ_AS = {"llama_bidirec": ("llama", "nemotron-rerank")}
 # Without its weights: but those of an adapter are few, and say how many embeddings there are.
 _SMALL_FILES = ("*.json", "*.txt", "*.model", "*.jinja", "adapter_model.safetensors", "adapter_model.bin")
 _PYTORCH_FILES = "pytorch_model*.bin"  # downloaded where there are no safetensors
@@ -91,13 +95,31 @@ def read_config_object(
     files: CheckpointFiles, *, one_logit: bool = False, trust_remote_code: bool = False
 ) -> PretrainedConfig:
     """config.json, unchecked; of an adapter, its base model's. one_logit: an adapter's head has one logit."""
+    directory = files.base or files.directory
     with as_checkpoint_error(files.name), offline():
+        if (other := READ_AS.get(model_type_of(files))) is not None:
+            return _read_as(other[0], directory)
         config: PretrainedConfig = AutoConfig.from_pretrained(
-            files.base or files.directory,
+            directory,
             local_files_only=True,
             trust_remote_code=trust_remote_code,
             **({"num_labels": 1} if files.base and one_logit else {}),
         )
+    return config
+
+
+def model_type_of(files: CheckpointFiles) -> str:
+    """As config.json spells it; empty if it does not."""
+    return str(read_object((files.base or files.directory) / "config.json").get("model_type", ""))
+
+
+def _read_as(model_type: str, directory: Path) -> PretrainedConfig:
+    keys = {**read_object(directory / "config.json"), "is_causal": False}
+    for name in ("auto_map", "model_type"):
+        keys.pop(name, None)
+    # transformers takes a config's `temperature` for one of text generation, and drops it.
+    keys["score_temperature"] = keys.pop("temperature", None) or 1.0
+    config: PretrainedConfig = AutoConfig.for_model(model_type, **keys)
     return config
 
 

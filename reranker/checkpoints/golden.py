@@ -92,15 +92,14 @@ def golden_pairs(
     template, max_pair_tokens = encoder.template, encoder.max_pair_tokens
     full, half = (
         reference_logits(
-            load_module(
-                files, dtype=dtype, device="cpu", score=encoder.recipe.score, trust_remote_code=trust_remote_code
-            ),
+            load_module(files, dtype=dtype, device="cpu", recipe=encoder.recipe, trust_remote_code=trust_remote_code),
             tokenizer,
             template,
             max_pair_tokens,
             GOLDEN_TEXTS,
             padded=encoder.pad is not None,
             token_weights=encoder.token_weights,
+            mean=encoder.recipe.pooling == "mean",
         )
         for dtype in (torch.float32, torch.bfloat16)
     )

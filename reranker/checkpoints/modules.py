@@ -8,11 +8,16 @@ from reranker.checkpoints.adapter import merge_adapter
 from reranker.checkpoints.files import CheckpointFiles, is_classifier, load_config, other_architecture
 from reranker.checkpoints.hugging_face import as_checkpoint_error, offline
 from reranker.errors import CheckpointError
-from reranker.recipe import CLASSIFIER, Score
+from reranker.recipe import BARE_CLASSIFIER, CLASSIFIER, Recipe
 
 if TYPE_CHECKING:
     import torch
-    from transformers import PreTrainedModel
+    from transformers import PretrainedConfig, PreTrainedModel
+
+
+def temperature_of(config: PretrainedConfig, recipe: Recipe) -> float:
+    """What logits are divided by, in NVIDIA's Llama rerankers; 1.0 for all others."""
+    return float(getattr(config, "score_temperature", 1.0)) if recipe.pooling == "mean" else 1.0
 
 
 def load_module(
@@ -20,7 +25,7 @@ def load_module(
     *,
     dtype: torch.dtype,
     device: str,
-    score: Score = CLASSIFIER,
+    recipe: Recipe = BARE_CLASSIFIER,
     trust_remote_code: bool = False,
 ) -> PreTrainedModel:
     """The model in eval mode, with a LoRA adapter merged. Raises CheckpointError.
@@ -31,7 +36,10 @@ def load_module(
     from transformers.utils.logging import disable_progress_bar
 
     disable_progress_bar()  # one per replica would clutter the log
+    score = recipe.score
     config = load_config(files, score=score, trust_remote_code=trust_remote_code)
+    if recipe.attention is not None:
+        config.is_causal = recipe.attention == "causal"
     of_kind = {
         "classifier": transformers.AutoModelForSequenceClassification,
         "tokens": transformers.AutoModelForCausalLM,
@@ -51,7 +59,7 @@ def load_module(
         if files.base is not None:
             module, missing = merge_adapter(module, files.directory, missing), set()
     if missing:
-        advice = "is it a one-logit sequence classifier?" if score is CLASSIFIER else "is it a language model?"
+        advice = "is it a one-logit sequence classifier?" if score == CLASSIFIER else "is it a language model?"
         if score.kind == "classifier" and not is_classifier(config) and (other := other_architecture(config)):
             advice = f"it is a {other}, and a reranker is a sequence classifier with one logit"
         names = ", ".join(sorted(missing)[:3])

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from reranker.checkpoints.sentence_transformers import read_object
+from reranker.checkpoints.json_files import read_object
 from reranker.prompt import BARE, PromptTemplate
 
 _CROSS_ENCODER_FILES = ("config_sentence_transformers.json", "config.json")

@@ -22,7 +22,7 @@ from reranker.types import Passage
 
 @torch.inference_mode()
 def reference_logits(
-    module: torch.nn.Module,
+    module: Any,
     tokenizer: PreTrainedTokenizerBase,
     template: PromptTemplate,
     max_pair_tokens: int,
@@ -30,19 +30,24 @@ def reference_logits(
     *,
     padded: bool = False,
     token_weights: Mapping[int, float] | None = None,
+    mean: bool = False,
 ) -> FloatArray:
     """Logits of (query, passage) pairs in order, float32 (pairs,), computed in the module's own dtype.
 
     padded: pad every pair to the max length, as DeAR's quick start does. token_weights: of a language model's tokens,
-    by vocabulary id; None for a classifier.
+    by vocabulary id; None for a classifier. mean: read the mean of all tokens, and divide the logit by the config's
+    temperature, as NVIDIA's Llama rerankers do.
     """
-    device = next(module.parameters()).device
+    device, config = module.device, module.config
     logits = []
     for query, passage in pairs:
         inputs = reference_inputs(tokenizer, template, max_pair_tokens, query, passage, padded=padded).to(device)
-        config: Any = module.config
         if config.is_encoder_decoder:
             inputs["decoder_input_ids"] = torch.full((1, 1), config.decoder_start_token_id, device=device)
+        if mean:
+            hidden = module.base_model(**inputs).last_hidden_state.mean(1)
+            logits.append(module.score(hidden).item() / getattr(config, "score_temperature", 1.0))
+            continue
         output = module(**inputs).logits.float()
         if not token_weights:
             logits.append(output.flatten().item())

@@ -15,10 +15,12 @@ from transformers import PretrainedConfig
 
 from reranker.checkpoints.adapter import adapter_config
 from reranker.checkpoints.files import (
+    READ_AS,
     CheckpointFiles,
     architecture,
     is_classifier,
     load_tokenizer,
+    model_type_of,
     read_config_object,
 )
 from reranker.checkpoints.manifest import MANIFEST_NAME
@@ -78,6 +80,8 @@ def _found(settings: CheckpointSettings, files: CheckpointFiles) -> tuple[Recipe
     known = known_for(settings.model, *base)
     if known is not None and known.needs_code and not settings.trust_remote_code:
         raise CheckpointError(f"{files.name} runs only with Python that ships with it: {known.why}")
+    if known is None and (other := READ_AS.get(model_type_of(files))) is not None:
+        return recipe_named(other[1]), f"known recipe {other[1]}"
     config = read_config_object(files, trust_remote_code=settings.trust_remote_code)
     words = own_words(files.directory)
     if words.modules and words.score is not None:

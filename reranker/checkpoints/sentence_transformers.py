@@ -5,7 +5,6 @@ Source of the files' meaning: CrossEncoder of sentence-transformers 6.2. Files t
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
+from reranker.checkpoints.json_files import read_json, read_object
 from reranker.errors import CheckpointError
 from reranker.prompt import BARE, Piece, PromptTemplate
 from reranker.recipe import VOCABULARY_ID, Score
@@ -126,17 +126,3 @@ def _default_prompt(directory: Path) -> str | None:
 
 def _escaped(text: str) -> str:
     return text.replace("{", "{{").replace("}", "}}")
-
-
-def read_object(path: Path) -> dict[str, Any]:
-    """A JSON object; empty if there is none."""
-    content = read_json(path)
-    return content if isinstance(content, dict) else {}
-
-
-def read_json(path: Path) -> Any:
-    """None for a file that cannot be read."""
-    try:
-        return json.loads(path.read_bytes())
-    except (OSError, ValueError):
-        return None

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaForSequenceClassification
 
 from reranker import Reranker
 from reranker.checkpoints.files import locate
@@ -17,7 +17,7 @@ from reranker.errors import CheckpointError, FidelityError, InvalidField
 from reranker.fidelity import load_verified
 from reranker.importing import import_checkpoint
 from reranker.settings import CheckpointSettings, EngineSettings
-from tests.checkpoints import EOS, SAMPLE_TEXTS, rewrite_json, write_language_model
+from tests.checkpoints import EOS, SAMPLE_TEXTS, rewrite_json, write_language_model, write_llama
 
 RECIPE = {
     "template": {
@@ -106,6 +106,42 @@ def test_score_is_what_the_authors_compute(qwen3: Path, tmp_path: Path) -> None:
     reranker = Reranker(str(qwen3), recipe=settings.recipe, dtype="float32")
     np.testing.assert_allclose(reranker.score("when is high tide", SAMPLE_TEXTS), expected, atol=1e-4)
     assert loaded.description.fidelity.startswith("unverified")
+
+
+def bidirectional_llama(directory: Path, **config_keys: object) -> Path:
+    """As NVIDIA's rerankers are saved: a Llama classifier under a model type of its own."""
+    write_llama(directory)
+    rewrite_json(directory / "config.json", model_type="llama_bidirec", auto_map={"AutoConfig": "x.Y"}, **config_keys)
+    return directory
+
+
+@pytest.mark.parametrize("temperature", [None, 0.5])
+def test_bidirectional_llama_with_a_mean_is_imported_and_served_exactly(
+    temperature: float | None, tmp_path: Path
+) -> None:
+    model = bidirectional_llama(tmp_path / "model", pooling="avg", temperature=temperature)
+    written = import_checkpoint(CheckpointSettings(model=str(model), max_pair_tokens=100), tmp_path / "imported")
+    assert written.manifest.recipe.name == "nemotron-rerank"
+    for check in written.checks:
+        assert check.fidelity.startswith("verified")
+        assert not any("no fast forward" in warning for warning in check.warnings)
+    causal = LlamaForSequenceClassification.from_pretrained(write_llama(tmp_path / "causal")).float()
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path / "causal")
+    ids = torch.tensor([tokenizer(f"question:tide \n \n passage:{SAMPLE_TEXTS[0]}").input_ids])
+    with torch.no_grad():
+        mask = torch.zeros(1, 1, ids.shape[1], ids.shape[1])  # all tokens attend to all
+        hidden = causal.model(ids, attention_mask=mask).last_hidden_state
+        expected = causal.score(hidden.mean(1)).item() / (temperature or 1)
+    served = Reranker(str(tmp_path / "imported"), dtype="float32").score("tide", SAMPLE_TEXTS[:1])
+    np.testing.assert_allclose(served, [expected], atol=1e-4)
+
+
+def test_bidirectional_llama_is_never_read_as_a_causal_one(tmp_path: Path) -> None:
+    model = bidirectional_llama(tmp_path / "model")
+    settings = CheckpointSettings(model=str(model), max_pair_tokens=100)
+    assert resolve(settings, locate(settings, weights=False)).recipe.attention == "bidirectional"
+    with pytest.raises(CheckpointError, match="only the fast forward pools the mean"):
+        load_verified(settings, EngineSettings(forward="huggingface"))
 
 
 def test_request_and_setting_may_bring_an_instruction(qwen3: Path, tmp_path: Path) -> None:

@@ -90,7 +90,7 @@ def _measure(name: str, directory: Path, settings: FidelityBenchSettings, pairs:
 def _reference(checkpoint: CheckpointSettings, dtype: Dtype, pairs: Pairs) -> FloatArray:
     files = locate(checkpoint, weights=True)
     encoder = load_encoder(checkpoint, files)
-    module = load_module(files, dtype=getattr(torch, dtype), device="cpu", score=encoder.recipe.score)
+    module = load_module(files, dtype=getattr(torch, dtype), device="cpu", recipe=encoder.recipe)
     return reference_logits(
         module,
         load_tokenizer(files),
@@ -99,6 +99,7 @@ def _reference(checkpoint: CheckpointSettings, dtype: Dtype, pairs: Pairs) -> Fl
         pairs,
         padded=encoder.pad is not None,
         token_weights=encoder.token_weights,
+        mean=encoder.recipe.pooling == "mean",
     )
 
 

@@ -93,7 +93,7 @@ class LayerReader:
 
         def split(tensor: Tensor) -> Sequence[Tensor]:
             ordered = tensor if order is None else tensor.index_select(0, order.to(tensor.device))
-            return ordered.split(list(outs))
+            return torch.split(ordered, list(outs))
 
         weights = split(self.tensor(f"{name}.weight", sum(outs), width))
         biases = split(self.tensor(f"{name}.bias", sum(outs))) if bias else [None] * len(outs)

@@ -50,7 +50,9 @@ _CONFIG_KEYS = frozenset(
     | {"num_key_value_heads", "pad_token_id", "rms_norm_eps", "rope_parameters", "sliding_window"}
     | {"use_sliding_window", "vocab_size"}
 )
-_BIDIRECTIONAL_KEYS = frozenset({"is_causal", "pooling", "temperature"})  # of NVIDIA's Llama rerankers
+_BIDIRECTIONAL_KEYS = frozenset(
+    {"is_causal", "pooling", "score_temperature", "temperature"}
+)  # of NVIDIA's Llama rerankers
 
 
 def unsupported(config: PretrainedConfig, max_pair_tokens: int, *, causal: bool = True) -> str | None:

@@ -9,7 +9,8 @@ import torch
 from transformers import PretrainedConfig
 
 from reranker.checkpoints.files import CheckpointFiles
-from reranker.checkpoints.modules import load_module
+from reranker.checkpoints.modules import load_module, temperature_of
+from reranker.checkpoints.token_head import TokenHead, logit_cap_of
 from reranker.checkpoints.weight_files import weight_files
 from reranker.checkpoints.weights import ModuleWeights, SafetensorsWeights, Weights
 from reranker.encoder import Encoder
@@ -17,11 +18,13 @@ from reranker.engine.models import ScoringModel
 from reranker.engine.models import bert as bert_family
 from reranker.engine.models import llama as llama_family
 from reranker.engine.models import modernbert as modernbert_family
+from reranker.engine.models import t5 as t5_family
 from reranker.engine.models.bert import BertModel
 from reranker.engine.models.huggingface import HuggingFaceModel
 from reranker.engine.models.llama import LlamaModel
 from reranker.engine.models.modernbert import ModernBertModel
-from reranker.errors import MissingWeights
+from reranker.engine.models.t5 import T5Model
+from reranker.errors import CheckpointError, MissingWeights
 from reranker.recipe import BARE_CLASSIFIER, Recipe
 
 if TYPE_CHECKING:
@@ -45,17 +48,34 @@ def load_model(
     huggingface: use Hugging Face's forward even if there is a fast one.
     """
 
-    def module(device: str) -> PreTrainedModel:
-        score = encoder.recipe.score
-        return load_module(files, dtype=dtype, device=device, score=score, trust_remote_code=trust_remote_code)
+    recipe, tokens = encoder.recipe, encoder.token_weights
 
-    problem = why_no_fast_forward(config, encoder.max_pair_tokens, encoder.recipe)
+    def module(device: str) -> PreTrainedModel:
+        return load_module(files, dtype=dtype, device=device, recipe=recipe, trust_remote_code=trust_remote_code)
+
+    problem = why_no_fast_forward(config, encoder.max_pair_tokens, recipe)
     if huggingface or problem is not None:
-        return HuggingFaceModel(module(device), encoder.layout, encoder.pad, encoder.token_weights)
+        if recipe.pooling == "mean":
+            raise CheckpointError(f"{files.name}: only the fast forward pools the mean, and it has none: {problem}")
+        return HuggingFaceModel(module(device), encoder.layout, encoder.pad, tokens)
 
     def fast(weights: Weights, config: PretrainedConfig) -> ScoringModel:
+        if recipe.score.kind == "first_decoded":
+            return T5Model(weights, config, tokens, dtype=dtype, device=device)
         if config.model_type in llama_family.FAMILIES:
-            return LlamaModel(weights, config, encoder.max_pair_tokens, encoder.pad, dtype=dtype, device=device)
+            return LlamaModel(
+                TokenHead(weights, tokens, tied=config.tie_word_embeddings) if tokens else weights,
+                config,
+                encoder.max_pair_tokens,
+                encoder.pad,
+                dtype=dtype,
+                device=device,
+                causal=recipe.attention != "bidirectional",
+                pooling="mean" if recipe.pooling == "mean" else "last",
+                skips_pad_ids=not tokens,
+                temperature=temperature_of(config, recipe),
+                logit_cap=logit_cap_of(getattr(config, "final_logit_softcapping", None), tokens) if tokens else None,
+            )
         if config.model_type == "modernbert":
             return ModernBertModel(weights, config, encoder.max_pair_tokens, dtype=dtype, device=device)
         return BertModel(weights, config, encoder.layout, dtype=dtype, device=device)
@@ -76,12 +96,17 @@ def why_no_fast_forward(
     config: PretrainedConfig, max_pair_tokens: int, recipe: Recipe = BARE_CLASSIFIER
 ) -> str | None:
     """Why a checkpoint has no fast forward; None if it has one."""
-    if recipe.score.kind != "classifier":
-        return "its score is read from tokens"
     if getattr(config, "quantization_config", None) is not None:
         return "its weights are quantized"
+    if recipe.score.kind == "first_decoded":
+        return t5_family.unsupported(config)
     if config.model_type in llama_family.FAMILIES:
-        return llama_family.unsupported(config, max_pair_tokens)
+        caps = recipe.score.tokens and getattr(config, "final_logit_softcapping", None) is not None
+        if caps and [abs(weight) for weight in recipe.score.tokens.values()] != [1]:
+            return "its capped logits cannot be summed before they are computed"
+        return llama_family.unsupported(config, max_pair_tokens, causal=recipe.attention != "bidirectional")
+    if recipe.score.kind == "tokens":
+        return f"its architecture is {config.model_type}"
     if config.model_type == "modernbert":
         return modernbert_family.unsupported(config)
     return bert_family.unsupported(config)
