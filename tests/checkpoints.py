@@ -127,13 +127,17 @@ def write_bert(
     return directory
 
 
-def write_lora(directory: Path, base: Path) -> Path:
-    """A LoRA adapter over `base` with nonzero weights and its own head."""
-    from peft import LoraConfig, TaskType, get_peft_model
+def write_lora(directory: Path, base: Path, *, task: str = "SEQ_CLS") -> Path:
+    """A LoRA adapter over `base` with nonzero weights; a classifier has a head. task: as peft calls it."""
+    from peft import LoraConfig, get_peft_model
 
     torch.manual_seed(7)
-    config = LoraConfig(task_type=TaskType.SEQ_CLS, r=4, target_modules=["q_proj", "v_proj", "down_proj"])
-    model = get_peft_model(AutoModelForSequenceClassification.from_pretrained(base, num_labels=1), config)
+    config = LoraConfig(task_type=task, r=4, target_modules=["q_proj", "v_proj", "down_proj"])
+    classifies = task == "SEQ_CLS"
+    kind, labels = (
+        (AutoModelForSequenceClassification, {"num_labels": 1}) if classifies else (AutoModelForCausalLM, {})
+    )
+    model = get_peft_model(kind.from_pretrained(base, **labels), config)
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             if "lora_B" in name or "modules_to_save" in name:

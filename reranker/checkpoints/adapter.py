@@ -10,20 +10,23 @@ from reranker.checkpoints.hugging_face import as_checkpoint_error
 from reranker.checkpoints.weight_files import ADAPTER_CONFIG, MODEL_WEIGHTS, weight_files
 from reranker.errors import CheckpointError, MissingWeights
 
+_CLASSIFIERS = (None, "SEQ_CLS")
+LANGUAGE_MODEL_TASKS = ("CAUSAL_LM", "SEQ_2_SEQ_LM")
 _EMBEDDINGS = ("embed_tokens", "word_embeddings", "wte", "tok_embeddings")
 
 
 def adapter_config(directory: Path) -> dict[str, Any]:
-    """Raises CheckpointError for what is no adapter of a sequence classifier."""
+    """Raises CheckpointError for what is no adapter of a classifier or a language model."""
     path = directory / ADAPTER_CONFIG
     with as_checkpoint_error(directory.name):
         config: dict[str, Any] = json.loads(path.read_bytes())
     if not isinstance(config, dict) or not config.get("base_model_name_or_path"):
         raise CheckpointError(f"{path} has no base_model_name_or_path")
     task = config.get("task_type")
-    if task not in (None, "SEQ_CLS"):
+    if task not in (*_CLASSIFIERS, *LANGUAGE_MODEL_TASKS):
         raise CheckpointError(
-            f"{directory.name} is an adapter of task type {task}: a reranker's is SEQ_CLS and has a head of one logit"
+            f"{directory.name} is an adapter of task type {task}: a reranker's is SEQ_CLS, with a head of one logit, "
+            f"or {' or '.join(LANGUAGE_MODEL_TASKS)}"
         )
     if (directory / "config.json").is_file() and any((directory / name).is_file() for name in MODEL_WEIGHTS):
         raise CheckpointError(

@@ -13,7 +13,7 @@ from types import MappingProxyType
 
 from transformers import PretrainedConfig
 
-from reranker.checkpoints.adapter import adapter_config
+from reranker.checkpoints.adapter import LANGUAGE_MODEL_TASKS, adapter_config
 from reranker.checkpoints.files import (
     READ_AS,
     CheckpointFiles,
@@ -76,27 +76,29 @@ def _found(settings: CheckpointSettings, files: CheckpointFiles) -> tuple[Recipe
         return recipe_named(settings.recipe), "settings"
     if files.manifest is not None:
         return files.manifest.recipe, MANIFEST_NAME
-    base = [str(adapter_config(files.directory)["base_model_name_or_path"])] if files.base is not None else []
-    known = known_for(settings.model, *base)
+    adapter = adapter_config(files.directory) if files.base is not None else None
+    known = known_for(settings.model, *([] if adapter is None else [str(adapter["base_model_name_or_path"])]))
     if known is not None and known.needs_code and not settings.trust_remote_code:
         raise CheckpointError(f"{files.name} runs only with Python that ships with it: {known.why}")
     if known is None and (other := READ_AS.get(model_type_of(files))) is not None:
         return recipe_named(other[1]), f"known recipe {other[1]}"
     config = read_config_object(files, trust_remote_code=settings.trust_remote_code)
     words = own_words(files.directory)
+    # An adapter of a classifier brings a head of its own, whatever its base model is.
+    classifies = is_classifier(config) if adapter is None else adapter.get("task_type") not in LANGUAGE_MODEL_TASKS
     if words.modules and words.score is not None:
         raise CheckpointError(
             f"{files.name} has modules that are not known here ({', '.join(words.modules)}): give it a recipe"
         )
-    if words.score is not None and not is_classifier(config):
+    if words.score is not None and not classifies:
         template = _of_chat(settings, files, words)
         return Recipe(name="its own", template=template, score=words.score), "its own modules.json and chat template"
     if known is not None:
         # Conversions to classifiers keep the names of the language models that they were made from.
-        recipe = known.recipe.model_copy(update={"score": CLASSIFIER}) if is_classifier(config) else known.recipe
+        recipe = known.recipe.model_copy(update={"score": CLASSIFIER}) if classifies else known.recipe
         return recipe, f"known recipe {known.name}"
-    if files.base is None and (architecture(config) or "").endswith(_LANGUAGE_MODELS):
-        raise CheckpointError(_unasked(files, config))
+    if not classifies and (adapter is not None or (architecture(config) or "").endswith(_LANGUAGE_MODELS)):
+        raise CheckpointError(_unasked(files, config, adapter))
     if Path(settings.model).name.lower().startswith("dear-"):
         return Recipe(name="dear", template=DEAR, max_pair_tokens=DEAR_PAIR_TOKENS), _DEFAULT
     if words.prompt is not None:
@@ -111,9 +113,10 @@ def _of_chat(settings: CheckpointSettings, files: CheckpointFiles, words: OwnWor
     return template_of_chat(tokenizer, files.name, words.prompt, words.chat_options)
 
 
-def _unasked(files: CheckpointFiles, config: PretrainedConfig) -> str:
+def _unasked(files: CheckpointFiles, config: PretrainedConfig, adapter: Mapping[str, object] | None) -> str:
+    kind = architecture(config) if adapter is None else f"an adapter of task type {adapter['task_type']}"
     return (
-        f"{files.name} is a language model ({architecture(config)}), not a classifier, and neither its files nor a "
+        f"{files.name} is a language model ({kind}), not a classifier, and neither its files nor a "
         "known recipe say how it is asked: name one with --recipe, or write one that says which tokens carry the "
         'score, as in {"template": {"pieces": ["Query: {query} Document: {document} Relevant:"], "special_tokens": '
         '"none"}, "score": {"tokens": {"yes": 1, "no": -1}}}'

@@ -17,7 +17,7 @@ from reranker.errors import CheckpointError, FidelityError, InvalidField
 from reranker.fidelity import load_verified
 from reranker.importing import import_checkpoint
 from reranker.settings import CheckpointSettings, EngineSettings
-from tests.checkpoints import EOS, SAMPLE_TEXTS, rewrite_json, write_language_model, write_llama
+from tests.checkpoints import EOS, SAMPLE_TEXTS, rewrite_json, write_language_model, write_llama, write_lora
 
 RECIPE = {
     "template": {
@@ -192,6 +192,26 @@ def test_directory_of_sentence_transformers_says_itself_how_it_is_asked(qwen3: P
             logits = causal(ids).logits[0, -1]
         expected.append(float(logits[30] - logits[40]))
     np.testing.assert_allclose(Reranker(str(model), dtype="float32").score("tide", SAMPLE_TEXTS), expected, atol=1e-4)
+
+
+@pytest.mark.parametrize("task", ["CAUSAL_LM", "SEQ_CLS"])
+def test_adapter_of_a_known_language_model_is_read_as_it_was_trained(task: str, qwen3: Path, tmp_path: Path) -> None:
+    base = Path(shutil.copytree(qwen3, tmp_path / "Qwen3-Reranker-0.6B"))
+    adapter = write_lora(tmp_path / "adapter", base, task=task)
+    settings = CheckpointSettings(model=str(adapter), max_pair_tokens=300)
+    score = resolve(settings, locate(settings, weights=False)).recipe.score
+    assert score.kind == ("tokens" if task == "CAUSAL_LM" else "classifier")
+
+
+def test_adapter_of_a_language_model_is_imported_and_served_exactly(qwen3: Path, tmp_path: Path) -> None:
+    adapter = write_lora(tmp_path / "adapter", qwen3, task="CAUSAL_LM")
+    settings = CheckpointSettings(model=str(adapter), recipe=recipe_file(tmp_path, RECIPE))
+    written = import_checkpoint(settings, tmp_path / "imported")
+    assert {check.fidelity.split(":")[0] for check in written.checks} == {"verified"}
+    base = Reranker(str(qwen3), recipe=settings.recipe).score("tide", SAMPLE_TEXTS)
+    assert np.abs(Reranker(str(tmp_path / "imported")).score("tide", SAMPLE_TEXTS) - base).max() > 0.05
+    with pytest.raises(CheckpointError, match="is a language model"):
+        load_verified(CheckpointSettings(model=str(adapter)), EngineSettings())
 
 
 @pytest.mark.parametrize(

@@ -116,8 +116,12 @@ def test_import_of_an_adapter_needs_neither_its_base_nor_a_working_directory(
     assert reranker.score("when is high tide", DOCUMENTS) == pytest.approx(before)
 
 
-def other_task(directory: Path) -> None:
+def language_model(directory: Path) -> None:
     rewrite_json(directory / "adapter_config.json", task_type="CAUSAL_LM")
+
+
+def other_task(directory: Path) -> None:
+    rewrite_json(directory / "adapter_config.json", task_type="TOKEN_CLS")
 
 
 def without_head(directory: Path) -> None:
@@ -170,7 +174,8 @@ def prefix_tuning(directory: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "problem"),
     [
-        (other_task, "task type CAUSAL_LM: a reranker's is SEQ_CLS"),
+        (language_model, r"is a language model \(an adapter of task type CAUSAL_LM\)"),
+        (other_task, "task type TOKEN_CLS: a reranker's is SEQ_CLS"),
         (without_head, r"without its head \(score\.weight\): save it again"),
         (without_head_over_a_causal_model, r"without its head \(score\.weight\): save it again"),
         (without_weights, "has no adapter_model.safetensors"),
