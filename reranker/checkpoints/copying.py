@@ -12,6 +12,7 @@ from pathlib import Path
 
 from reranker.checkpoints.files import CheckpointFiles
 from reranker.checkpoints.manifest import MANIFEST_NAME
+from reranker.checkpoints.module_chain import chain_files
 from reranker.checkpoints.weight_files import ADAPTER_CONFIG, weight_files, weight_index
 
 _BASE = "base"
@@ -29,7 +30,7 @@ def copy_checkpoint(files: CheckpointFiles, target: Path, *, with_code: bool) ->
 
 
 def _copy(source: Path, target: Path, *, with_code: bool) -> None:
-    read = {*weight_files(source), weight_index(source)}
+    read = {*weight_files(source), weight_index(source), *chain_files(source)}
 
     def ignored(directory: str, names: Iterable[str]) -> set[str]:
         return {

@@ -17,6 +17,7 @@ from reranker.checkpoints.hugging_face import as_checkpoint_error, offline
 from reranker.checkpoints.json_files import read_object
 from reranker.checkpoints.lfs import check_no_pointers
 from reranker.checkpoints.manifest import Manifest, read_manifest
+from reranker.checkpoints.module_chain import BODIES, module_chain
 from reranker.checkpoints.weight_files import ADAPTER_CONFIG, weight_files
 from reranker.errors import CheckpointError
 from reranker.recipe import CLASSIFIER, Score
@@ -79,7 +80,13 @@ def load_config(
     """Raises CheckpointError unless the config is of an architecture that gives this score."""
     config = read_config_object(files, one_logit=score.kind == "classifier", trust_remote_code=trust_remote_code)
     if score.kind == "classifier":
-        _check_one_logit(files, config)
+        if module_chain(files.directory) is None:
+            _check_one_logit(files, config)
+        elif config.model_type not in BODIES:
+            raise CheckpointError(
+                f"{files.name} has a head of sentence-transformers' modules behind a {config.model_type}: that is "
+                f"known for {', '.join(sorted(BODIES))} only"
+            )
     elif is_classifier(config):
         raise CheckpointError(
             f"{files.name} is a {architecture(config)}, and its recipe reads the score from a language model's tokens"

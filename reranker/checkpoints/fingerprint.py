@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import IO
 
 from reranker.checkpoints.files import CheckpointFiles
+from reranker.checkpoints.module_chain import chain_files
 from reranker.checkpoints.weight_files import weight_files
 from reranker.errors import CheckpointError
 
@@ -51,6 +52,8 @@ def checkpoint_sha256(files: CheckpointFiles) -> str | None:
             weights += 1
             digest.update(f"{path.name}:{path.stat().st_size}:".encode())
             _add_samples(digest, path)
+        for path in chain_files(directory):
+            digest.update(f"{path.relative_to(directory)}:".encode() + hashlib.sha256(path.read_bytes()).digest())
     return digest.hexdigest() if weights else None
 
 

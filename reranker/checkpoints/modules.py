@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from reranker.checkpoints.adapter import merge_adapter
 from reranker.checkpoints.files import CheckpointFiles, is_classifier, load_config, other_architecture
 from reranker.checkpoints.hugging_face import as_checkpoint_error, offline
+from reranker.checkpoints.module_chain import module_chain
 from reranker.errors import CheckpointError
 from reranker.recipe import BARE_CLASSIFIER, CLASSIFIER, Recipe
 
@@ -45,8 +46,9 @@ def load_module(
         "tokens": transformers.AutoModelForCausalLM,
         "first_decoded": transformers.AutoModelForSeq2SeqLM,
     }
+    chain = module_chain(files.directory)
     with as_checkpoint_error(files.name), offline():
-        module, loaded = of_kind[score.kind].from_pretrained(
+        module, loaded = (of_kind[score.kind] if chain is None else transformers.AutoModel).from_pretrained(
             files.base or files.directory,
             config=config,
             dtype=dtype,
@@ -56,6 +58,10 @@ def load_module(
             output_loading_info=True,
         )
         missing = set(loaded["missing_keys"])
+        if chain is not None:
+            from reranker.checkpoints.chain_module import ChainModule  # its imports take seconds
+
+            module = ChainModule(module, chain, files.directory)
         if files.base is not None:
             module, missing = merge_adapter(module, files.directory, missing), set()
     if missing:

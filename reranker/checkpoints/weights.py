@@ -66,6 +66,33 @@ class SafetensorsWeights:
             return tensor
 
 
+class JoinedWeights:
+    """Weights whose tensors with certain beginnings of their names are in other files, under the rest of the name."""
+
+    def __init__(self, weights: Weights, others: Mapping[str, Weights]) -> None:
+        self._weights, self._others = weights, others
+
+    def __contains__(self, name: str) -> bool:
+        weights, own_name = self._holder(name)
+        return own_name in weights
+
+    def read(self, *names: str, shape: Sequence[int], dtype: torch.dtype, device: str) -> Tensor:
+        """See Weights. All of the names have the same beginning."""
+        holders = [self._holder(name) for name in names]
+        own_names = [own_name for _, own_name in holders]
+        return holders[0][0].read(*own_names, shape=shape, dtype=dtype, device=device)
+
+    def rows(self, name: str, indices: Sequence[int]) -> Tensor:
+        weights, own_name = self._holder(name)
+        return weights.rows(own_name, indices)
+
+    def _holder(self, name: str) -> tuple[Weights, str]:
+        for beginning, weights in self._others.items():
+            if name.startswith(beginning):
+                return weights, name.removeprefix(beginning)
+        return self._weights, name
+
+
 class ModuleWeights:
     """Tensors of a module in memory, for example one with a merged LoRA adapter."""
 

@@ -9,10 +9,11 @@ import torch
 from transformers import PretrainedConfig
 
 from reranker.checkpoints.files import CheckpointFiles
+from reranker.checkpoints.module_chain import NORM_EPSILON, ModuleChain, module_chain
 from reranker.checkpoints.modules import load_module, temperature_of
 from reranker.checkpoints.token_head import TokenHead, logit_cap_of
 from reranker.checkpoints.weight_files import weight_files
-from reranker.checkpoints.weights import ModuleWeights, SafetensorsWeights, Weights
+from reranker.checkpoints.weights import JoinedWeights, ModuleWeights, SafetensorsWeights, Weights
 from reranker.encoder import Encoder
 from reranker.engine.models import ScoringModel
 from reranker.engine.models import bert as bert_family
@@ -23,6 +24,7 @@ from reranker.engine.models.bert import BertModel
 from reranker.engine.models.huggingface import HuggingFaceModel
 from reranker.engine.models.llama import LlamaModel
 from reranker.engine.models.modernbert import ModernBertModel
+from reranker.engine.models.pooled_head import Dense, Head, Norm
 from reranker.engine.models.t5 import T5Model
 from reranker.errors import CheckpointError, MissingWeights
 from reranker.recipe import BARE_CLASSIFIER, Recipe
@@ -53,6 +55,7 @@ def load_model(
     def module(device: str) -> PreTrainedModel:
         return load_module(files, dtype=dtype, device=device, recipe=recipe, trust_remote_code=trust_remote_code)
 
+    chain = module_chain(files.directory)
     problem = why_no_fast_forward(config, encoder.max_pair_tokens, recipe)
     if huggingface or problem is not None:
         if recipe.pooling == "mean":
@@ -77,19 +80,50 @@ def load_model(
                 logit_cap=logit_cap_of(getattr(config, "final_logit_softcapping", None), tokens) if tokens else None,
             )
         if config.model_type == "modernbert":
-            return ModernBertModel(weights, config, encoder.max_pair_tokens, dtype=dtype, device=device)
+            head = None if chain is None else _head_of(chain)
+            body = "model." if chain is None else ""
+            return ModernBertModel(
+                weights, config, encoder.max_pair_tokens, head, body=body, dtype=dtype, device=device
+            )
         return BertModel(weights, config, encoder.layout, dtype=dtype, device=device)
 
     if files.base is None:
         try:
-            return fast(SafetensorsWeights(files.name, weight_files(files.directory)), config)
+            weights: Weights = SafetensorsWeights(files.name, weight_files(files.directory))
+            if chain is not None:
+                weights = JoinedWeights(weights, _head_weights(files, chain))
+            return fast(weights, config)
         except MissingWeights as error:
             # Another file format or old tensor names: Hugging Face's loader converts both.
             log.info("%s is loaded through Hugging Face: %s", files.name, error)
+            if chain is not None:
+                return HuggingFaceModel(module(device), encoder.layout)
     # Load on the CPU: the GPU may have no room for a second copy.
     loaded = module("cpu")
     # Its config, because an adapter may have added embeddings.
     return fast(ModuleWeights(files.name, loaded.state_dict()), loaded.config)
+
+
+def _head_of(chain: ModuleChain) -> Head:
+    """The head of a ModernBERT that sentence-transformers saved."""
+    return Head(
+        chain.pooling,
+        tuple(
+            Norm(f"{layer.directory}/{layer.tensors}", True, NORM_EPSILON)
+            if layer.kind == "norm"
+            else Dense(f"{layer.directory}/{layer.tensors}", layer.outputs, layer.bias, layer.activation)
+            for layer in chain.layers
+        ),
+    )
+
+
+def _head_weights(files: CheckpointFiles, chain: ModuleChain) -> dict[str, Weights]:
+    """The weights of each layer, by what the names of its tensors begin with in `_head_of`."""
+    paths = chain.weights(files.directory)
+    return {
+        f"{layer.directory}/": SafetensorsWeights(files.name, [path])
+        for layer, path in zip(chain.layers, paths, strict=True)
+    }
 
 
 def why_no_fast_forward(
