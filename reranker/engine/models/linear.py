@@ -8,6 +8,7 @@ elementwise passes and is slightly more exact. The operators are those that torc
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import accumulate, pairwise
 from typing import Literal
 
 import torch
@@ -86,7 +87,7 @@ class LayerReader:
 
         def split(tensor: Tensor) -> Sequence[Tensor]:
             ordered = tensor if order is None else tensor.index_select(0, order.to(tensor.device))
-            return ordered.split(list(outs))
+            return [ordered[start:end] for start, end in pairwise(accumulate(outs, initial=0))]
 
         weights = split(self.tensor(f"{name}.weight", sum(outs), width))
         biases = split(self.tensor(f"{name}.bias", sum(outs))) if bias else [None] * len(outs)

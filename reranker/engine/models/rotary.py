@@ -55,6 +55,6 @@ def rotate_pairs_(x: Tensor, rotation: Tensor) -> None:
     x: (tokens, heads, size); rotation: complex64 (tokens, 1, size / 2).
     """
     exact = x if x.dtype is torch.float32 else x.float()
-    torch.view_as_complex(exact.unflatten(-1, (-1, 2))).mul_(rotation)
+    torch.view_as_complex(exact.view(*x.shape[:-1], -1, 2)).mul_(rotation)
     if exact is not x:
         x.copy_(exact)
