@@ -86,7 +86,7 @@ def configs(draw: st.DrawFn) -> PretrainedConfig:
     changes = {key: draw(st.sampled_from(values[key])) for key in draw(st.sets(st.sampled_from(sorted(values))))}
     if changes.get("rope_scaling", {}).get("rope_type") == "dynamic":
         changes["max_position_embeddings"] = 200  # the rope changes only with pairs longer than any here
-    base = DECODER
+    base: dict[str, Any] = DECODER
     if family == "modernbert":
         base = MODERNBERT
     elif family not in FAMILIES:
