@@ -18,6 +18,7 @@ from reranker.engine.allocator import keep_freed_memory
 from reranker.engine.memory import CPU_BATCH_TOKENS, CPU_WORKER_TOKENS, GPU_BATCH_TOKENS, AttentionKind, MemoryPlan
 from reranker.engine.models import ForwardPass, ScoringModel
 from reranker.engine.models.attention import has_varlen
+from reranker.engine.models.decoder_config import scores_of
 from reranker.engine.models.loading import load_model, why_no_fast_forward
 from reranker.engine.models.simulated import SimulatedModel
 from reranker.engine.packing import pack, pack_evenly
@@ -191,7 +192,8 @@ def choose_batch_tokens(
         return wanted  # ModelShape does not know this architecture, so its memory is not known either
     attention: AttentionKind = "huggingface"
     if _is_fast_forward(settings, config, max_pair_tokens):
-        attention = "varlen" if has_varlen(torch.device(device), dtype, shape.head_dim) else "blocks"
+        usual = not scores_of(config)
+        attention = "varlen" if usual and has_varlen(torch.device(device), dtype, shape.head_dim) else "blocks"
     plan = MemoryPlan.of(
         shape,
         dtype.itemsize,

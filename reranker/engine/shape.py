@@ -11,7 +11,8 @@ if TYPE_CHECKING:
     from transformers import PretrainedConfig
 
 # Architectures whose layers this module counts: causal decoders with a gated MLP, encoders with an ungated one.
-DECODERS = frozenset({"llama", "mistral", "qwen2", "qwen3"})
+GEMMAS = frozenset({"gemma", "gemma2", "gemma3_text"})
+DECODERS = frozenset({"llama", "mistral", "qwen2", "qwen3"}) | GEMMAS
 ENCODERS = frozenset({"bert", "camembert", "roberta", "xlm-roberta"})
 
 
@@ -30,7 +31,9 @@ class Linear:
 
 @dataclass(frozen=True, slots=True)
 class ModelShape:
-    """The sizes that the counts depend on. embeddings: total rows of all embedding tables."""
+    """The sizes that the counts depend on. embeddings: total rows of all embedding tables. float32_norms: whether
+    norms copy their inputs in float32 on a GPU too, and some follow attention and MLP, as in Gemma.
+    """
 
     causal: bool
     layers: int
@@ -40,6 +43,7 @@ class ModelShape:
     head_dim: int
     intermediate: int
     embeddings: int
+    float32_norms: bool = False
 
     @classmethod
     def of(cls, config: PretrainedConfig) -> ModelShape:
@@ -59,6 +63,7 @@ class ModelShape:
             head_dim=getattr(config, "head_dim", None) or config.hidden_size // heads,
             intermediate=config.intermediate_size,
             embeddings=config.vocab_size + sum(tables),
+            float32_norms=config.model_type in GEMMAS,
         )
 
     @property

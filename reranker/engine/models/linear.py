@@ -8,6 +8,7 @@ elementwise passes and is slightly more exact. The operators are those that torc
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Literal
 
 import torch
@@ -16,14 +17,20 @@ from torch.nn import functional
 
 from reranker.checkpoints.weights import Weights
 
-Activation = Literal["silu", "gelu", "relu"]
+Activation = Literal["silu", "gelu", "gelu_tanh", "relu"]
 
 _TYPICAL_ROWS = 2048  # oneDNN chooses its block sizes for this many rows; any number works
 _ROWS_STEP = 32
-_ONEDNN = {"silu": ("swish", ""), "gelu": ("gelu", "none"), "relu": ("relu", "")}
+_ONEDNN = {
+    "silu": ("swish", ""),
+    "gelu": ("gelu", "none"),
+    "gelu_tanh": ("gelu", "tanh"),
+    "relu": ("relu", ""),
+}
 _TORCH: dict[str, Callable[[Tensor], Tensor]] = {
     "silu": functional.silu,
     "gelu": functional.gelu,
+    "gelu_tanh": partial(functional.gelu, approximate="tanh"),
     "relu": functional.relu,
 }
 

@@ -74,6 +74,16 @@ class MetaWeights:
         raise NotImplementedError("tests of memory read no rows")
 
 
-def varlen_attention(sequences: Sequences, heads: Heads, *, causal: bool, like: Tensor) -> Attention:
+def varlen_attention(
+    sequences: Sequences,
+    heads: Heads,
+    *,
+    causal: bool,
+    like: Tensor,
+    scale: float | None = None,
+    softcap: float | None = None,
+) -> Attention:
     """The attention of a GPU with torch's varlen kernel, on any device."""
+    assert scale is None
+    assert softcap is None
     return VarlenAttention(sequences, heads, causal=causal, device=like.device)
