@@ -80,9 +80,12 @@ def load_config(
     """Raises CheckpointError unless the config is of an architecture that gives this score."""
     config = read_config_object(files, one_logit=score.kind == "classifier", trust_remote_code=trust_remote_code)
     if score.kind == "classifier":
-        if module_chain(files.directory) is None:
+        chain = module_chain(files.directory)
+        if chain is None:
             _check_one_logit(files, config)
-        elif config.model_type not in BODIES:
+        elif config.model_type in BODIES:
+            config.classifier_pooling = chain.pooling
+        else:
             raise CheckpointError(
                 f"{files.name} has a head of sentence-transformers' modules behind a {config.model_type}: that is "
                 f"known for {', '.join(sorted(BODIES))} only"

@@ -18,6 +18,7 @@ from reranker.engine.allocator import keep_freed_memory
 from reranker.engine.memory import CPU_BATCH_TOKENS, CPU_WORKER_TOKENS, GPU_BATCH_TOKENS, AttentionKind, MemoryPlan
 from reranker.engine.models import ForwardPass, ScoringModel
 from reranker.engine.models.attention import has_varlen
+from reranker.engine.models.decoder_config import scores_of
 from reranker.engine.models.loading import load_model, why_no_fast_forward
 from reranker.engine.models.simulated import SimulatedModel
 from reranker.engine.packing import pack, pack_evenly
@@ -202,9 +203,9 @@ def choose_batch_tokens(
         return wanted  # ModelShape does not know this architecture, so its memory is not known either
     attention: AttentionKind = "huggingface"
     if _is_fast_forward(settings, config, max_pair_tokens, recipe):
-        # The varlen kernel takes no bias, which encoder-decoders add to their scores.
-        varlen = not shape.decoder_layers and has_varlen(torch.device(device), dtype, shape.head_dim)
-        attention = "varlen" if varlen else "blocks"
+        # The varlen kernel adds no bias to scores, as encoder-decoders do, nor scales or caps them as Gemma does.
+        plain = not shape.decoder_layers and not scores_of(config)
+        attention = "varlen" if plain and has_varlen(torch.device(device), dtype, shape.head_dim) else "blocks"
     elif shape.decoder_layers:
         return wanted  # MemoryPlan does not count what Hugging Face's encoder-decoders need
     plan = MemoryPlan.of(
@@ -214,6 +215,7 @@ def choose_batch_tokens(
         gpu=not on_cpu,
         attention=attention,
         passes=workers,
+        whole_pairs=recipe.attention == "bidirectional" or recipe.pooling == "mean",
     )
     return plan.batch_tokens(wanted, _device_bytes(device), max_pair_tokens)
 

@@ -60,8 +60,10 @@ class MemoryPlan:
         gpu: bool,
         attention: AttentionKind = "varlen",
         passes: int = 1,
+        whole_pairs: bool = False,
     ) -> MemoryPlan:
-        """For a model of this shape, whose numbers take `number` bytes, on a GPU or on a CPU.
+        """For a model of this shape, whose numbers take `number` bytes, on a GPU or on a CPU. whole_pairs: it shares
+        no prefixes although it is a decoder, because its attention is bidirectional or it reads a mean.
 
         With width d, query heads of total width q, key heads of total width k, and MLP width f, alive per token are:
         - in attention 2d + q + 2k (residual, its norm, projections), and the largest of 2q (norms of queries), 4k + q
@@ -69,21 +71,23 @@ class MemoryPlan:
           over blocks 5q + 6k (padded copies);
         - in the MLP 2d + 2f.
         Hugging Face's modules copy more: 2d + 9q + 3k (some rotate in float32) and a mask of a pair's length, or
-        3d + 3f. On a CPU, half precision is normed in float32: 5d or 5q. Ours. What Hugging Face's
-        encoder-decoders need is not counted.
+        3d + 3f. On a CPU, half precision is normed in float32, as by Gemma everywhere: 5d or 5q, and 6d + q behind
+        Gemma's attention. What Hugging Face's encoder-decoders need is not counted.
         """
         d, f = shape.hidden, max(shape.intermediate, shape.hidden)
         q, k = shape.heads * shape.head_dim, shape.kv_heads * shape.head_dim
         kinds = 2 if shape.local_layers else 1  # of layers, each with its own mask and rotations
-        keys = 4 * k if shape.causal else 0
-        shares_prefixes = shape.causal and attention != "huggingface"
+        shares_prefixes = shape.causal and not whole_pairs and attention != "huggingface"
+        keys = 4 * k if shares_prefixes else 0
         if attention == "huggingface":
             numbers = max(2 * d + 9 * q + 3 * k + kinds * max_pair_tokens, 3 * d + 3 * f)
         else:
-            norms = 2 if gpu else 5
-            copies = max(norms * q, keys + q, d + q) if attention == "varlen" else 5 * q + 6 * k
-            numbers = max(2 * d + q + 2 * k + copies, 2 * d + max(2 * f, norms * d))
-        rotation = 2 * 4 if shape.local_layers else number  # bytes: theirs are in float32, one for each kind
+            norms = 2 if gpu and not shape.float32_norms else 5
+            output = 6 * d if shape.float32_norms else d
+            copies = max(norms * q, keys + q) if attention == "varlen" else 5 * q + 6 * k
+            numbers = max(2 * d + q + 2 * k + max(copies, output + q), 2 * d + max(2 * f, norms * d))
+        ropes = 2 if shape.float32_norms else 1  # Gemma 3 has two
+        rotation = 2 * 4 if shape.local_layers else ropes * number  # bytes: local encoders' are in float32, two kinds
         # Token ids, positions, token types or rows of keys; rotations; log-sums of the attention kernel.
         indices = 4 + 8 + 8 + shape.head_dim * rotation + 4 * shape.heads
         fixed = GPU_RESERVE_BYTES if gpu else 0

@@ -13,7 +13,8 @@ if TYPE_CHECKING:
 # Architectures whose layers this module counts: causal decoders with a gated MLP, encoders with an ungated one, and
 # encoders with a gated one and rotary positions, some of whose layers attend to a window only; encoder-decoders whose
 # score is read at the first decoder token, with either MLP.
-DECODERS = frozenset({"llama", "mistral", "qwen2", "qwen3"})
+GEMMAS = frozenset({"gemma", "gemma2", "gemma3_text"})
+DECODERS = frozenset({"llama", "mistral", "qwen2", "qwen3"}) | GEMMAS
 ENCODERS = frozenset({"bert", "camembert", "roberta", "xlm-roberta"})
 LOCAL_ENCODERS = frozenset({"modernbert"})
 ENCODER_DECODERS = frozenset({"mt5", "t5"})
@@ -39,7 +40,8 @@ class ModelShape:
     embeddings: total rows of all embedding tables. gated: whether the MLP has a gate. local_layers: how many of the
     layers before the last attend only to the `window` tokens on each side. pools_all: whether the logit is read from
     all tokens rather than from one. decoder_layers: how many more layers one token of each pair goes through, which
-    attends to all tokens after the other layers.
+    attends to all tokens after the other layers. float32_norms: whether norms copy their inputs in float32 on a GPU
+    too, and some follow attention and MLP, as in Gemma.
     """
 
     causal: bool
@@ -55,6 +57,7 @@ class ModelShape:
     window: int = 0
     pools_all: bool = False
     decoder_layers: int = 0
+    float32_norms: bool = False
 
     @classmethod
     def of(cls, config: PretrainedConfig) -> ModelShape:
@@ -80,6 +83,7 @@ class ModelShape:
             local_layers=config.layer_types[:-1].count("sliding_attention") if local else 0,
             window=config.sliding_window if local else 0,
             pools_all=local and config.classifier_pooling == "mean",
+            float32_norms=config.model_type in GEMMAS,
         )
 
     @classmethod

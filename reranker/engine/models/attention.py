@@ -29,22 +29,40 @@ class MakeAttention(Protocol):
     """Chooses the attention of a pass, as `attention_over` does."""
 
     def __call__(
-        self, sequences: Sequences, heads: Heads, *, causal: bool, like: Tensor, window: int | None = None
+        self,
+        sequences: Sequences,
+        heads: Heads,
+        *,
+        causal: bool,
+        like: Tensor,
+        window: int | None = None,
+        scale: float | None = None,
+        softcap: float | None = None,
     ) -> Attention: ...
 
 
 def attention_over(
-    sequences: Sequences, heads: Heads, *, causal: bool, like: Tensor, window: int | None = None
+    sequences: Sequences,
+    heads: Heads,
+    *,
+    causal: bool,
+    like: Tensor,
+    window: int | None = None,
+    scale: float | None = None,
+    softcap: float | None = None,
 ) -> Attention:
     """The fastest implementation for the device and dtype of `like`.
 
     window: how many tokens on each side a token attends to; None: all. Not with prefixes, and not causal.
+    scale, softcap: see BlockAttention; only it has them.
     """
-    if has_varlen(like.device, like.dtype, heads.size):
+    if scale is None and softcap is None and has_varlen(like.device, like.dtype, heads.size):
         from reranker.engine.models.varlen import VarlenAttention
 
         return VarlenAttention(sequences, heads, causal=causal, device=like.device, window=window)
-    return BlockAttention(sequences, heads, causal=causal, device=like.device, window=window)
+    return BlockAttention(
+        sequences, heads, causal=causal, device=like.device, window=window, scale=scale, softcap=softcap
+    )
 
 
 def has_varlen(device: torch.device, dtype: torch.dtype, head_size: int) -> bool:
@@ -71,12 +89,15 @@ class BlockAttention:
         window: int | None = None,
         bias: Tensor | None = None,
         scale: float | None = None,
+        softcap: float | None = None,
     ) -> None:
         """window: see `attention_over`. bias: added to the scores of `all_tokens`, float32 (1 or query heads, n, n),
         where n is at least `longest_block`; not with prefixes. scale: of the scores, by default 1 / sqrt(head size).
+        softcap: scores x become softcap * tanh(x / softcap) before anything is added, as in Gemma 2.
         """
         self._heads = heads
         self._scale = 1 / math.sqrt(heads.size) if scale is None else scale
+        self._softcap = softcap
         on_cpu = device.type == "cpu"
         scores, step = (CPU_BLOCK_SCORES, _CPU_LENGTH_STEP) if on_cpu else (GPU_BLOCK_SCORES, 1)
         self._blocks = [
@@ -142,6 +163,8 @@ class BlockAttention:
             q, keys, values = q.float(), keys.float(), values.float()
         scores = torch.baddbmm(q.new_empty(1).expand(1, 1, 1), q, keys.transpose(1, 2), beta=0, alpha=self._scale)
         scores = scores.float()
+        if self._softcap is not None:
+            scores.div_(self._softcap).tanh_().mul_(self._softcap)
         for mask in masks:
             if mask is not None:
                 scores.view(len(kv), self._heads.query, -1, scores.shape[2]).add_(mask)

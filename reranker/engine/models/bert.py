@@ -22,7 +22,7 @@ from reranker.engine.models.attention import MakeAttention, attention_over
 from reranker.engine.models.config_keys import unknown_key
 from reranker.engine.models.heads import Heads
 from reranker.engine.models.linear import LayerReader, Linear, pad_rows
-from reranker.engine.models.norm import LayerNorm
+from reranker.engine.models.norms import LayerNorm
 from reranker.engine.models.packed import Sequences, token_types
 from reranker.engine.models.transfer import in_input_order, on_device
 from reranker.layout import PairLayout

@@ -4,57 +4,79 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from torch import Tensor
 from transformers import PretrainedConfig
 
 from reranker.engine.models.heads import Heads
 from reranker.engine.models.linear import LayerReader, Linear
+from reranker.engine.models.norms import RmsNorm
+from reranker.engine.models.rope import ALL_LAYERS, ropes_of
+from reranker.engine.shape import GEMMAS
+
+_NORMED_QUERIES = frozenset({"qwen3", "gemma3_text"})
+HAS_OUTPUT_NORMS = frozenset({"gemma2", "gemma3_text"})
 
 
 @dataclass(frozen=True, slots=True)
 class DecoderLayer:
     """projections: one to queries, keys and values; or one to queries and one to keys and values, in a last layer
-    where only the pooled tokens need queries. query_norm, key_norm: only in Qwen3.
+    where only the pooled tokens need queries. query_norm, key_norm: only in Qwen3 and Gemma 3. attended_norm,
+    output_norm: of what attention and MLP give, before it is added; only in Gemma 2 and 3. rope: see `ropes_of`.
     """
 
-    input_norm: Tensor
+    rope: str
+    input_norm: RmsNorm
     projections: tuple[Linear, ...]
-    query_norm: Tensor | None
-    key_norm: Tensor | None
+    query_norm: RmsNorm | None
+    key_norm: RmsNorm | None
     out: Linear
-    mlp_norm: Tensor
+    attended_norm: RmsNorm | None
+    mlp_norm: RmsNorm
     gate: Linear
     up: Linear
     down: Linear
+    output_norm: RmsNorm | None
 
 
 def read_decoder_layer(
     reader: LayerReader, config: PretrainedConfig, heads: Heads, number: int, *, pooled: bool
 ) -> DecoderLayer:
     """pooled: whether only pooled tokens need queries."""
-    name = f"model.layers.{number}"
+    name, family = f"model.layers.{number}", config.model_type
     width, inner = config.hidden_size, config.intermediate_size
     attention, mlp = f"{name}.self_attn", f"{name}.mlp"
-    # The architecture decides which biases exist, not the file.
-    out_bias = bool(getattr(config, "attention_bias", False)) and config.model_type in ("llama", "qwen3")
-    mlp_bias = bool(getattr(config, "mlp_bias", False)) and config.model_type == "llama"
-    qwen3 = config.model_type == "qwen3"
+    # The architecture decides which biases and norms exist, not the file.
+    out_bias = bool(getattr(config, "attention_bias", False)) and family in {"llama", "qwen3", *GEMMAS}
+    mlp_bias = bool(getattr(config, "mlp_bias", False)) and family == "llama"
+    output_norms = family in HAS_OUTPUT_NORMS
+
+    def norm(part: str, size: int = width) -> RmsNorm:
+        return read_norm(reader, f"{name}.{part}", config, size)
+
     return DecoderLayer(
-        input_norm=reader.tensor(f"{name}.input_layernorm.weight", width),
+        rope=ALL_LAYERS if ALL_LAYERS in ropes_of(config) else config.layer_types[number],
+        input_norm=norm("input_layernorm"),
         projections=tuple(
             reader.linear(
                 *(f"{attention}.{part}_proj" for part in parts),
                 width=width,
                 out=sum(heads.query if part == "q" else heads.key for part in parts) * heads.size,
-                bias=out_bias or config.model_type == "qwen2",
+                bias=out_bias or family == "qwen2",
             )
             for parts in (("q", "kv") if pooled else ("qkv",))
         ),
-        query_norm=reader.tensor(f"{attention}.q_norm.weight", heads.size) if qwen3 else None,
-        key_norm=reader.tensor(f"{attention}.k_norm.weight", heads.size) if qwen3 else None,
+        query_norm=norm("self_attn.q_norm", heads.size) if family in _NORMED_QUERIES else None,
+        key_norm=norm("self_attn.k_norm", heads.size) if family in _NORMED_QUERIES else None,
         out=reader.linear(f"{attention}.o_proj", width=heads.query * heads.size, out=width, bias=out_bias),
-        mlp_norm=reader.tensor(f"{name}.post_attention_layernorm.weight", width),
+        attended_norm=norm("post_attention_layernorm") if output_norms else None,
+        mlp_norm=norm("pre_feedforward_layernorm" if output_norms else "post_attention_layernorm"),
         gate=reader.linear(f"{mlp}.gate_proj", width=width, out=inner, bias=mlp_bias),
         up=reader.linear(f"{mlp}.up_proj", width=width, out=inner, bias=mlp_bias),
         down=reader.linear(f"{mlp}.down_proj", width=inner, out=width, bias=mlp_bias),
+        output_norm=norm("post_feedforward_layernorm") if output_norms else None,
     )
+
+
+def read_norm(reader: LayerReader, name: str, config: PretrainedConfig, size: int) -> RmsNorm:
+    """Gemma stores weights less one."""
+    weight = reader.tensor(f"{name}.weight", size)
+    return RmsNorm(weight.float() + 1 if config.model_type in GEMMAS else weight, config.rms_norm_eps)

@@ -1,4 +1,4 @@
-"""Decoders with one logit: Llama 2 and 3, Mistral, Qwen2 and Qwen3, over a checkpoint's weights.
+"""Decoders with one logit: Llama 2 and 3, Mistral, Qwen2 and 3, Gemma 1 to 3, over a checkpoint's weights.
 
 What is not computed, without changing the logits:
 - padding: linear layers run over packed tokens, and attention pads only to the longest sequence of a block;
@@ -28,54 +28,24 @@ from reranker.checkpoints.weights import Weights
 from reranker.engine.memory import PREFIX_CACHE_TOKENS, PREFIX_PASS_TOKENS
 from reranker.engine.models import ForwardPass
 from reranker.engine.models.attention import MakeAttention, attention_over
-from reranker.engine.models.config_keys import unknown_key
-from reranker.engine.models.decoder_layer import DecoderLayer, read_decoder_layer
+from reranker.engine.models.decoder_config import FAMILIES, activation_of, scores_of, unsupported
+from reranker.engine.models.decoder_layer import DecoderLayer, read_decoder_layer, read_norm
 from reranker.engine.models.heads import Heads, KeysValues
-from reranker.engine.models.linear import LayerReader, pad_rows
+from reranker.engine.models.linear import LayerReader, Linear, pad_rows
+from reranker.engine.models.norms import RmsNorm
 from reranker.engine.models.packed import Sequences
 from reranker.engine.models.pooled import Pads, PooledToken
 from reranker.engine.models.prefixes import PrefixCache, PrefixLayers
-from reranker.engine.models.rope import rotate_, rotations
-from reranker.engine.models.rotary import unsupported_rope
+from reranker.engine.models.rope import rope_tables
+from reranker.engine.models.rotary import rotate_
 from reranker.engine.models.transfer import in_input_order, on_device
 from reranker.engine.packing import pack
+from reranker.engine.shape import GEMMAS
 from reranker.errors import CheckpointError
 from reranker.layout import PadToken
 from reranker.pairs import EncodedPairs, IntArray, OffsetArray
 
-FAMILIES = frozenset({"llama", "mistral", "qwen2", "qwen3"})
-_CONFIG_KEYS = frozenset(
-    {"attention_bias", "head_dim", "hidden_act", "hidden_size", "intermediate_size", "layer_types"}
-    | {"max_position_embeddings", "max_window_layers", "mlp_bias", "num_attention_heads", "num_hidden_layers"}
-    | {"num_key_value_heads", "pad_token_id", "rms_norm_eps", "rope_parameters", "sliding_window"}
-    | {"use_sliding_window", "vocab_size"}
-)
-_BIDIRECTIONAL_KEYS = frozenset(
-    {"is_causal", "pooling", "score_temperature", "temperature"}
-)  # of NVIDIA's Llama rerankers
-
-
-def unsupported(config: PretrainedConfig, max_pair_tokens: int, *, causal: bool = True) -> str | None:
-    """Why this forward cannot run a checkpoint; None if it can.
-
-    causal: False if the caller asks for bidirectional attention, and takes pooling and temperature from the config.
-    """
-    if config.model_type not in FAMILIES:
-        return f"its architecture is {config.model_type}"
-    if getattr(config, "hidden_act", "silu") != "silu":
-        return f"its activation is {config.hidden_act}"
-    window = getattr(config, "sliding_window", None)  # None as well where use_sliding_window switches it off
-    if window is not None and window < max_pair_tokens:
-        return f"its attention window of {window} is shorter than a pair"
-    if problem := unsupported_rope(config.rope_parameters):
-        return problem
-    if other := set(getattr(config, "layer_types", None) or ()) - {"full_attention", "sliding_attention"}:
-        return f"it has layers of type {min(other)}"
-    if not causal:
-        return unknown_key(config, _CONFIG_KEYS | _BIDIRECTIONAL_KEYS)
-    if getattr(config, "is_causal", True) is not True:
-        return f"config key is_causal is {config.is_causal!r}"
-    return unknown_key(config, _CONFIG_KEYS | {"is_causal"})
+__all__ = ["FAMILIES", "LlamaModel", "unsupported"]
 
 
 class LlamaModel:
@@ -114,22 +84,24 @@ class LlamaModel:
         self._pooled = PooledToken(pad, skipped_id, whole=not causal or pooling == "mean")
         self._causal, self._pooling = causal, pooling
         self._temperature, self._logit_cap = temperature, logit_cap
-        self._attention_over = attention
+        self._attention_over, self._scores = attention, scores_of(config)
         size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
         self._heads = Heads(config.num_attention_heads, config.num_key_value_heads, size)
-        self._epsilon: float = config.rms_norm_eps
+        self._activation = activation_of(config)
         reader = LayerReader(weights, dtype, device)
         width = config.hidden_size
         self._embedding = reader.tensor("model.embed_tokens.weight", config.vocab_size, width)
+        if config.model_type in GEMMAS:  # which scales each embedding by this number, rounded
+            self._embedding *= torch.tensor(width**0.5, dtype=dtype, device=device)
         last = config.num_hidden_layers - 1
         self._layers = [
             read_decoder_layer(reader, config, self._heads, n, pooled=n == last and pooling == "last")
             for n in range(last + 1)
         ]
-        self._norm = reader.tensor("model.norm.weight", width)
+        self._norm = read_norm(reader, "model.norm", config, width)
         # In float32: it costs nothing, and logits rounded to bf16 tie.
         self._head = LayerReader(weights, torch.float32, device).linear("score", width=width, out=1, bias=False)
-        self._cos, self._sin = rotations(config, max_pair_tokens, like=self._embedding)
+        self._rotations = rope_tables(config, max_pair_tokens, like=self._embedding)
         self._prefix_cache = PrefixCache(PREFIX_CACHE_TOKENS)
 
     def pass_tokens(self, lengths: IntArray) -> IntArray:
@@ -150,7 +122,7 @@ class LlamaModel:
         self, sequences: Sequences, pooled: OffsetArray, prefixes: list[PrefixLayers], pads: Pads | None
     ) -> Tensor:
         hidden, _ = self._run(sequences, pooled, prefixes, pads, keep=False)
-        normed = self._normed(hidden, self._norm).float()
+        normed = self._norm(hidden).float()
         if self._pooling == "mean":
             lengths = on_device(sequences.lengths, normed.device)
             normed = torch.segment_reduce(normed[: len(sequences.ids)], "mean", lengths=lengths, unsafe=True)
@@ -191,20 +163,26 @@ class LlamaModel:
         values by layer and sequence; else that list is empty.
         """
         device = self._embedding.device
-        attention = self._attention_over(sequences, self._heads, causal=self._causal, like=self._embedding)
+        attention = self._attention_over(
+            sequences, self._heads, causal=self._causal, like=self._embedding, **self._scores
+        )
         ids, places = sequences.ids, sequences.positions
         tokens, count = len(ids), 0
         if pads is not None:
             ids, places, pooled = pads.behind(ids, places, pooled)
             count = len(sequences)
         positions, last = on_device(places, device), on_device(pooled, device)
-        cos, sin = (pad_rows(table.index_select(0, positions)) for table in (self._cos, self._sin))
+        rotated = {
+            kind: tuple(pad_rows(table.index_select(0, positions)) for table in tables)
+            for kind, tables in self._rotations.items()
+        }
         x = pad_rows(functional.embedding(on_device(ids, device), self._embedding))
         query, key, _ = self._heads
         kept: list[list[KeysValues]] = []
         for number, layer in enumerate(self._layers):
             layer_prefixes = [layers[number] for layers in prefixes]
-            normed = self._normed(x, layer.input_norm)
+            normed = layer.input_norm(x)
+            cos, sin = rotated[layer.rope]
             if len(layer.projections) == 1:
                 qkv = self._project(layer, 0, normed, cos, sin, query, key)
                 kv = qkv[:, query:]
@@ -226,10 +204,12 @@ class LlamaModel:
                     for start, end in pairwise(sequences.starts)
                 )
                 kept.append([KeysValues(both[:key], both[key:]) for both in copies])
-            x = layer.out.plus(attended, x)
+            x = _plus(layer.out, layer.attended_norm, attended, x)
             del kv, attended  # MemoryPlan assumes that they are freed before the MLP
-            normed = self._normed(x, layer.mlp_norm)
-            x = layer.down.plus(layer.up.times(normed, layer.gate.activated(normed, "silu")), x)
+            normed = layer.mlp_norm(x)
+            gate = layer.gate.activated(normed, self._activation)
+            x = _plus(layer.down, layer.output_norm, layer.up.times(normed, gate), x)
+            del gate
         return x, kept
 
     def _project(
@@ -241,18 +221,16 @@ class LlamaModel:
         """
         out = layer.projections[which](x).view(len(x), -1, self._heads.size)
         if layer.query_norm is not None and query:
-            out[:, :query] = self._normed(out[:, :query], layer.query_norm)
+            out[:, :query] = layer.query_norm(out[:, :query])
         if layer.key_norm is not None and key:
-            out[:, query : query + key] = self._normed(out[:, query : query + key], layer.key_norm)
+            out[:, query : query + key] = layer.key_norm(out[:, query : query + key])
         rotate_(out[:, : query + key], cos, sin)
         return out
 
-    def _normed(self, x: Tensor, weight: Tensor) -> Tensor:
-        """RMS norm over the last dimension, computed in float32."""
-        if x.is_cuda or x.is_meta:  # tests count on meta tensors what a GPU allocates
-            return functional.rms_norm(x, weight.shape, weight, self._epsilon)
-        # On CPUs this is ten times faster than rms_norm, which is several kernels there (torch 2.13).
-        norm = torch.linalg.vector_norm(x, dim=-1, keepdim=True, dtype=torch.float32)
-        scale = norm.square_().div_(x.shape[-1]).add_(self._epsilon).rsqrt_()
-        normed: Tensor = (x.float() * scale).to(x.dtype).mul_(weight)
-        return normed
+
+def _plus(linear: Linear, norm: RmsNorm | None, x: Tensor, residual: Tensor) -> Tensor:
+    if norm is None:
+        return linear.plus(x, residual)
+    out = linear(x)
+    del x  # MemoryPlan assumes that it is freed before the norm
+    return norm(out).add_(residual)

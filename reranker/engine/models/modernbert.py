@@ -24,7 +24,7 @@ from reranker.engine.models.attention import MakeAttention, attention_over
 from reranker.engine.models.config_keys import unknown_key
 from reranker.engine.models.heads import Heads
 from reranker.engine.models.linear import Activation, LayerReader, Linear, pad_rows
-from reranker.engine.models.norm import LayerNorm
+from reranker.engine.models.norms import LayerNorm
 from reranker.engine.models.packed import Sequences
 from reranker.engine.models.pooled_head import ACTIVATIONS, Dense, Head, Norm, means
 from reranker.engine.models.rotary import pair_rotations, paired, rotate_pairs_, unsupported_rope

@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from reranker.engine.models.linear import LayerReader
-from reranker.engine.models.norm import LayerNorm
+from reranker.engine.models.norms import LayerNorm
 from reranker.engine.models.packed import Sequences
 from reranker.engine.models.transfer import on_device
 

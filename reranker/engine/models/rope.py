@@ -1,25 +1,40 @@
-"""Rotary embeddings (Su et al., 2021), rounded as Hugging Face rounds them."""
+"""The rotations of a decoder's layers, rounded as Hugging Face rounds them."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import torch
 from torch import Tensor
 from transformers import PretrainedConfig
 
+from reranker.engine.models.rotary import rotations
 
-def rotate_(x: Tensor, cos: Tensor, sin: Tensor) -> None:
-    """Apply rotary embeddings in place. x: (tokens, heads, size); cos, sin: (tokens, 1, size / 2)."""
-    left, right = x.chunk(2, -1)
-    rotated = (left * cos).addcmul_(right, sin, value=-1)
-    right.mul_(cos).addcmul_(left, sin)
-    left.copy_(rotated)
+Rotations = tuple[Tensor, Tensor]  # cosines and sines by position, each (positions, 1, head size / 2)
+ALL_LAYERS = ""
 
 
-def rotations(config: PretrainedConfig, positions: int, *, like: Tensor) -> tuple[Tensor, Tensor]:
-    """Cosines and sines by position, each (positions, 1, head size / 2), rounded as Hugging Face rounds them."""
-    from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding  # takes seconds
+def ropes_of(config: PretrainedConfig) -> dict[str, dict[str, Any]]:
+    """The parameters of each rope by the type of layers that use it; ALL_LAYERS where there is one for all."""
+    parameters = config.rope_parameters
+    nested = {kind: rope for kind, rope in parameters.items() if isinstance(rope, dict)}
+    return nested or {ALL_LAYERS: parameters}
 
-    rotary = LlamaRotaryEmbedding(config).to(like.device)  # type: ignore[arg-type]
-    both = rotary(like, torch.arange(positions, device=like.device)[None])
-    cos, sin = (table[0, :, None, : table.shape[-1] // 2].contiguous() for table in both)
-    return cos, sin
+
+def rope_tables(config: PretrainedConfig, positions: int, *, like: Tensor) -> dict[str, Rotations]:
+    """By the type of layers, as in `ropes_of`, in the dtype and on the device of `like`."""
+    return {kind: _table(config, kind, positions, like) for kind in ropes_of(config)}
+
+
+def _table(config: PretrainedConfig, kind: str, positions: int, like: Tensor) -> Rotations:
+    numbers = torch.arange(positions, device=like.device)[None]
+    rotary: Any  # importing them takes seconds
+    if kind == ALL_LAYERS:
+        from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding
+
+        rotary, kinds = LlamaRotaryEmbedding(config), {}  # type: ignore[arg-type]
+    else:
+        from transformers.models.gemma3.modeling_gemma3 import Gemma3RotaryEmbedding
+
+        rotary, kinds = Gemma3RotaryEmbedding(config), {"layer_type": kind}  # type: ignore[arg-type]
+    return rotations(rotary.to(like.device)(like, numbers, **kinds))

@@ -79,7 +79,16 @@ class MetaWeights:
 
 
 def varlen_attention(
-    sequences: Sequences, heads: Heads, *, causal: bool, like: Tensor, window: int | None = None
+    sequences: Sequences,
+    heads: Heads,
+    *,
+    causal: bool,
+    like: Tensor,
+    window: int | None = None,
+    scale: float | None = None,
+    softcap: float | None = None,
 ) -> Attention:
     """The attention of a GPU with torch's varlen kernel, on any device."""
+    assert scale is None
+    assert softcap is None
     return VarlenAttention(sequences, heads, causal=causal, device=like.device, window=window)

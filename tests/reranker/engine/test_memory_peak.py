@@ -11,6 +11,9 @@ from hypothesis import strategies as st
 from transformers import (
     AutoModelForSequenceClassification,
     BertConfig,
+    Gemma2Config,
+    Gemma3TextConfig,
+    GemmaConfig,
     LlamaConfig,
     ModernBertConfig,
     PretrainedConfig,
@@ -60,6 +63,17 @@ SMALL = Qwen3Config(
     head_dim=64,
     num_labels=1,
 )
+GEMMA_SIZES = {
+    "vocab_size": 1000,
+    "hidden_size": 256,
+    "intermediate_size": 384,
+    "num_hidden_layers": 7,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 1,
+    "head_dim": 64,
+    "num_labels": 1,
+}
+GEMMA_3 = Gemma3TextConfig(**GEMMA_SIZES, query_pre_attn_scalar=64)
 
 
 def planned(
@@ -68,13 +82,26 @@ def planned(
     attention: AttentionKind = "varlen",
     dtype: torch.dtype = torch.bfloat16,
     pair: int = PAIR,
+    whole_pairs: bool = False,
 ) -> int:
-    plan = MemoryPlan.of(ModelShape.of(config), dtype.itemsize, max_pair_tokens=pair, gpu=True, attention=attention)
+    plan = MemoryPlan.of(
+        ModelShape.of(config),
+        dtype.itemsize,
+        max_pair_tokens=pair,
+        gpu=True,
+        attention=attention,
+        whole_pairs=whole_pairs,
+    )
     return plan.bytes_for(budget)
 
 
 def meta_model(
-    config: PretrainedConfig, attention: AttentionKind, dtype: torch.dtype, pad: PadToken | None, pair: int
+    config: PretrainedConfig,
+    attention: AttentionKind,
+    dtype: torch.dtype,
+    pad: PadToken | None,
+    pair: int,
+    **options: Any,
 ) -> ScoringModel:
     make = varlen_attention if attention == "varlen" else attention_over  # which takes blocks without a GPU
     if attention == "huggingface":
@@ -86,7 +113,7 @@ def meta_model(
         return BertModel(weights, config, LAYOUT, dtype=dtype, device="meta", attention=make)
     if isinstance(config, ModernBertConfig):
         return ModernBertModel(weights, config, pair, dtype=dtype, device="meta", attention=make)
-    return LlamaModel(weights, config, pair, pad, dtype=dtype, device="meta", attention=make)
+    return LlamaModel(weights, config, pair, pad, dtype=dtype, device="meta", attention=make, **options)
 
 
 def peak_of(
@@ -97,10 +124,11 @@ def peak_of(
     dtype: torch.dtype = torch.bfloat16,
     pad: PadToken | None = None,
     pair: int = PAIR,
+    **options: Any,
 ) -> int:
     """Bytes at the peak of scoring the batches one after another, weights included."""
     with PeakBytes() as counted:
-        model = meta_model(config, attention, dtype, pad, pair)
+        model = meta_model(config, attention, dtype, pad, pair, **options)
         for pairs in batches:
             for batch in pack(model.pass_tokens(pairs.lengths), budget, padded=model.pads):
                 model.prepare(pairs.take(batch))()
@@ -193,3 +221,35 @@ def test_every_forward_is_within_its_plan(
     batches = [own_queries(4_096, 10, PAIR - 10), own_queries(4_096, PAIR - 1, 1), own_queries(4_096, 6, 6)]
     peak = peak_of(config, 4_096, batches, attention, dtype)
     assert peak <= planned(config, 4_096, attention, dtype) - GPU_RESERVE_BYTES
+
+
+@pytest.mark.parametrize("attention", ["varlen", "blocks"])
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
+@pytest.mark.parametrize(
+    "config",
+    [
+        GemmaConfig(**GEMMA_SIZES),
+        Gemma2Config(**GEMMA_SIZES, query_pre_attn_scalar=64, attn_logit_softcapping=None),
+        GEMMA_3,
+        Gemma3TextConfig(**GEMMA_SIZES | {"intermediate_size": 2048}, query_pre_attn_scalar=64),
+    ],
+    ids=["1", "2", "3", "3 with a wide MLP"],
+)
+def test_gemmas_are_within_their_plans(
+    config: PretrainedConfig, attention: AttentionKind, dtype: torch.dtype
+) -> None:
+    batches = [own_queries(4_096, 10, PAIR - 10), one_query(4_096, 10, PAIR - 10), own_queries(4_096, PAIR - 1, 1)]
+    peak = peak_of(config, 4_096, batches, attention, dtype)
+    assert peak <= planned(config, 4_096, attention, dtype) - GPU_RESERVE_BYTES
+
+
+@pytest.mark.parametrize("pooling", ["last", "mean"])
+@pytest.mark.parametrize("attention", ["varlen", "blocks"])
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
+@pytest.mark.parametrize("config", [SMALL, GEMMA_3], ids=["qwen3", "gemma 3"])
+def test_bidirectional_decoders_are_within_their_plans(
+    config: PretrainedConfig, attention: AttentionKind, dtype: torch.dtype, pooling: str
+) -> None:
+    batches = [own_queries(4_096, 10, PAIR - 10), one_query(4_096, PAIR - 6, 6), own_queries(4_096, 6, 6)]
+    peak = peak_of(config, 4_096, batches, attention, dtype, causal=False, pooling=pooling)
+    assert peak <= planned(config, 4_096, attention, dtype, whole_pairs=True) - GPU_RESERVE_BYTES

@@ -14,6 +14,9 @@ from transformers import (
     AutoModel,
     AutoModelForSequenceClassification,
     BertConfig,
+    Gemma2Config,
+    Gemma3TextConfig,
+    GemmaConfig,
     LlamaConfig,
     MistralConfig,
     ModernBertConfig,
@@ -53,6 +56,11 @@ ROPES = {
     "linear": {"rope_type": "linear", "rope_theta": 10_000.0, "factor": 2.0},
     "yarn": {"rope_type": "yarn", "rope_theta": 10_000.0, "factor": 4.0, "original_max_position_embeddings": 32},
 }
+ROPES_OF_GEMMA_3 = {
+    "full_attention": ROPES["linear"] | {"rope_theta": 1e6},
+    "sliding_attention": {"rope_type": "default", "rope_theta": 100.0},
+}
+GEMMA = DECODER | {"head_dim": 16, "num_hidden_layers": 7}  # of Gemma 3, every sixth layer has the other rope
 CONFIGS: dict[str, Callable[[], PretrainedConfig]] = {
     "llama": lambda: LlamaConfig(**DECODER),
     "llama 3": lambda: LlamaConfig(**DECODER, rope_parameters=ROPES["llama3"]),
@@ -67,6 +75,11 @@ CONFIGS: dict[str, Callable[[], PretrainedConfig]] = {
     "mistral": lambda: MistralConfig(**DECODER, sliding_window=4096),
     "qwen2": lambda: Qwen2Config(**DECODER),
     "qwen3": lambda: Qwen3Config(**DECODER, head_dim=16),
+    "gemma": lambda: GemmaConfig(**GEMMA),
+    "gemma, one key head, biases": lambda: GemmaConfig(**GEMMA | {"num_key_value_heads": 1}, attention_bias=True),
+    "gemma 2": lambda: Gemma2Config(**GEMMA, query_pre_attn_scalar=10, attn_logit_softcapping=2.0),
+    "gemma 2, plain scores": lambda: Gemma2Config(**GEMMA, query_pre_attn_scalar=16, attn_logit_softcapping=None),
+    "gemma 3": lambda: Gemma3TextConfig(**GEMMA, query_pre_attn_scalar=10, rope_parameters=ROPES_OF_GEMMA_3),
     "bert": lambda: BertConfig(**ENCODER),
     "bert, relu": lambda: BertConfig(**ENCODER, hidden_act="relu"),
     "bert, one layer": lambda: BertConfig(**ENCODER | {"num_hidden_layers": 1}),

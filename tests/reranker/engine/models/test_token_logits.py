@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from functools import cache
-from typing import Any
 
 import numpy as np
 import pytest
@@ -11,6 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import (
     AutoModelForCausalLM,
+    Gemma2Config,
+    GemmaConfig,
     LlamaConfig,
     MistralConfig,
     PretrainedConfig,
@@ -19,7 +20,7 @@ from transformers import (
     Qwen3Config,
 )
 
-from reranker.checkpoints.token_head import TokenHead
+from reranker.checkpoints.token_head import TokenHead, logit_cap_of
 from reranker.checkpoints.weights import ModuleWeights
 from reranker.engine.models.llama import LlamaModel, unsupported
 from reranker.pairs import EncodedPairs
@@ -28,6 +29,7 @@ from tests.reranker.engine.worst import pairs_of_lengths
 
 LM = DECODER | {"pad_token_id": PAD_TOKEN_ID, "tie_word_embeddings": False}
 CONFIGS: dict[str, Callable[[], PretrainedConfig]] = {
+    "gemma": lambda: GemmaConfig(**LM | {"tie_word_embeddings": True}, head_dim=16),
     "llama": lambda: LlamaConfig(**LM),
     "llama, tied": lambda: LlamaConfig(**LM | {"tie_word_embeddings": True}),
     "mistral": lambda: MistralConfig(**LM, sliding_window=None),
@@ -39,8 +41,11 @@ CONFIGS: dict[str, Callable[[], PretrainedConfig]] = {
 
 @cache
 def language_model(name: str) -> PreTrainedModel:
-    """With random weights in float32; biases and norms matter too."""
-    config = CONFIGS[name]()
+    return random_model(CONFIGS[name]())
+
+
+def random_model(config: PretrainedConfig) -> PreTrainedModel:
+    """In float32; biases and norms matter too."""
     assert unsupported(config, 100) is None
     torch.manual_seed(3)
     module = AutoModelForCausalLM.from_config(config, attn_implementation="eager").eval()
@@ -59,10 +64,10 @@ def saved_weights(module: PreTrainedModel) -> ModuleWeights:
 
 
 @cache
-def fast(name: str, token_weights: tuple[tuple[int, float], ...], **options: Any) -> LlamaModel:
+def fast(name: str, token_weights: tuple[tuple[int, float], ...]) -> LlamaModel:
     module = language_model(name)
     head = TokenHead(saved_weights(module), dict(token_weights), tied=module.config.tie_word_embeddings)
-    return LlamaModel(head, module.config, 100, dtype=torch.float32, device="cpu", skips_pad_ids=False, **options)
+    return LlamaModel(head, module.config, 100, dtype=torch.float32, device="cpu", skips_pad_ids=False)
 
 
 @torch.inference_mode()
@@ -97,10 +102,16 @@ def test_pairs_without_a_prefix_have_the_same_logits() -> None:
 
 
 def test_capped_logit_of_one_row_is_that_of_the_capped_vocabulary() -> None:
-    pairs = pairs_of_lengths([3], [0], [4], vocabulary=60)
-    logit = vocabulary_logits(language_model("llama"), pairs)[0, 7]
-    capped = fast("llama", ((7, 1.0),), logit_cap=0.5).prepare(pairs)().item()
-    assert capped == pytest.approx(0.5 * np.tanh(logit / 0.5), abs=1e-5)
+    pairs = pairs_of_lengths([3], [0, 0], [4, 9], vocabulary=60)
+    config = Gemma2Config(**LM, head_dim=16, final_logit_softcapping=0.5)
+    module = random_model(config)
+    for weight in (1.0, -1.0):
+        head = TokenHead(saved_weights(module), {7: weight}, tied=False)
+        cap = logit_cap_of(config.final_logit_softcapping, {7: weight})
+        model = LlamaModel(head, config, 100, dtype=torch.float32, device="cpu", skips_pad_ids=False, logit_cap=cap)
+        expected = weight * vocabulary_logits(module, pairs)[:, 7]
+        assert model.prepare(pairs)().numpy() == pytest.approx(expected, abs=1e-5)
+        assert np.abs(expected).min() > 0.1
 
 
 def test_summed_row_in_bfloat16_is_nearer_to_exact_than_the_difference_of_two_logits() -> None:
