@@ -152,8 +152,9 @@ class BatchOutput:
             totals = {name: getattr(self, name) for name in ("rows", "bad_rows", "queries_without_candidates")}
             manifest = {"counts": asdict(self.counts) | totals, "scale": self.scale and asdict(self.scale)}
             manifest |= {"settings": settings, "job": job, "files": files} | SEAL
-            write_atomically(self.directory / SUCCESS, seal(json.dumps(manifest, indent=1).encode() + b"\n"))
-        self._found = replace(self._found, begun=job, manifest=manifest)
+            contents = seal(json.dumps(manifest, indent=1).encode() + b"\n")
+            write_atomically(self.directory / SUCCESS, contents)
+        self._found = replace(self._found, begun=job, manifest=json_object(contents))
         self.remove_work_files()
 
     def mend_run(self) -> None:

@@ -100,12 +100,13 @@ def teacher(
     if path.exists():
         raise InvalidField("--name", f"{path} exists: choose another name, or remove it")
     if bi_encoder is not None:
-        from cluster.training.bi_encoder import about_bi_encoder, bi_encoder_scores
+        from cluster.training.bi_encoder import about_bi_encoder, bi_encoder_scores, load_bi_encoder
 
         device = options["checkpoint"]["device"]
         with console.status(f"loading {bi_encoder} …") as status:
+            encoder = load_bi_encoder(bi_encoder, None if device == "auto" else device)
             about = about_bi_encoder(bi_encoder)
-            scores = bi_encoder_scores(read, bi_encoder, None if device == "auto" else device, status.update)
+            scores = bi_encoder_scores(read, encoder, status.update)
     else:
         from cluster.training.cross_encoder import cross_encoder_scores
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,8 @@ from reranker.checkpoints.files import locate
 from reranker.checkpoints.fingerprint import checkpoint_sha256
 from reranker.pairs import FloatArray
 
+RunJob = Callable[[BatchSettings, Console], object]
+
 _QUERIES_AT_ONCE = 2_048
 _SCHEMA = pa.schema(
     [
@@ -33,7 +36,7 @@ _SCHEMA = pa.schema(
 
 
 def cross_encoder_scores(
-    data: TrainingSet, work: Path, options: dict[str, Any], console: Console
+    data: TrainingSet, work: Path, options: dict[str, Any], console: Console, *, run_job: RunJob = run_batch
 ) -> tuple[FloatArray, dict[str, Any]]:
     """Logits of every candidate, float32 (candidates,), and what made them.
 
@@ -48,7 +51,7 @@ def cross_encoder_scores(
     files = locate(settings.checkpoint, weights=True)
     encoder = load_encoder(settings.checkpoint, files)
     write_candidates(candidates, data)
-    run_batch(settings, console)
+    run_job(settings, console)
     table = pq.read_table(work / "job" / "parquet", columns=["query_id", "docid", "logit"])
     scores = aligned(work, table.rename_columns(["query_id", "docid", "score"]), data)
     shutil.rmtree(work)

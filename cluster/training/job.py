@@ -55,8 +55,8 @@ class RayWorker:
     def begin(self, steps: int) -> None:
         """The driver shows no total where the settings give epochs."""
 
-    def wrap(self, student: PackedStudent) -> nn.Module:
-        return wrapped(student, self._settings.sharding, self.device)
+    def wrap(self, student: PackedStudent, dtype: torch.dtype) -> nn.Module:
+        return wrapped(student, self._settings.sharding, self.device, dtype)
 
     def feed(self, sampler: Sampler, first: int) -> Iterator[list[EncodedGroup]]:
         if self._settings.feed == "threads":

@@ -34,7 +34,7 @@ class LocalWorker:
     def begin(self, steps: int) -> None:
         self._progress.begin(steps)
 
-    def wrap(self, student: PackedStudent) -> nn.Module:
+    def wrap(self, student: PackedStudent, dtype: torch.dtype) -> nn.Module:
         return student
 
     def feed(self, sampler: Sampler, first: int) -> Iterator[list[EncodedGroup]]:

@@ -42,8 +42,8 @@ class Worker(Protocol):
     def begin(self, steps: int) -> None:
         """The data are read; the run has this many steps."""
 
-    def wrap(self, student: PackedStudent) -> nn.Module:
-        """What runs its forward: the student itself, or what distributes it."""
+    def wrap(self, student: PackedStudent, dtype: torch.dtype) -> nn.Module:
+        """What runs its forward, with matrix products in `dtype`: the student itself, or what distributes it."""
 
     def feed(self, sampler: Sampler, first: int) -> Iterator[list[EncodedGroup]]:
         """Groups of the steps from `first` on."""
@@ -71,14 +71,15 @@ def run(settings: TrainingSettings, worker: Worker) -> None:
     if settings.evaluation.collection is not None:
         held = read_held_out(Path(settings.evaluation.collection), settings.evaluation.depth, encoder)
     student.to(worker.device)
+    dtype = _dtype(settings, worker.device)
     trainer = Trainer(
         student,
         settings.step,
         settings.loss,
         sampler.steps,
         device=worker.device,
-        dtype=_dtype(settings, worker.device),
-        wrapped=worker.wrap(student),
+        dtype=dtype,
+        wrapped=worker.wrap(student, dtype),
     )
     output = Path(settings.output)
     best, worse = -1.0, 0

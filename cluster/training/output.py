@@ -81,9 +81,10 @@ def save_model(
     shutil.rmtree(temporary, ignore_errors=True)
     before = {name: getattr(module.config, name, None) for name in ("dtype", "_attn_implementation")}
     try:
-        module.config.dtype = dtype
         module.config._attn_implementation = "sdpa"
         module.save_pretrained(temporary, state_dict=dict(weights))
+        module.config.dtype = dtype  # save_pretrained wrote that of the module, whose weights are not those saved
+        module.config.save_pretrained(temporary)
         tokenizer.save_pretrained(temporary)
     except OSError as error:
         shutil.rmtree(temporary, ignore_errors=True)

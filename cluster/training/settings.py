@@ -26,6 +26,9 @@ _NOT_IN_IDENTITY = {
 }
 
 
+Sharding = Literal["none", "zero2", "fsdp"]
+
+
 class RunSettings(TrainingSettings):
     """TrainingSettings and the machines of the run."""
 
@@ -34,8 +37,10 @@ class RunSettings(TrainingSettings):
     )
     use_gpu: bool = Field(False, description="Give each worker a GPU.")
     local: bool = Field(False, description="Train in this process, on one device, without Ray.")
-    sharding: Literal["none", "fsdp"] = Field(
-        "none", description="none: every worker holds the whole model; fsdp: the workers share its weights (FSDP2)."
+    sharding: Sharding = Field(
+        "none",
+        description="none: every worker holds the whole model; zero2: the workers share optimizer, gradients and, "
+        "between steps, weights; fsdp: weights always, but for the layer at work.",
     )
     max_failures: NonNegativeInt = Field(3, description="Lost workers after which the run ends.")
     cpus_per_worker: PositiveFloat = Field(0.5, description="CPUs that Ray reserves for a worker.")
@@ -53,8 +58,8 @@ class RunSettings(TrainingSettings):
             raise ValueError(f"workers must be [min, max], got {list(self.workers)}")
         if self.local and (self.most_workers > 1 or self.sharding != "none"):
             raise ValueError("local trains in one process: remove workers and sharding, or set local to false")
-        if self.sharding == "fsdp" and self.student.lora is not None:
-            raise ValueError("sharding fsdp cannot merge LoRA adapters: set sharding to none")
+        if self.sharding != "none" and self.student.lora is not None:
+            raise ValueError(f"sharding {self.sharding} cannot merge LoRA adapters: set sharding to none")
         if self.most_workers > self.step.queries_per_step:
             raise ValueError(f"step.queries_per_step {self.step.queries_per_step} is less than workers")
         return self

@@ -53,13 +53,21 @@ def iter_run(location: Location, on_bad: OnBad = refuse) -> Iterator[RunLine]:
 
 def read_run(location: Location, ties: Ties = "trec_eval") -> Run:
     """A TREC run, queries in file order, candidates by score; the rank column is ignored. Raises InvalidFile."""
+    return {query_id: list(scores) for query_id, scores in read_scored_run(location, ties).items()}
+
+
+def read_scored_run(location: Location, ties: Ties = "trec_eval") -> dict[str, dict[str, float]]:
+    """query_id -> docid -> score, in the order of `read_run`. Raises InvalidFile."""
     scores: dict[str, dict[str, float]] = {}
     for line, query_id, docid, score in iter_run(location):
         candidates = scores.setdefault(query_id, {})
         if docid in candidates:
             raise InvalidFile(redacted(location), f"passage {docid!r} occurs twice for query {query_id!r}", line)
         candidates[docid] = score
-    return {query_id: _best_first(candidates, ties) for query_id, candidates in scores.items()}
+    return {
+        query_id: {docid: candidates[docid] for docid in _best_first(candidates, ties)}
+        for query_id, candidates in scores.items()
+    }
 
 
 def _best_first(scores: dict[str, float], ties: Ties) -> list[str]:

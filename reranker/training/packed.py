@@ -107,7 +107,7 @@ class PackedStudent(nn.Module):
         )[0][0]
         rows = hidden[pairs.read_at]
         logits: Tensor = self._head(inner, rows).reshape(-1)
-        return logits
+        return logits.clone()  # FSDP2 hooks what a forward returns, and warns of a view
 
     def _head(self, inner: Any, rows: Tensor) -> Tensor:
         """The checkpoint's own head over one token per pair."""

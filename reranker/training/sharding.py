@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.distributed.fsdp import FSDPModule
 from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.optim import Optimizer
 
@@ -30,6 +31,13 @@ def shared_like(value: Any, like: Tensor) -> Any:
     if not isinstance(like, DTensor) or not isinstance(value, Tensor) or value.shape != like.shape:
         return value
     return distribute_tensor(value.to(like.device), like.device_mesh, like.placements)
+
+
+def reshard(module: nn.Module) -> None:
+    """Drop the weights that a forward without a backward left whole: they would outlive a change of the shares."""
+    for part in module.modules():
+        if isinstance(part, FSDPModule):
+            part.reshard()
 
 
 def load_student(student: nn.Module, state: dict[str, Tensor]) -> None:

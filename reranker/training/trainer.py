@@ -23,7 +23,7 @@ from reranker.training.batches import EncodedGroup, MicroBatch, micro_batches
 from reranker.training.objective import objective
 from reranker.training.packed import PackedStudent
 from reranker.training.settings import LossSettings, StepSettings
-from reranker.training.sharding import load_optimizer, load_student, whole
+from reranker.training.sharding import load_optimizer, load_student, reshard, whole
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +119,7 @@ class Trainer:
             logits = self._forward(parts[min(number, len(parts) - 1)])
             if number < len(parts):
                 scored.append(logits.float().cpu().numpy())
+        reshard(self._student)
         return scored
 
     def averaged(self) -> Any:

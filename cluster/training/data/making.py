@@ -17,7 +17,7 @@ from cluster.training.data.training_set import write_training_set
 from reranker.errors import InvalidField, InvalidFile
 from reranker.extras import require
 from reranker.ir.locations import content_sha256
-from reranker.ir.runs import iter_run
+from reranker.ir.runs import read_scored_run
 from reranker.settings import Settings
 from reranker.training.groups import usable_queries
 
@@ -77,7 +77,7 @@ def make_training_set(
     where = str(files[0]) if len(files) == 1 else f"{files[0]} and {len(files) - 1} more"
     _refuse_repeated_ids(labelled, where)
     if settings.run is not None:
-        groups, scores = negatives_from_run(labelled, _read_run(settings.run), settings.negatives_depth)
+        groups, scores = negatives_from_run(labelled, read_scored_run(settings.run), settings.negatives_depth)
     else:
         groups, scores = mine_negatives(
             labelled, settings.negatives_depth, settings.random_negatives, settings.seed, on_progress
@@ -118,14 +118,6 @@ def _read(settings: DataSettings, files: Sequence[Path]) -> Labelled:
     if settings.queries is None or settings.corpus is None or settings.qrels is None:
         return read_pairs(files, settings.max_per_file)
     return read_collection(settings.queries, settings.corpus, settings.qrels)
-
-
-def _read_run(path: Path) -> dict[str, dict[str, float]]:
-    """query_id -> docid -> score, best first."""
-    run: dict[str, dict[str, float]] = {}
-    for _, query_id, docid, score in iter_run(path):
-        run.setdefault(query_id, {})[docid] = score
-    return {query_id: dict(sorted(found.items(), key=lambda item: -item[1])) for query_id, found in run.items()}
 
 
 def _refuse_repeated_ids(labelled: Labelled, where: str) -> None:

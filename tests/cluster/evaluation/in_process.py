@@ -1,4 +1,4 @@
-"""The jobs of a suite, run in this process by the job's own stages, without Ray."""
+"""Jobs, such as those of a suite, run in this process by the job's own stages, without Ray."""
 
 from __future__ import annotations
 
@@ -31,8 +31,13 @@ def finish_jobs(models: str, directory: Path, output: Path, depth: int) -> None:
     """Leave what `evaluate suite --models` leaves, given MODEL_OPTIONS, so that the command has nothing to score."""
     for suite in plan_models(models_in(models), directory, output, depth, OPTIONS).values():
         for _, settings in suite.jobs:
-            identity = identity_of(settings, locate(settings.checkpoint, weights=False))
-            complete(settings, identity, _scored_here, QUIET, Clock())
+            run_here(settings, QUIET)
+
+
+def run_here(settings: BatchSettings, console: Console) -> None:
+    """`run_batch` without Ray."""
+    identity = identity_of(settings, locate(settings.checkpoint, weights=False))
+    complete(settings, identity, _scored_here, console, Clock())
 
 
 @contextmanager

@@ -1,13 +1,16 @@
 """A small collection, a training set made of it, and the settings of a run over it that takes a second."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from cluster.training.data.making import DataSettings, make_training_set
 from tests.checkpoints import SAMPLE_TEXTS
+from tests.cluster.conftest import Shell
 
 QUERIES, PASSAGES, DEPTH = 8, 24, 6
 
@@ -67,3 +70,26 @@ def run_config(tmp_path: Path, training_set: Path, collection: Path, bert: Path)
         "dtype": "float32",
         "checkpoint_every_steps": 3,
     }
+
+
+@pytest.fixture
+def own_set(tmp_path: Path, training_set: Path) -> Path:
+    """A copy that a test may add teachers to."""
+    return Path(shutil.copytree(training_set, tmp_path / "set"))
+
+
+@pytest.fixture
+def config(tmp_path: Path, run_config: dict[str, Any], own_set: Path) -> Path:
+    path = tmp_path / "run.yaml"
+    path.write_text(yaml.safe_dump(run_config | {"data": str(own_set)}))
+    return path
+
+
+def refused(shell: Shell, *args: str | Path) -> str:
+    """The one line of a command that ends with exit code 2."""
+    code, out, err = shell(*args)
+    assert (code, out) == (2, ""), err
+    lines = err.strip().splitlines()
+    assert lines[-1].startswith("reranker: ")
+    assert "Traceback" not in err
+    return " ".join(lines)

@@ -1,40 +1,25 @@
 """The commands of `reranker train`: what they write, and one line for each wrong input."""
 
-import importlib.util
 import json
 import shutil
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 import torch
-import yaml
 from safetensors.torch import load_file, save_file
 
 from cluster.configs import TRAINING
-from cluster.training.cross_encoder import write_candidates
 from cluster.training.data.training_set import read_training_set
 from cluster.training.demo import run_demo
 from cluster.training.settings import read_run_settings
-from cluster.training.teachers import read_teacher, teacher_path, write_teacher
 from reranker.importing import import_checkpoint
+from reranker.ir.runs import read_run
 from reranker.settings import CheckpointSettings
 from tests.checkpoints import rewrite_json, write_bert
 from tests.cluster.conftest import Shell
+from tests.cluster.training.conftest import refused
 from tests.cluster.training.test_run import QUIET
-
-
-def refused(shell: Shell, *args: str | Path) -> str:
-    """The one line of a command that ends with exit code 2."""
-    code, out, err = shell(*args)
-    assert (code, out) == (2, ""), err
-    lines = err.strip().splitlines()
-    assert lines[-1].startswith("reranker: ")
-    assert "Traceback" not in err
-    return " ".join(lines)
 
 
 def data_args(collection: Path, **changes: Path | str) -> list[str]:
@@ -44,19 +29,6 @@ def data_args(collection: Path, **changes: Path | str) -> list[str]:
         "qrels": collection / "qrels.tsv",
     }
     return [part for name, value in (files | changes).items() for part in (f"--{name}", str(value))]
-
-
-@pytest.fixture
-def own_set(tmp_path: Path, training_set: Path) -> Path:
-    """A copy that a test may add teachers to."""
-    return Path(shutil.copytree(training_set, tmp_path / "set"))
-
-
-@pytest.fixture
-def config(tmp_path: Path, run_config: dict[str, Any], own_set: Path) -> Path:
-    path = tmp_path / "run.yaml"
-    path.write_text(yaml.safe_dump(run_config | {"data": str(own_set)}))
-    return path
 
 
 # Training sets
@@ -84,6 +56,21 @@ def test_data_reads_pairs_and_directories_of_them(shell: Shell) -> None:
     assert read_training_set(shell.directory / "set").queries == ["tide 0", "tide 1", "tide 2"]
 
 
+def test_data_ranks_a_run_with_equal_scores_as_evaluation_does(
+    shell: Shell, collection: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "tied.trec"
+    path.write_text("".join(f"q0 Q0 p{number} {number} 1 bm25\n" for number in (9, 3, 20, 7)))
+    code, _, err = shell("train", "data", "set", *data_args(collection, run=path), "--negatives-depth", "3")
+    assert code == 0, err
+    data = read_training_set(shell.directory / "set")
+    docids = [data.docids[passage].as_py() for passage in data.groups.passages[data.groups.candidates_of(0)]]
+    assert docids == ["p0", *read_run(path)["q0"][:3]]
+    path.write_text(path.read_text() + "q0 Q0 p9 5 1 bm25\n")
+    line = refused(shell, "train", "data", "again", *data_args(collection, run=path))
+    assert "tied.trec:5: passage 'p9' occurs twice" in line
+
+
 def test_data_that_teaches_nothing_is_refused(shell: Shell, collection: Path, tmp_path: Path) -> None:
     (tmp_path / "none.tsv").write_text("query-id\tcorpus-id\tscore\nq0\tp0\t0\n")
     (tmp_path / "unknown.tsv").write_text("query-id\tcorpus-id\tscore\nq0\tnowhere\t1\n")
@@ -99,80 +86,6 @@ def test_data_that_teaches_nothing_is_refused(shell: Shell, collection: Path, tm
     assert "without files of pairs" in refused(shell, "train", "data", "set", "--pairs", "empty")
     assert "bad.jsonl:1: `positive` must hold" in refused(shell, "train", "data", "set", "--pairs", "bad.jsonl")
     assert "is not an empty directory" in refused(shell, "train", "data", ".", *data_args(collection))
-
-
-# Teachers
-
-
-def scores(data: Any, seed: int = 0) -> np.ndarray:
-    return np.random.default_rng(seed).normal(size=len(data.groups.passages)).astype(np.float32)
-
-
-def test_candidates_of_a_cross_encoder_are_the_groups(own_set: Path, tmp_path: Path) -> None:
-    data = read_training_set(own_set)
-    write_candidates(tmp_path / "candidates.parquet", data)
-    table = pq.read_table(tmp_path / "candidates.parquet")
-    docids = data.docids.to_pylist()
-    assert table["query_id"].to_pylist() == data.query_ids
-    assert table["docids"].to_pylist() == [
-        [docids[passage] for passage in data.groups.passages[data.groups.candidates_of(query)]] for query in range(8)
-    ]
-
-
-def test_teacher_of_other_texts_is_refused_although_its_ids_are_the_same(
-    shell: Shell, own_set: Path, config: Path
-) -> None:
-    data = read_training_set(own_set)
-    write_teacher(teacher_path(own_set, "mine"), data, scores(data), {"kind": "test"})
-    assert read_teacher(teacher_path(own_set, "mine"), data)[1]["kind"] == "test"
-    rewrite_json(own_set / "data.json", texts_sha256="0" * 64)
-    line = refused(shell, "train", "run", config, "--set", "teacher.weights={mine: 1}")
-    assert "teacher-mine.parquet: was made for other queries or passages" in line
-
-
-def test_teachers_that_do_not_fit_are_refused(shell: Shell, own_set: Path, config: Path) -> None:
-    data = read_training_set(own_set)
-    schema = {"query_id": data.query_ids[:1], "docid": data.docids.to_pylist()[:1]}
-    tables = {
-        "nan": {**schema, "score": pa.array([np.nan], pa.float32())},
-        "other": {"query_id": ["nobody"], "docid": ["nothing"], "score": pa.array([1.0], pa.float32())},
-        "few": {**schema, "score": pa.array([1.0], pa.float32())},
-        "columns": {"score": pa.array([1.0], pa.float32())},
-    }
-    for name, columns in tables.items():
-        pq.write_table(pa.table(columns), teacher_path(own_set, name))
-    expected = {
-        "nan": "teacher-nan.parquet:1: has a score that is not finite",
-        "other": "names other queries or passages than the training set, such as",
-        "few": "it was made for another one",
-        "columns": "is not a file of query_id, docid, score",
-        "nobody": "no such teacher: make it with `reranker train teacher`",
-        "a/b": "cannot be the name of a teacher",
-    }
-    for name, message in expected.items():
-        assert message in refused(shell, "train", "run", config, "--set", f"teacher.weights={{{name}: 1}}")
-
-
-def test_cross_encoder_of_another_template_is_refused_unless_it_is_meant(
-    shell: Shell, own_set: Path, config: Path
-) -> None:
-    data = read_training_set(own_set)
-    about = {"kind": "cross-encoder", "model": "theirs", "template": "bare"}
-    write_teacher(teacher_path(own_set, "theirs"), data, scores(data), about)
-    chosen = ["--set", "teacher.weights={theirs: 1}", "--set", "step.steps=1", "--set", "evaluation={}"]
-    line = refused(shell, "train", "run", config, *chosen)
-    assert "theirs scored with the template 'bare', and the student reads 'dear'" in line
-    assert "teacher.other_templates" in line
-    assert not (shell.directory / "run").exists(), "a run that did not begin leaves its output free"
-    code, _, err = shell("train", "run", config, *chosen, "--set", "teacher.other_templates=true")
-    assert code == 0, err
-
-
-def test_teacher_without_its_extra_names_it(shell: Shell, own_set: Path) -> None:
-    if importlib.util.find_spec("sentence_transformers") is not None:
-        pytest.skip("it is installed")
-    line = refused(shell, "train", "teacher", own_set, "--name", "x", "--bi-encoder", "y")
-    assert line.endswith("pip install 'dear-reranker[bi-encoder]'")
 
 
 # Configs

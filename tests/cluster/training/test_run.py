@@ -69,6 +69,9 @@ def test_run_writes_a_checkpoint_that_can_be_served_and_says_what_made_it(run_co
     assert manifest is not None
     assert (manifest.recipe.template, manifest.max_pair_tokens) == (DEAR, 64)
     assert manifest.golden
+    config = json.loads((output / "model" / "config.json").read_text())
+    assert config["dtype"] == "bfloat16"
+    assert {value.dtype for value in weights(output).values()} == {torch.bfloat16}
     card = (output / "model" / "README.md").read_text()
     assert f"nDCG@10 {summary['ndcg']:.4f} on `tides`" in card
     assert "| corpus.jsonl | `" in card

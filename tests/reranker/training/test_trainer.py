@@ -10,7 +10,7 @@ import torch
 import torch.multiprocessing
 from torch import distributed
 from torch.nn.parallel import DistributedDataParallel
-from transformers import AutoModelForSequenceClassification, BertConfig
+from transformers import AutoModelForSequenceClassification, BertConfig, PretrainedConfig
 
 from cluster.local.host import free_port
 from reranker.errors import TrainingFailed
@@ -57,11 +57,16 @@ def groups_of_step(step: int) -> list[EncodedGroup]:
     return [group(100 * step + query, passages=3 + query) for query in range(4)]
 
 
-def trainer(settings: StepSettings = STEP, wrap: Callable[[PackedStudent], torch.nn.Module] | None = None) -> Trainer:
+def trainer(
+    settings: StepSettings = STEP,
+    wrap: Callable[[PackedStudent], torch.nn.Module] | None = None,
+    config: PretrainedConfig = CONFIG,
+    dtype: torch.dtype = torch.float32,
+) -> Trainer:
     torch.manual_seed(1)
-    student = PackedStudent(AutoModelForSequenceClassification.from_config(copy.deepcopy(CONFIG)), LAYOUT)
+    student = PackedStudent(AutoModelForSequenceClassification.from_config(copy.deepcopy(config)), LAYOUT)
     wrapped = wrap(student) if wrap else None
-    return Trainer(student, settings, LossSettings(), STEPS, device=torch.device("cpu"), wrapped=wrapped)
+    return Trainer(student, settings, LossSettings(), STEPS, device=torch.device("cpu"), dtype=dtype, wrapped=wrapped)
 
 
 def weights(of: Trainer, *, without_gradient: bool = True) -> torch.Tensor:
