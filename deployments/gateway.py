@@ -101,7 +101,7 @@ class Gateway:
             request.query, [candidate.passage for candidate in request.candidates]
         )
         await asyncio.sleep(0)  # others run between the steps of a large request
-        costs = self._estimate.tokens(query, passages, request.reading)
+        costs = self._estimate.tokens(query, passages, request.pair_options)
         with self._admission.admit(request.client, int(costs.sum()), request.priority) as reservation:
             context = _context(request, deadline - time.monotonic())
             try:
@@ -161,7 +161,7 @@ class Gateway:
                 answer = await self._shard_client.score(
                     queries_of(query, part),
                     passages[part],
-                    request.reading,
+                    request.pair_options,
                     shard_context,
                     attempt_timeout_s,
                 )

@@ -19,7 +19,7 @@ from reranker.errors import DeadlineExceeded, DocumentError
 from reranker.fidelity import load_verified
 from reranker.pairs import EncodedPairs, EncodedShard, FloatArray, ShardScores
 from reranker.settings import CheckpointSettings, ScorerSettings
-from reranker.types import ModelDescription, Passage, Query, Reading, RequestContext
+from reranker.types import ModelDescription, PairOptions, Passage, Query, RequestContext
 
 log = logging.getLogger("ray.serve")
 
@@ -61,10 +61,10 @@ class Scorer:
         return ShardScores(pairs.candidate_scores(logits), self._loop.throughput.tokens_per_s)
 
     async def score_texts(
-        self, query: Query, passages: Sequence[Passage], reading: Reading, context: RequestContext
+        self, query: Query, passages: Sequence[Passage], options: PairOptions, context: RequestContext
     ) -> ShardScores:
         """Like `score`, for a shard so small that it is tokenized here."""
-        return await self.score(await encode_shard(self._loaded.encoder, query, passages, reading), context)
+        return await self.score(await encode_shard(self._loaded.encoder, query, passages, options), context)
 
     async def describe(self) -> ModelDescription:
         return replace(

@@ -16,7 +16,7 @@ from deployments.settings import ShardSettings
 from reranker.errors import DocumentError, NonFiniteLogit, Unavailable, UnscorableDocument
 from reranker.pairs import CandidateScores, ShardScores
 from reranker.scheduling.retry_budget import RetryBudget
-from reranker.types import Passage, Query, Reading, RequestContext, queries_of
+from reranker.types import PairOptions, Passage, Query, RequestContext, queries_of
 
 log = logging.getLogger("ray.serve")
 
@@ -55,7 +55,7 @@ class ShardClient:
         self,
         query: Query,
         passages: Sequence[Passage],
-        reading: Reading,
+        options: PairOptions,
         context: RequestContext,
         attempt_timeout_s: float,
     ) -> ShardScores:
@@ -76,7 +76,7 @@ class ShardClient:
                 timeout_s=context.timeout_s - (time.monotonic() - started),
                 refused_tokens=context.refused_tokens if attempt == 1 else 0,  # demand counts once
             )
-            call = self._call(query, passages, reading, attempt_context)
+            call = self._call(query, passages, options, attempt_context)
             try:
                 return await self._within(None if is_last else attempt_timeout_s, call)
             except _AttemptTimeout:
@@ -87,14 +87,14 @@ class ShardClient:
                 await self._prepare_retry(attempt, error)
                 losses += 1
                 if losses == _LOSSES_TOGETHER:
-                    return await self._score_one_by_one(query, passages, reading, attempt_context)
+                    return await self._score_one_by_one(query, passages, options, attempt_context)
             except (NonFiniteLogit, UnscorableDocument, Unavailable) as error:
                 if is_last or attempt > 1:
                     raise
                 await self._prepare_retry(attempt, error)
 
     async def _score_one_by_one(
-        self, query: Query, passages: Sequence[Passage], reading: Reading, context: RequestContext
+        self, query: Query, passages: Sequence[Passage], options: PairOptions, context: RequestContext
     ) -> ShardScores:
         """Scores of the passages, each in a call of its own, to find the one that ends its replica.
 
@@ -106,7 +106,7 @@ class ShardClient:
         for index, passage in enumerate(passages):
             try:
                 answers.append(
-                    await self._call(queries_of(query, slice(index, index + 1)), [passage], reading, context)
+                    await self._call(queries_of(query, slice(index, index + 1)), [passage], options, context)
                 )
             except ReplicaLost as error:
                 log.warning("a replica was lost while it scored passage %d of a shard alone: %s", index, error)
@@ -120,7 +120,7 @@ class ShardClient:
             return ShardScores(scores, answers[-1].tokens_per_s)
         if not answers:
             try:
-                await self._call(*_CONTROL, reading, context)
+                await self._call(*_CONTROL, options, context)
             except ReplicaLost as error:
                 raise Unavailable(_LOST_AGAIN) from error
         raise UnscorableDocument(suspect, "the replicas that score it exit")
@@ -147,16 +147,16 @@ class ShardClient:
             task.cancel()
 
     async def _call(
-        self, query: Query, passages: Sequence[Passage], reading: Reading, context: RequestContext
+        self, query: Query, passages: Sequence[Passage], options: PairOptions, context: RequestContext
     ) -> ShardScores:
         """Raises a RerankerError or ReplicaLost."""
         calls: list[Any] = []
         try:
             if _chars(query, passages) < self._settings.direct_chars:
-                calls = [self._scorer.score_texts.remote(query, passages, reading, context)]
+                calls = [self._scorer.score_texts.remote(query, passages, options, context)]
             else:
                 # The encoded arrays go from tokenizer to scorer without passing through this process.
-                pairs = self._tokenizer.encode.remote(query, passages, reading)
+                pairs = self._tokenizer.encode.remote(query, passages, options)
                 calls = [pairs, self._scorer.score.remote(pairs, context)]
             scores: ShardScores = await calls[-1]
             return scores

@@ -11,7 +11,7 @@ from reranker.encoder import Encoder
 from reranker.errors import DocumentError, InvalidRequest, Overloaded
 from reranker.pairs import EncodedPairs, EncodedShard
 from reranker.settings import CheckpointSettings
-from reranker.types import Passage, Query, Reading
+from reranker.types import PairOptions, Passage, Query
 
 # A long text is tokenized whole only if its first tokens need it, as those of a word without end do. That takes 1 to
 # 3 s and 200 MB per million characters: up to the first length like any other work, up to the second one at a time.
@@ -28,18 +28,18 @@ class Tokenizer:
         self._whole_text = asyncio.Lock()
         self._waiting = 0
 
-    async def encode(self, query: Query, passages: Sequence[Passage], reading: Reading) -> EncodedShard:
+    async def encode(self, query: Query, passages: Sequence[Passage], options: PairOptions) -> EncodedShard:
         """Raises UnscorableDocument or InvalidField for a text that must be tokenized whole and is too long."""
         started = time.monotonic()
         try:
-            return await encode_shard(self._encoder, query, passages, reading)
+            return await encode_shard(self._encoder, query, passages, options)
         except InvalidRequest:
             if self._waiting >= _MAX_WAITING:
                 raise Overloaded(_RETRY_AFTER_S) from None
         self._waiting += 1
         try:
             async with self._whole_text:
-                shard = await encode_shard(self._encoder, query, passages, reading, _MAX_WHOLE_CHARS_ALONE)
+                shard = await encode_shard(self._encoder, query, passages, options, _MAX_WHOLE_CHARS_ALONE)
                 return shard._replace(encode_s=time.monotonic() - started)
         finally:
             self._waiting -= 1
@@ -49,7 +49,7 @@ async def encode_shard(
     encoder: Encoder,
     query: Query,
     passages: Sequence[Passage],
-    reading: Reading,
+    options: PairOptions,
     max_whole_chars: int = _MAX_WHOLE_CHARS,
 ) -> EncodedShard:
     """Encode one shard. Runs in a thread: tokenizing releases the GIL, so health checks are still answered.
@@ -64,10 +64,10 @@ async def encode_shard(
                 encoder.encode,
                 one,
                 passages[part],
-                reading.truncation,
+                options.truncation,
                 max_whole_chars,
-                instruction=reading.instruction,
-                max_pair_tokens=reading.max_pair_tokens,
+                instruction=options.instruction,
+                max_pair_tokens=options.max_pair_tokens,
             )
             parts.append(await asyncio.to_thread(encode))
         except DocumentError as error:

@@ -46,7 +46,7 @@ class RerankRequest:
     top_n: number of results; None means all. client: the client whose share of the device this request uses.
     priority: 0 goes first; a request of priority p gets 1 / (1 + p) of the share that its client's requests of
     priority 0 get. on_deadline: at the deadline, answer with an error or with the results scored so far.
-    max_pair_tokens, instruction: see Reading.
+    max_pair_tokens, instruction: see PairOptions.
     """
 
     query: Query
@@ -62,8 +62,8 @@ class RerankRequest:
     instruction: str | None = None
 
     @property
-    def reading(self) -> Reading:
-        return Reading(self.truncation, self.max_pair_tokens, self.instruction)
+    def pair_options(self) -> PairOptions:
+        return PairOptions(self.truncation, self.max_pair_tokens, self.instruction)
 
 
 def queries_of(query: Query, part: slice) -> Query:
@@ -71,7 +71,7 @@ def queries_of(query: Query, part: slice) -> Query:
     return query if isinstance(query, str) else query[part]
 
 
-class Reading(NamedTuple):
+class PairOptions(NamedTuple):
     """How the texts of a request become pairs.
 
     max_pair_tokens: cut pairs to fewer tokens than the model reads. instruction: None for the model's own.

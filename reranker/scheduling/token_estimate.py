@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from reranker.pairs import CandidateScores, IntArray
-from reranker.types import MAX_WINDOWS, Passage, Query, Reading
+from reranker.types import MAX_WINDOWS, PairOptions, Passage, Query
 
 # Used until texts have been scored; 4 is typical of English.
 INITIAL_CHARS_PER_TOKEN = 4.0
@@ -32,13 +32,13 @@ class TokenEstimate:
     def chars_per_token(self) -> float:
         return self._chars / self._tokens
 
-    def tokens(self, query: Query, passages: Sequence[Passage], reading: Reading) -> IntArray:
+    def tokens(self, query: Query, passages: Sequence[Passage], options: PairOptions) -> IntArray:
         """Estimated tokens of each passage's pair, or of all its windows; int32 (passages,)."""
-        limit = min(reading.max_pair_tokens or self.max_pair_tokens, self.max_pair_tokens)
-        chars = _query_chars(query) + len(reading.instruction or "")
+        limit = min(options.max_pair_tokens or self.max_pair_tokens, self.max_pair_tokens)
+        chars = _query_chars(query) + len(options.instruction or "")
         prefix = np.minimum(limit / 2, chars / self.chars_per_token + _TEMPLATE_TOKENS)
         texts = _chars(passages) / self.chars_per_token
-        if reading.truncation == "max_passage":
+        if options.truncation == "max_passage":
             windows = np.clip(np.ceil(texts / (limit - prefix)), 1, MAX_WINDOWS)
             cost = windows * prefix + np.minimum(texts, MAX_WINDOWS * (limit - prefix))
         else:

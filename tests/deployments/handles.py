@@ -17,7 +17,7 @@ from ray.serve.exceptions import RayServeException
 
 from reranker.errors import DeadlineExceeded, NonFiniteLogit
 from reranker.pairs import CandidateScores, ShardScores
-from reranker.types import ModelDescription, Passage, Query, Reading, RequestContext
+from reranker.types import ModelDescription, PairOptions, Passage, Query, RequestContext
 
 TOKENS_PER_PASSAGE = 10
 DESCRIPTION = ModelDescription("fake", None, "dear", 1, 228, False, "float32", "cpu", "verified: a fake", 1_000.0)
@@ -120,7 +120,7 @@ class FakeTokenizer(FakeReplica):
         super().__init__(*faults)
         self._encode_s = encode_s
 
-    async def encode(self, query: Query, passages: Sequence[Passage], reading: Reading) -> FakeShard:
+    async def encode(self, query: Query, passages: Sequence[Passage], options: PairOptions) -> FakeShard:
         await self.meet_fault()
         return FakeShard(passages, self._encode_s)
 
@@ -147,7 +147,7 @@ class FakeScorer(FakeReplica):
         self.scored: list[str] = []
 
     async def score_texts(
-        self, query: Query, passages: Sequence[Passage], reading: Reading, context: RequestContext
+        self, query: Query, passages: Sequence[Passage], options: PairOptions, context: RequestContext
     ) -> ShardScores:
         return await self.score(FakeShard(passages, 0.0), context)
 

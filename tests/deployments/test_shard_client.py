@@ -15,7 +15,7 @@ from deployments.settings import ShardSettings
 from deployments.shard_client import ShardClient
 from reranker.errors import NonFiniteLogit, Overloaded, PairTooLong, Unavailable, UnscorableDocument
 from reranker.scheduling.retry_budget import RetryBudget
-from reranker.types import Passage, Reading, RequestContext
+from reranker.types import PairOptions, Passage, RequestContext
 from tests.deployments.handles import FakeHandle, FakeResponse, FakeScorer, FakeTokenizer, Hang
 
 PASSAGES = [Passage("1"), Passage("3"), Passage("2")]
@@ -56,7 +56,7 @@ class Shard:
         context: RequestContext = REQUEST,
         passages: Sequence[Passage] = PASSAGES,
     ) -> list[float]:
-        answer = await self._client.score("query", passages, Reading(), context, attempt_timeout_s)
+        answer = await self._client.score("query", passages, PairOptions(), context, attempt_timeout_s)
         return cast(list[float], answer.scores.logits.tolist())
 
     @property

@@ -14,7 +14,7 @@ from reranker.errors import Overloaded, UnscorableDocument
 from reranker.pair_encoder import PairEncoder
 from reranker.pairs import EncodedPairs
 from reranker.settings import CheckpointSettings
-from reranker.types import Passage, Reading, Truncation
+from reranker.types import PairOptions, Passage, Truncation
 
 
 class FakeEncoder:
@@ -51,7 +51,7 @@ async def test_whole_texts_are_tokenized_one_at_a_time_and_few_of_them_wait() ->
     tokenizer = Tokenizer(CheckpointSettings(), cast(PairEncoder, encoder))
 
     def encode(chars: int) -> asyncio.Task[Any]:
-        return asyncio.create_task(tokenizer.encode("q", [Passage("a" * chars)], Reading()))
+        return asyncio.create_task(tokenizer.encode("q", [Passage("a" * chars)], PairOptions()))
 
     long = [encode(200_000) for _ in range(8)]
     await encode(10)
@@ -70,7 +70,7 @@ async def test_pairs_with_queries_of_their_own_are_encoded_as_if_each_came_alone
     encoder = load_encoder(CheckpointSettings())
     queries = ("tide", "tide", "bread", "tide")
     passages = [Passage(text) for text in ("high water", "yeast", "yeast", "low water")]
-    shard = await Tokenizer(CheckpointSettings(), encoder).encode(queries, passages, Reading())
+    shard = await Tokenizer(CheckpointSettings(), encoder).encode(queries, passages, PairOptions())
     assert shard.pairs.candidates == 4
     for number, (query, passage) in enumerate(zip(queries, passages, strict=True)):
         assert shard.pairs.pair_ids(number).tolist() == encoder.encode(query, [passage]).pair_ids(0).tolist()
@@ -79,5 +79,5 @@ async def test_pairs_with_queries_of_their_own_are_encoded_as_if_each_came_alone
 async def test_document_that_cannot_be_encoded_is_named_by_its_place_among_all() -> None:
     tokenizer = Tokenizer(CheckpointSettings(), cast(PairEncoder, FakeEncoder()))
     with pytest.raises(UnscorableDocument) as caught:
-        await tokenizer.encode(("a", "b", "c"), [Passage(""), Passage(""), Passage("x" * 2_000_000)], Reading())
+        await tokenizer.encode(("a", "b", "c"), [Passage(""), Passage(""), Passage("x" * 2_000_000)], PairOptions())
     assert caught.value.index == 2

@@ -1,6 +1,7 @@
 """Whole runs in this process: what they write, resuming, and outputs that are refused."""
 
 import csv
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any

@@ -11,7 +11,7 @@ from reranker.checkpoints.encoders import load_encoder
 from reranker.pairs import CandidateScores
 from reranker.scheduling.token_estimate import TokenEstimate
 from reranker.settings import CheckpointSettings
-from reranker.types import MAX_WINDOWS, Passage, Reading, Truncation
+from reranker.types import MAX_WINDOWS, PairOptions, Passage, Truncation
 
 TEXTS = st.text(max_size=300)
 
@@ -20,9 +20,9 @@ TEXTS = st.text(max_size=300)
 def test_token_estimate_is_positive_and_at_most_the_max_pair_tokens(query: str, texts: list[str]) -> None:
     estimate = TokenEstimate()
     estimate.max_pair_tokens = 64
-    tokens = estimate.tokens(query, [Passage(text) for text in texts], Reading())
+    tokens = estimate.tokens(query, [Passage(text) for text in texts], PairOptions())
     assert ((tokens > 0) & (tokens <= 64)).all()
-    windows = estimate.tokens(query, [Passage(text) for text in texts], Reading("max_passage"))
+    windows = estimate.tokens(query, [Passage(text) for text in texts], PairOptions("max_passage"))
     assert (windows >= tokens).all()
 
 
@@ -30,9 +30,9 @@ def test_token_estimate_is_positive_and_at_most_the_max_pair_tokens(query: str, 
 def test_pairs_are_estimated_as_if_each_came_alone(queries: list[str], text: str, limit: int | None) -> None:
     estimate = TokenEstimate()
     estimate.max_pair_tokens = 64
-    passages, reading = [Passage(text)] * len(queries), Reading(max_pair_tokens=limit)
-    together = estimate.tokens(tuple(queries), passages, reading).tolist()
-    assert together == [int(estimate.tokens(query, passages[:1], reading)[0]) for query in queries]
+    passages, options = [Passage(text)] * len(queries), PairOptions(max_pair_tokens=limit)
+    together = estimate.tokens(tuple(queries), passages, options).tolist()
+    assert together == [int(estimate.tokens(query, passages[:1], options)[0]) for query in queries]
     assert max(together) <= (20 if limit == 20 else 64)
 
 
@@ -45,7 +45,7 @@ def test_token_estimate_learns_the_chars_per_token_of_any_script(word: str) -> N
     truth = pairs.candidate_scores(np.zeros(3, dtype=np.float32))
     for _ in range(200):
         estimate.learn("q", passages, truth)
-    assert estimate.tokens("q", passages, Reading()).sum() == pytest.approx(truth.tokens.sum(), rel=0.2)
+    assert estimate.tokens("q", passages, PairOptions()).sum() == pytest.approx(truth.tokens.sum(), rel=0.2)
 
 
 @pytest.mark.parametrize("chars", [200_000, 4 * 2**20])
@@ -55,7 +55,7 @@ def test_windows_are_counted_only_as_far_as_they_are_read(chars: int) -> None:
     estimate.max_pair_tokens = 64
     passages = [Passage("word " * (chars // 5))]
     read = encoder.encode("q", passages, "max_passage").lengths.sum()
-    estimated = estimate.tokens("q", passages, Reading("max_passage")).sum()
+    estimated = estimate.tokens("q", passages, PairOptions("max_passage")).sum()
     assert read <= estimated < 1.25 * read
 
 
@@ -72,12 +72,12 @@ def estimated(query: str, chars: int, truncation: Truncation = "model", limit: i
     """Tokens of one passage of so many characters, at 4 characters a token and 8 for the template."""
     estimate = TokenEstimate()
     estimate.max_pair_tokens = limit
-    (tokens,) = estimate.tokens(query, [Passage("a" * chars)], Reading(truncation))
+    (tokens,) = estimate.tokens(query, [Passage("a" * chars)], PairOptions(truncation))
     return int(tokens)
 
 
 def test_new_estimate_is_of_english_and_a_template_in_512_tokens() -> None:
-    assert TokenEstimate().tokens("q" * 40, [Passage("a" * n) for n in (0, 400, 10_000)], Reading()).tolist() == [
+    assert TokenEstimate().tokens("q" * 40, [Passage("a" * n) for n in (0, 400, 10_000)], PairOptions()).tolist() == [
         10 + 8,
         10 + 8 + 100,
         512,
