@@ -8,6 +8,7 @@ from reranker.checkpoints.files import load_encoder
 from reranker.encoding import PairEncoder
 from reranker.errors import InvalidRequest, Overloaded
 from reranker.pairs import EncodedShard
+from reranker.reading import Reading, read_spans
 from reranker.settings import CheckpointSettings
 from reranker.types import Passage, Truncation
 
@@ -41,6 +42,10 @@ class Tokenizer:
                 return shard._replace(encode_s=time.monotonic() - started)
         finally:
             self._waiting -= 1
+
+    async def read(self, query: str, passages: Sequence[Passage], truncation: Truncation) -> Reading:
+        """What the model reads of each text. Raises as `encode` does, also for texts that may wait there."""
+        return await asyncio.to_thread(read_spans, self._encoder, query, passages, truncation, _MAX_WHOLE_CHARS)
 
 
 async def encode_shard(

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from importlib.metadata import entry_points, packages_distributions
 from itertools import chain
 from pathlib import Path
+from zipfile import ZipFile
 
 import httpx
 import pytest
@@ -138,6 +139,12 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Installe
 def test_wheel_is_small_enough(wheel: Path) -> None:
     assert wheel.name.startswith(f"dear_reranker-{__version__}-")
     assert wheel.stat().st_size < WHEEL_LIMIT_BYTES
+
+
+def test_every_file_of_the_packages_travels_in_the_wheel(wheel: Path) -> None:
+    tracked = subprocess.run(["git", "ls-files", *OURS], cwd=ROOT, check=True, capture_output=True, text=True)
+    with ZipFile(wheel) as archive:
+        assert set(tracked.stdout.split()) - set(archive.namelist()) == set()
 
 
 def test_installed_package_comes_from_the_wheel_and_is_typed(installed: Installed) -> None:

@@ -6,8 +6,9 @@ import asyncio
 import hashlib
 import logging
 import math
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 from urllib.parse import quote
 
@@ -21,6 +22,9 @@ from deployments.http.dialects import ROUTES, choose
 from deployments.http.dialects.base import Call
 from deployments.http.head import HeadAsGet
 from deployments.http.pages import RerankService, add_pages
+from deployments.http.playground import add_playground
+from deployments.http.reading import PATH as READ_PATH
+from deployments.http.reading import ReadCall, ReadDialect
 from reranker.errors import Overloaded, RerankerError, Unavailable
 from reranker.scheduling.bytes_in_flight import BytesInFlight
 from reranker.settings import LimitsSettings
@@ -42,23 +46,54 @@ def build_http(service: RerankService, limits: LimitsSettings) -> FastAPI:
     in_flight = BytesInFlight(limits.max_bytes_in_flight)
     for path, route in ROUTES.items():
         schemas = [schema for dialect in route.dialects for schema in dialect.schemas()]
-        body = schemas[0] if len(schemas) == 1 else {"anyOf": schemas}
         app.add_api_route(
             path,
-            _rerank_handler(path, service, limits, in_flight),
+            _handler(path, partial(choose, path), partial(_rerank, service), limits, in_flight),
             methods=["POST"],
             summary=" · ".join(dialect.name for dialect in route.dialects),
-            openapi_extra={"requestBody": {"required": True, "content": {"application/json": {"schema": body}}}},
+            openapi_extra=_request_body(*schemas),
             response_class=JSONResponse,
         )
+    reading = ReadDialect()
+    app.add_api_route(
+        READ_PATH,
+        _handler(READ_PATH, lambda _: reading, partial(_read, service), limits, in_flight),
+        methods=["POST"],
+        summary=reading.name,
+        openapi_extra=_request_body(*reading.schemas()),
+        response_class=JSONResponse,
+    )
     add_pages(app, service, limits)
+    add_playground(app)
     app.add_middleware(HeadAsGet)
     return app
 
 
-def _rerank_handler(
-    path: str, service: RerankService, limits: LimitsSettings, in_flight: BytesInFlight
+def _request_body(*schemas: dict[str, Any]) -> dict[str, Any]:
+    schema = schemas[0] if len(schemas) == 1 else {"anyOf": list(schemas)}
+    return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
+
+
+async def _rerank(service: RerankService, call: Call, client: str) -> Response:
+    outcome = await service.rerank(replace(call.request(), client=client))
+    await _let_others_run()
+    return _rendered(call, outcome)
+
+
+async def _read(service: RerankService, call: ReadCall, client: str) -> Response:
+    reading = await service.read(replace(call.request(), client=client))
+    return Response(to_json(call.response(reading)), headers=_ignored(call.ignored), media_type="application/json")
+
+
+def _handler(
+    path: str,
+    dialect_of: Callable[[Mapping[str, Any] | None], Any],
+    answer_to: Callable[[Any, str], Awaitable[Response]],
+    limits: LimitsSettings,
+    in_flight: BytesInFlight,
 ) -> Callable[[Request], Awaitable[Response]]:
+    """dialect_of: of a body, None if it could not be read. answer_to: a parsed call and its client."""
+
     async def answer(request: Request) -> Response:
         body: dict[str, Any] | None = None
         try:
@@ -68,18 +103,16 @@ def _rerank_handler(
                 check_finite(body)
                 check_documents(body, limits.max_documents)
                 await _let_others_run()
-                call = choose(path, body).parse(body)
+                call = dialect_of(body).parse(body)
                 await _let_others_run()
-                outcome = await service.rerank(replace(call.request(), client=client))
-                await _let_others_run()
-                return _rendered(call, outcome)
+                return await answer_to(call, client)
         except ClientDisconnect:
             return Response(status_code=400)  # which nobody reads
         except Exception as error:
             known = error if isinstance(error, RerankerError) else Unavailable("internal error: see the server log")
             if known is not error:
                 log.exception("POST %s failed", path)
-            status, content = choose(path, body).failure(known)
+            status, content = dialect_of(body).failure(known)
             return JSONResponse(content, status, headers=_retry_after(known))
 
     return answer
@@ -91,18 +124,16 @@ async def _let_others_run() -> None:
 
 
 def _rendered(call: Call, outcome: RerankOutcome) -> Response:
-    headers = {"x-rerank-id": outcome.request_id}
+    headers = {"x-rerank-id": outcome.request_id} | _ignored(call.ignored)
     if outcome.unscored:
         headers["x-rerank-unscored"] = str(outcome.unscored)
-    if call.ignored:
-        headers["x-rerank-ignored"] = _header_of(call.ignored)
     return Response(to_json(call.response(outcome)), headers=headers, media_type="application/json")
 
 
-def _header_of(names: Sequence[str]) -> str:
-    """Names that may hold any character, as a header's value."""
+def _ignored(names: Sequence[str]) -> dict[str, str]:
+    """The header that lists ignored fields, if there are any. Their names may hold any character."""
     shown = [quote(name[:_MAX_NAME_CHARS], safe="") for name in names[:_MAX_NAMES]]
-    return ", ".join(shown + ["..."] * (len(names) > _MAX_NAMES))
+    return {"x-rerank-ignored": ", ".join(shown + ["..."] * (len(names) > _MAX_NAMES))} if names else {}
 
 
 def _retry_after(error: RerankerError) -> dict[str, str]:
