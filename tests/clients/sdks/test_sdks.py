@@ -173,5 +173,5 @@ def test_cohere_sdk_raises_its_own_error(url: str, documents: list[str]) -> None
     import cohere
 
     client = cohere.ClientV2(KEY, base_url=url)
-    with pytest.raises(cohere.errors.BadRequestError, match="query: is empty|documents"):
+    with pytest.raises(cohere.errors.BadRequestError, match=r"query: is empty|documents"):
         client.rerank(model=MODEL, query="" if documents else QUERY, documents=documents)
