@@ -16,7 +16,7 @@ ifneq ($(PIP_INDEX),)
 export UV_DEFAULT_INDEX ?= $(PIP_INDEX)
 endif
 
-.PHONY: help demo serve cluster cluster-down test test-slow lint format ci lock wheel
+.PHONY: help demo serve cluster cluster-down test test-slow test-clients lint format ci lock wheel
 .DEFAULT_GOAL := help
 
 help:
@@ -26,6 +26,7 @@ help:
 	@echo "make cluster-down  stop it: no process is left"
 	@echo "make test     the test suite"
 	@echo "make test-slow  the tests that take minutes: faults, kills and load on a real cluster; scores without AVX-512"
+	@echo "make test-clients  published client packages, in an environment of their own, against the endpoint"
 	@echo "make lint     ruff and mypy"
 	@echo "make ci       everything that must pass before a change lands: lint, demo, test"
 	@echo "make lock     pin the versions of all dependencies anew: requirements/"
@@ -92,6 +93,22 @@ test: .venv
 test-slow: .venv
 	$(BIN)/python -m pytest -m slow
 	$(AS_PLAIN_CPU) $(BIN)/python -m pytest -m "slow or not slow" tests/reranker/test_parity.py tests/reranker/engine
+
+# Published packages, which want other versions of some libraries than we do, and than each other. Those of npm are left
+# out where there is no npm.
+CLIENTS := tests/clients
+.venv-clients/%/installed: $(CLIENTS)/%/requirements.txt | .venv
+	$(PYTHON) -m venv .venv-clients/$*
+	$(BIN)/uv pip install --quiet --python .venv-clients/$*/bin/python -r $< 2>/dev/null || \
+		.venv-clients/$*/bin/python -m pip install --quiet -r $<
+	@touch $@
+
+$(CLIENTS)/javascript/node_modules: $(CLIENTS)/javascript/package.json
+	! command -v npm >/dev/null || npm install --prefix $(@D) --no-audit --no-fund --no-package-lock --ignore-scripts
+
+test-clients: .venv-clients/sdks/installed .venv-clients/frameworks/installed $(CLIENTS)/javascript/node_modules
+	.venv-clients/sdks/bin/python -m pytest $(CLIENTS)/sdks $(CLIENTS)/javascript
+	.venv-clients/frameworks/bin/python -m pytest $(CLIENTS)/frameworks
 
 lint: .venv
 	$(BIN)/ruff check .

@@ -17,6 +17,7 @@ from ray.serve.handle import DeploymentHandle
 
 from deployments.capacity import Capacity
 from deployments.http.routes import build_http
+from deployments.reading import read
 from deployments.settings import AppSettings
 from deployments.shard_client import ShardClient
 from deployments.sharding import shard
@@ -32,6 +33,7 @@ from reranker.errors import (
 )
 from reranker.pairs import CandidateScores, IntArray
 from reranker.ranking import check_not_cut, ranked
+from reranker.reading import Reading
 from reranker.scheduling.admission import Admission, Reservation
 from reranker.scheduling.token_estimate import TokenEstimate
 from reranker.types import (
@@ -65,6 +67,7 @@ class Gateway:
     ) -> None:
         """capacity: by default the fleet of the application that this replica belongs to."""
         self._settings = settings
+        self._tokenizer = tokenizer
         self._shard_client = ShardClient(tokenizer, scorer, settings.shards)
         self._capacity = capacity or Capacity(scorer)
         self._admission = Admission(settings.admission)
@@ -123,6 +126,12 @@ class Gateway:
             total_tokens=int(scores.tokens.sum()),
             unscored=int((scores.tokens == 0).sum()) if context.partial else 0,
         )
+
+    async def read(self, request: RerankRequest) -> Reading:
+        """What the model reads of each text. Raises InvalidRequest, or another ServiceError."""
+        self._check(request)
+        limit_ms = self._settings.limits.timeout_ms
+        return await read(self._tokenizer, request, min(request.timeout_ms or limit_ms, limit_ms))
 
     async def describe(self) -> ModelDescription:
         """The scorer's description of its model. Raises Unavailable, with Serve's reason if it has one."""

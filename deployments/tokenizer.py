@@ -10,6 +10,7 @@ from reranker.checkpoints.encoders import load_encoder
 from reranker.encoder import Encoder
 from reranker.errors import DocumentError, InvalidRequest, Overloaded
 from reranker.pairs import EncodedPairs, EncodedShard
+from reranker.reading import Encode, Reading, read_spans
 from reranker.settings import CheckpointSettings
 from reranker.types import PairOptions, Passage, Query
 
@@ -44,6 +45,11 @@ class Tokenizer:
         finally:
             self._waiting -= 1
 
+    async def read(self, query: str, passages: Sequence[Passage], options: PairOptions) -> Reading:
+        """What the model reads of each text. Raises as `encode` does, also for texts that may wait there."""
+        encode = _encode(self._encoder, options, _MAX_WHOLE_CHARS)
+        return await asyncio.to_thread(read_spans, encode, query, passages)
+
 
 async def encode_shard(
     encoder: Encoder,
@@ -57,22 +63,24 @@ async def encode_shard(
     Queries of the passages' own: equal ones are tokenized once where they stand side by side.
     """
     started = time.monotonic()
+    encode = _encode(encoder, options, max_whole_chars)
     parts: list[EncodedPairs] = []
     for one, part in _runs_of_equal(query, len(passages)):
         try:
-            encode = partial(
-                encoder.encode,
-                one,
-                passages[part],
-                options.truncation,
-                max_whole_chars,
-                instruction=options.instruction,
-                max_pair_tokens=options.max_pair_tokens,
-            )
-            parts.append(await asyncio.to_thread(encode))
+            parts.append(await asyncio.to_thread(encode, one, passages[part]))
         except DocumentError as error:
             raise error.at(part.start + error.index) from None
     return EncodedShard(EncodedPairs.concat(parts), time.monotonic() - started)
+
+
+def _encode(encoder: Encoder, options: PairOptions, max_whole_chars: int) -> Encode:
+    return partial(
+        encoder.encode,
+        truncation=options.truncation,
+        max_whole_chars=max_whole_chars,
+        instruction=options.instruction,
+        max_pair_tokens=options.max_pair_tokens,
+    )
 
 
 def _runs_of_equal(query: Query, passages: int) -> Iterator[tuple[str, slice]]:

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from importlib.metadata import entry_points, packages_distributions
 from itertools import chain
 from pathlib import Path
+from zipfile import ZipFile
 
 import httpx
 import pytest
@@ -138,6 +139,13 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Installe
 def test_wheel_is_small_enough(wheel: Path) -> None:
     assert wheel.name.startswith(f"dear_reranker-{__version__}-")
     assert wheel.stat().st_size < WHEEL_LIMIT_BYTES
+
+
+def test_every_file_of_the_packages_travels_in_the_wheel(wheel: Path) -> None:
+    files = {file for package in OURS for file in (ROOT / package).rglob("*") if file.is_file()}
+    names = {file.relative_to(ROOT).as_posix() for file in files if "__pycache__" not in file.parts}
+    with ZipFile(wheel) as archive:
+        assert names - set(archive.namelist()) == set()
 
 
 def test_installed_package_comes_from_the_wheel_and_is_typed(installed: Installed) -> None:

@@ -10,6 +10,7 @@ from fastapi import FastAPI
 from fastapi.responses import JSONResponse, RedirectResponse, Response
 
 from reranker.errors import Overloaded, RerankerError, Unavailable
+from reranker.reading import Reading
 from reranker.settings import LimitsSettings
 from reranker.types import Candidate, ModelDescription, Passage, RerankOutcome, RerankRequest
 from reranker.version import __version__
@@ -38,6 +39,8 @@ class RerankService(Protocol):
     def model_name(self) -> str: ...
 
     async def rerank(self, request: RerankRequest) -> RerankOutcome: ...
+
+    async def read(self, request: RerankRequest) -> Reading: ...
 
     async def describe(self) -> ModelDescription: ...
 

@@ -6,8 +6,9 @@ import asyncio
 import hashlib
 import logging
 import math
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 from urllib.parse import quote
 
@@ -22,6 +23,9 @@ from deployments.http.dialects.base import Call
 from deployments.http.head import HeadAsGet
 from deployments.http.openapi import add_dialects
 from deployments.http.pages import RerankService, add_pages
+from deployments.http.playground import add_playground
+from deployments.http.reading import PATH as READ_PATH
+from deployments.http.reading import ReadCall, ReadDialect
 from reranker.errors import Overloaded, RerankerError, Unavailable
 from reranker.scheduling.bytes_in_flight import BytesInFlight
 from reranker.settings import LimitsSettings
@@ -51,16 +55,37 @@ def build_http(service: RerankService, limits: LimitsSettings) -> FastAPI:
     )
     in_flight = BytesInFlight(limits.max_bytes_in_flight)
     for path in ROUTES:
-        handler = _rerank_handler(path, service, limits, in_flight)
+        handler = _handler(partial(parse, path), partial(choose, path), partial(_rerank, service), limits, in_flight)
         app.add_route(path, handler, methods=["POST"], include_in_schema=False)
+    reading = ReadDialect()
+    handler = _handler(reading.parse, lambda _: reading, partial(_read, service), limits, in_flight)
+    app.add_route(READ_PATH, handler, methods=["POST"], include_in_schema=False)
     add_pages(app, service, limits)
+    add_playground(app)
     app.add_middleware(HeadAsGet)
     return app
 
 
-def _rerank_handler(
-    path: str, service: RerankService, limits: LimitsSettings, in_flight: BytesInFlight
+async def _rerank(service: RerankService, call: Call, client: str) -> Response:
+    outcome = await service.rerank(replace(call.request(), client=client))
+    await _let_others_run()
+    return _rendered(call, outcome)
+
+
+async def _read(service: RerankService, call: ReadCall, client: str) -> Response:
+    reading = await service.read(replace(call.request(), client=client))
+    return Response(to_json(call.response(reading)), headers=_ignored(call.ignored), media_type="application/json")
+
+
+def _handler(
+    parse_body: Callable[[Mapping[str, Any]], Any],
+    dialect_of: Callable[[Mapping[str, Any] | None], Any],
+    answer_to: Callable[[Any, str], Awaitable[Response]],
+    limits: LimitsSettings,
+    in_flight: BytesInFlight,
 ) -> Callable[[Request], Awaitable[Response]]:
+    """dialect_of: whose errors a body gets, None if it could not be read. answer_to: a parsed call and its client."""
+
     async def answer(request: Request) -> Response:
         body: dict[str, Any] | None = None
         try:
@@ -70,18 +95,16 @@ def _rerank_handler(
                 check_finite(body)
                 check_documents(body, limits.max_documents)
                 await _let_others_run()
-                call = parse(path, body)
+                call = parse_body(body)
                 await _let_others_run()
-                outcome = await service.rerank(replace(call.request(), client=client))
-                await _let_others_run()
-                return _rendered(call, outcome)
+                return await answer_to(call, client)
         except ClientDisconnect:
             return Response(status_code=400)  # which nobody reads
         except Exception as error:
             known = error if isinstance(error, RerankerError) else Unavailable("internal error: see the server log")
             if known is not error:
-                log.exception("POST %s failed", path)
-            status, content = choose(path, body).failure(known)
+                log.exception("POST %s failed", request.url.path)
+            status, content = dialect_of(body).failure(known)
             return JSONResponse(content, status, headers=_retry_after(known))
 
     return answer
@@ -93,18 +116,16 @@ async def _let_others_run() -> None:
 
 
 def _rendered(call: Call, outcome: RerankOutcome) -> Response:
-    headers = {"x-rerank-id": outcome.request_id}
+    headers = {"x-rerank-id": outcome.request_id} | _ignored(call.ignored)
     if outcome.unscored:
         headers["x-rerank-unscored"] = str(outcome.unscored)
-    if call.ignored:
-        headers["x-rerank-ignored"] = _header_of(call.ignored)
     return Response(to_json(call.response(outcome)), headers=headers, media_type="application/json")
 
 
-def _header_of(names: Sequence[str]) -> str:
-    """Names that may hold any character, as a header's value."""
+def _ignored(names: Sequence[str]) -> dict[str, str]:
+    """The header that lists ignored fields, if there are any. Their names may hold any character."""
     shown = [quote(name[:_MAX_NAME_CHARS], safe="") for name in names[:_MAX_NAMES]]
-    return ", ".join(shown + ["..."] * (len(names) > _MAX_NAMES))
+    return {"x-rerank-ignored": ", ".join(shown + ["..."] * (len(names) > _MAX_NAMES))} if names else {}
 
 
 def _retry_after(error: RerankerError) -> dict[str, str]:

@@ -28,9 +28,9 @@ class FakeEncoder:
         self,
         query: str,
         passages: Sequence[Passage],
+        *,
         truncation: Truncation,
         max_whole_chars: int,
-        *,
         instruction: str | None,
         max_pair_tokens: int | None,
     ) -> EncodedPairs:

@@ -6,6 +6,7 @@ from reranker.documents import check_length, check_request
 from reranker.errors import RerankerError
 from reranker.pairs import CandidateScores
 from reranker.ranking import ranked
+from reranker.reading import PassageReading, Reading, Span
 from reranker.types import ModelDescription, RerankOutcome, RerankRequest
 
 DESCRIPTION = ModelDescription("fake", None, "dear", 1, 228, False, "float32", "cpu", "verified: by being a fake")
@@ -33,6 +34,15 @@ class FakeService:
         )
         ranking = ranked(request.candidates, scores, request.top_n)
         return RerankOutcome("request-1", self.model_name, ranking, 7 * count)
+
+    async def read(self, request: RerankRequest) -> Reading:
+        """Half of every text is read."""
+        self.requests.append(request)
+        if self.failure:
+            raise self.failure
+        passages = [candidate.passage for candidate in request.candidates]
+        halves = [PassageReading(Span(0, len(p.title)), Span(0, len(p.text) // 2), True, 7) for p in passages]
+        return Reading(Span(0, len(request.query)), tuple(halves))
 
     async def describe(self) -> ModelDescription:
         if isinstance(self.failure, RerankerError):
