@@ -119,7 +119,7 @@ def _check_presence(weights: Weights, checkpoint: str, names: Sequence[str]) -> 
     if missing:
         raise MissingWeights(
             f"{checkpoint} lacks weights its config requires ({', '.join(missing)}): "
-            "is it a one-logit sequence classifier?"
+            "are they those of this architecture, with the head that its score is read from?"
         )
 
 

@@ -108,7 +108,10 @@ def load_engine(
     torch.set_num_threads(threads)
     device = choose_device(checkpoint.device)
     config = load_config(files, score=encoder.recipe.score, trust_remote_code=checkpoint.trust_remote_code)
-    dtype = choose_dtype(checkpoint.dtype, config.dtype, device)
+    saved = config.dtype
+    if saved is torch.float16 and encoder.recipe.score.kind == "first_decoded":
+        saved = torch.bfloat16  # T5 exceeds the range of float16, in which some are saved
+    dtype = choose_dtype(checkpoint.dtype, saved, device)
     workers = choose_workers(settings, config, encoder.max_pair_tokens, device, encoder.recipe)
     max_batch_tokens = choose_batch_tokens(
         settings, config, encoder.max_pair_tokens, dtype, device, workers, encoder.recipe
