@@ -77,7 +77,7 @@ class Gateway:
         # The modules imported so far stay. Without this a large request now and then pays 0.2 s for a search of them.
         gc.collect()
         gc.freeze()
-        return build_http(self, self._settings.limits)
+        return build_http(self, self._settings.limits, self._settings.http)
 
     @property
     def model_name(self) -> str:

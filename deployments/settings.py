@@ -3,11 +3,15 @@
 Ray ignores unknown keys; these settings are closed, so a misspelt key is an error at startup.
 """
 
+import re
 from typing import Self
 
-from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
+from pydantic import Field, NonNegativeInt, PositiveInt, field_validator, model_validator
 
 from reranker.settings import AdmissionSettings, CheckpointSettings, LimitsSettings, ScorerSettings, Settings
+
+# A host in lower case, without its scheme's usual port: browsers send no other form.
+_ORIGIN = re.compile(r"(http(?!.*:80$)|https(?!.*:443$))://(\[[0-9a-f:.]+\]|[a-z0-9._-]+)(:[0-9]{1,5})?")
 
 
 class ShardSettings(Settings):
@@ -21,6 +25,27 @@ class ShardSettings(Settings):
     max_retries: int = Field(3, ge=0, le=10, description="Max retries of a shard whose replica was lost.")
 
 
+class HttpSettings(Settings):
+    """What the HTTP interface allows beside requests of its own clients."""
+
+    cors_origins: tuple[str, ...] = Field(
+        (), description="Origins whose web pages may call the endpoint, like https://app.example; '*' allows all."
+    )
+
+    @field_validator("cors_origins")
+    @classmethod
+    def _origins_as_browsers_send_them(cls, origins: tuple[str, ...]) -> tuple[str, ...]:
+        for origin in origins:
+            if origin != "*" and not _ORIGIN.fullmatch(origin):
+                raise ValueError(
+                    f"cors_origins: {origin!r:.80} is no origin: write scheme, host and port as browsers do, "
+                    "like https://app.example or http://localhost:3000, or '*' for all"
+                )
+        if "*" in origins and len(origins) > 1:
+            raise ValueError("cors_origins: '*' allows all origins: name no others beside it")
+        return origins
+
+
 class AppSettings(CheckpointSettings):
     """The root: what to serve and how. The checkpoint's settings are at the top level, for the command line."""
 
@@ -29,6 +54,7 @@ class AppSettings(CheckpointSettings):
     limits: LimitsSettings = LimitsSettings()
     admission: AdmissionSettings = AdmissionSettings()
     shards: ShardSettings = ShardSettings()
+    http: HttpSettings = HttpSettings()
 
     @model_validator(mode="after")
     def _queue_is_shorter_than_timeout(self) -> Self:

@@ -124,13 +124,16 @@ def check_finite(body: dict[str, Any]) -> None:
             raise InvalidField(path, "must be a finite number: JSON has no NaN or Infinity")
 
 
-def check_documents(body: dict[str, Any], limit: int) -> None:
-    """Raises TooManyCandidates before a dialect builds a candidate of each document."""
+def count_documents(body: dict[str, Any], limit: int) -> int:
+    """How many documents there are. Raises TooManyCandidates before a dialect builds a candidate of each."""
+    most = 0
     inner = body.get("input")  # DashScope's
     for field in _DOCUMENT_FIELDS:
         documents = inner.get(field) if isinstance(inner, dict) and field in inner else body.get(field)
         if isinstance(documents, list) and len(documents) > limit:
             raise TooManyCandidates(len(documents), limit)
+        most = max(most, len(documents) if isinstance(documents, list) else 0)
+    return most
 
 
 def _malformed(raw: bytes | bytearray, problem: str) -> MalformedBody:

@@ -29,6 +29,7 @@ PAGES = (
 )
 MODEL_PAGES = "/v1/models/{model:path}"
 
+_NOT_READY: dict[int | str, dict[str, Any]] = {503: {"description": "No replica can answer at present."}}
 _PROBE = RerankRequest("ready", (Candidate(Passage("ready")),), timeout_ms=5_000, client="ready")
 
 
@@ -48,7 +49,7 @@ class RerankService(Protocol):
 def add_pages(app: FastAPI, service: RerankService, limits: LimitsSettings) -> None:
     """Add the routes of PAGES and MODEL_PAGES."""
 
-    @app.get("/", include_in_schema=False)
+    @app.get("/", summary="To this documentation.", status_code=307, response_class=RedirectResponse)
     async def root() -> Response:
         return RedirectResponse("/docs")
 
@@ -61,7 +62,7 @@ def add_pages(app: FastAPI, service: RerankService, limits: LimitsSettings) -> N
         except Unavailable as error:
             return answer | {"problem": str(error)}
 
-    @app.get("/ready", summary="Readiness: scores one pair through the whole graph.")
+    @app.get("/ready", summary="Readiness: scores one pair through the whole graph.", responses=_NOT_READY)
     async def ready() -> Response:
         try:
             await service.rerank(_PROBE)
@@ -72,7 +73,7 @@ def add_pages(app: FastAPI, service: RerankService, limits: LimitsSettings) -> N
             return JSONResponse({"status": "not ready", "problem": str(error)}, 503)
         return JSONResponse({"status": "ready"})
 
-    @app.get("/.well-known/ready", summary="The same for Weaviate.", status_code=204)
+    @app.get("/.well-known/ready", summary="The same for Weaviate.", status_code=204, responses=_NOT_READY)
     async def weaviate_ready() -> Response:
         answer = await ready()
         return Response(status_code=204) if answer.status_code == 200 else answer
@@ -94,7 +95,7 @@ def add_pages(app: FastAPI, service: RerankService, limits: LimitsSettings) -> N
     async def models() -> dict[str, Any]:
         return {"object": "list", "data": [_model(service)]}
 
-    @app.get(MODEL_PAGES, summary="One model of that list.")
+    @app.get(MODEL_PAGES, summary="One model of that list.", responses={404: {"description": "Another model."}})
     async def model(model: str) -> Response:
         if model == service.model_name:
             return JSONResponse(dict(_model(service)))
@@ -102,7 +103,7 @@ def add_pages(app: FastAPI, service: RerankService, limits: LimitsSettings) -> N
         error = {"message": message, "type": "NotFoundError", "param": "model", "code": 404}
         return JSONResponse({"error": error}, 404)
 
-    @app.get("/info", summary="The model, in the format of TEI.")
+    @app.get("/info", summary="The model, in the format of TEI.", responses=_NOT_READY)
     async def info() -> Response:
         try:
             return JSONResponse(_info(await service.describe(), service.model_name, limits))

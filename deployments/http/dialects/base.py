@@ -14,7 +14,7 @@ from typing import Any, ClassVar, Protocol, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from deployments.http.dialects.names import add_names, with_one_name
-from deployments.http.dialects.plain import Documents, Flag, Positive, QueryText, Whole
+from deployments.http.dialects.plain import Documents, Flag, Positive, Priority, QueryText
 from deployments.http.dialects.shapes import Schema, with_strings
 from reranker.errors import (
     BodyTooLarge,
@@ -117,8 +117,8 @@ class Body(BaseModel):
     instruction: str | None = Field(
         None, description="What to look for, for models whose prompt has a place for it; by default the model's own."
     )
-    priority: Whole | None = Field(
-        0, ge=0, le=999, description="0 is the highest: p gets 1 / (1 + p) of its share, and is rejected sooner."
+    priority: Priority | None = Field(
+        0, description="0 is the highest, 999 the lowest: p gets 1 / (1 + p) of its share, and is rejected sooner."
     )
     verbose: Flag = Field(False, description="Add `truncated` and `tokens` to each result.")
 

@@ -15,11 +15,12 @@ from reranker.errors import InvalidField, RerankerError
 from reranker.types import RerankOutcome
 
 _CODES = {404: "ModelNotFound", 408: "RequestTimeOut", 429: "Throttling", 503: "InternalError", 504: "RequestTimeOut"}
-_PARTS = ("input", "parameters")
+_PARTS = {"input": ("query", "documents"), "parameters": ("top_n", "return_documents")}
+_INSIDE = {name for names in _PARTS.values() for name in names}
 
 
 class DashScopeBody(RerankBody):
-    """All fields of a body, of its `input` and of its `parameters`."""
+    """The fields of a body, of its `input` and of its `parameters`."""
 
     query: Text
     documents: Documents = Field(min_length=1, description="Strings, or objects {id, title, text}.")
@@ -28,7 +29,14 @@ class DashScopeBody(RerankBody):
 
 @dataclass(frozen=True)
 class DashScopeCall(RerankCall):
+    """misplaced: fields that were sent where they have no meaning."""
+
     body: DashScopeBody
+    misplaced: tuple[str, ...] = ()
+
+    @property
+    def ignored(self) -> tuple[str, ...]:
+        return (*self.body.ignored, *self.misplaced)
 
     def response(self, outcome: RerankOutcome) -> Json:
         renderer = ResultRenderer("relevance_score", self.body.raw_scores, self.body.verbose)
@@ -56,15 +64,18 @@ class DashScope:
     error = an_object({"code": STRING, "message": STRING, "request_id": STRING})
 
     def parse(self, body: Mapping[str, Any]) -> DashScopeCall:
-        flat = {name: value for name, value in body.items() if name not in _PARTS}
-        for part in _PARTS:
+        flat = {name: value for name, value in body.items() if name not in _PARTS and name not in _INSIDE}
+        misplaced = [name for name in body if name in _INSIDE]
+        for part, names in _PARTS.items():
             fields = body.get(part)
-            if isinstance(fields, Mapping):
-                flat |= fields
-            elif fields is not None or part == "input":
+            if fields is None and part == "parameters":
+                continue
+            if not isinstance(fields, Mapping):
                 raise InvalidField(part, "must be an object: send input {query, documents} and parameters {top_n}")
+            flat |= {name: value for name, value in fields.items() if name in names}
+            misplaced += [name for name in fields if name not in names]
         read = read_body(DashScopeBody, flat)
-        return DashScopeCall(read, read_documents("documents", read.documents))
+        return DashScopeCall(read, read_documents("documents", read.documents), tuple(misplaced))
 
     def failure(self, error: RerankerError) -> tuple[int, Json]:
         status = status_of(error)
@@ -75,8 +86,7 @@ class DashScope:
         """The same fields, in the places where DashScope has them."""
         flat = DashScopeBody.json_schema()
         fields = flat["properties"]
-        of_input = {name: fields.pop(name) for name in ("query", "documents")}
-        of_parameters = {name: fields.pop(name) for name in ("top_n", "return_documents")}
+        of_input, of_parameters = ({name: fields.pop(name) for name in names} for names in _PARTS.values())
         fields["input"] = an_object(of_input)
         fields["parameters"] = any_of(an_object({}, of_parameters), {"type": "null"})
         return flat | {"required": ["input"]}

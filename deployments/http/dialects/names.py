@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import AliasChoices, BaseModel
 from pydantic.fields import FieldInfo
 
-from deployments.http.dialects.shapes import Schema
+from deployments.http.dialects.shapes import Schema, any_of
 from reranker.errors import InvalidField
 
 
@@ -34,7 +34,7 @@ def add_names(kind: type[BaseModel], schema: Schema) -> None:
     fields, required = schema["properties"], set(schema.get("required", ()))
     several = [names for names in map(_names_of, kind.model_fields.values()) if len(names) > 1]
     for names in several:
-        fields |= dict.fromkeys(names, fields[names[0]])
+        fields |= dict.fromkeys(names, any_of(fields[names[0]], {"type": "null"}))
     if several:
         schema["allOf"] = [{"anyOf": _one_of(names, required=names[0] in required)} for names in several]
         schema["required"] = sorted(required.difference(*several))
@@ -49,5 +49,8 @@ def _one_of(names: Sequence[str], *, required: bool) -> list[Schema]:
     forms = []
     for name in names:
         others: Schema = {"properties": {other: {"type": "null"} for other in names if other != name}}
-        forms.append(others | ({"required": [name]} if required else {}))
+        if required:
+            others |= {"required": [name]}
+            others["properties"][name] = {"not": {"type": "null"}}
+        forms.append(others)
     return forms

@@ -55,8 +55,8 @@ def _text(value: Any, info: ValidationInfo) -> Any:
     return text_of(value, info.field_name or "query") if isinstance(value, Mapping) else value
 
 
-Whole = Annotated[int, BeforeValidator(_whole)]
 Positive = Annotated[PositiveInt, BeforeValidator(_whole)]
+Priority = Annotated[int, Field(ge=0, le=999), BeforeValidator(_whole)]
 CountOrAll = Annotated[NonNegativeInt, BeforeValidator(_whole)]
 """0 means all."""
 MaxTokens = Annotated[int, BeforeValidator(_whole), AfterValidator(_not_zero), WithJsonSchema(shapes.MAX_TOKENS)]

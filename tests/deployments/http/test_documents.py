@@ -33,6 +33,11 @@ def test_object_without_text_is_all_its_strings_in_its_own_order() -> None:
     assert text_of(document | {"text": "the text"}, any_fields=True) == "the text"
 
 
+def test_fields_of_very_long_texts_are_refused_because_nothing_runs_while_they_are_written() -> None:
+    with pytest.raises(InvalidField, match=r"documents.0: has more than 1048576 characters"):
+        text_of({"title": "t", "body": "b" * 2**20}, any_fields=True)
+
+
 def test_numbers_in_rank_fields_are_text() -> None:
     document = {"name": "tide", "height": 4.5, "hour": 7, "high": True}
     assert text_of(document, rank_fields=["hour", "name", "height", "high"]) == "7 tide 4.5"
