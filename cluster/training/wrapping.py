@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 from torch import distributed, nn
@@ -34,7 +35,7 @@ def _sharded(student: PackedStudent, device: torch.device, dtype: torch.dtype, *
     """
     mesh = init_device_mesh(device.type, (distributed.get_world_size(),))
     matrices = MixedPrecisionPolicy(param_dtype=dtype, reduce_dtype=torch.float32, cast_forward_inputs=False)
-    inner = student.hugging_face.base_model
+    inner: Any = student.hugging_face.base_model
     layers: nn.ModuleList = inner.encoder.layer if hasattr(inner, "encoder") else inner.layers
     for layer in layers:
         fully_shard(list(_norms(layer)), mesh=mesh, reshard_after_forward=False)
