@@ -92,7 +92,7 @@ def teacher(
     from rich.console import Console
 
     from cluster.training.data.training_set import read_training_set
-    from cluster.training.teachers import teacher_path, write_teacher
+    from cluster.training.teachers.scores import teacher_path, write_teacher
 
     console = Console(stderr=True)
     path = teacher_path(directory, name)
@@ -100,7 +100,7 @@ def teacher(
     if path.exists():
         raise InvalidField("--name", f"{path} exists: choose another name, or remove it")
     if bi_encoder is not None:
-        from cluster.training.bi_encoder import about_bi_encoder, bi_encoder_scores, load_bi_encoder
+        from cluster.training.teachers.bi_encoder import about_bi_encoder, bi_encoder_scores, load_bi_encoder
 
         device = options["checkpoint"]["device"]
         with console.status(f"loading {bi_encoder} …") as status:
@@ -108,7 +108,7 @@ def teacher(
             about = about_bi_encoder(bi_encoder)
             scores = bi_encoder_scores(read, encoder, status.update)
     else:
-        from cluster.training.cross_encoder import cross_encoder_scores
+        from cluster.training.teachers.cross_encoder import cross_encoder_scores
 
         scores, about = cross_encoder_scores(read, directory / f".teacher-{name}", options, console)
     write_teacher(path, read, scores, about)

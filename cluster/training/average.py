@@ -16,7 +16,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-from cluster.training.checkpoint import complete
+from cluster.training.results.checkpoint import complete
 from reranker.checkpoints.manifest import MANIFEST_NAME, Manifest, read_manifest
 from reranker.errors import CheckpointError, InvalidField
 from reranker.files import write_errors

@@ -11,7 +11,7 @@ from rich.console import Console
 
 from cluster.sample import CORPUS, QRELS, QUERIES, RUN
 from cluster.training.data.making import DataSettings, make_training_set
-from cluster.training.output import MODEL
+from cluster.training.results.output import MODEL
 from cluster.training.run import train
 from cluster.training.settings import RunSettings
 from reranker import Reranker

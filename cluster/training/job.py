@@ -28,9 +28,9 @@ from torch import distributed, nn
 from cluster.batch.session import ray_session
 from cluster.training.feed import Sampler, steps_ahead
 from cluster.training.loop import run
-from cluster.training.output import CURVE, CurveRow
-from cluster.training.progress import CurveFollower, RunProgress
 from cluster.training.ray_feed import steps_from_ray_data
+from cluster.training.results.output import CURVE, CurveRow
+from cluster.training.results.progress import CurveFollower, RunProgress
 from cluster.training.settings import RunSettings
 from cluster.training.wrapping import wrapped
 from reranker.errors import RerankerError, ServiceError, TrainingFailed

@@ -10,8 +10,8 @@ import torch
 from torch import nn
 
 from cluster.training.feed import Sampler, steps_ahead
-from cluster.training.output import CurveRow
-from cluster.training.progress import RunProgress
+from cluster.training.results.output import CurveRow
+from cluster.training.results.progress import RunProgress
 from reranker.engine.engine import choose_device
 from reranker.files import write_errors
 from reranker.pairs import FloatArray

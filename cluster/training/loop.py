@@ -17,9 +17,9 @@ from torch import nn
 from cluster.training.data.training_set import read_training_set
 from cluster.training.feed import Sampler
 from cluster.training.held_out import HeldOut, ndcg, read_held_out, scored_share
-from cluster.training.output import CURVE, MODEL, Curve, CurveRow, collect_model, save_model
+from cluster.training.results.output import CURVE, MODEL, Curve, CurveRow, collect_model, save_model
 from cluster.training.student import load_student
-from cluster.training.targets import with_targets
+from cluster.training.teachers.targets import with_targets
 from reranker.engine.engine import choose_dtype
 from reranker.errors import TrainingFailed
 from reranker.pairs import FloatArray

@@ -15,7 +15,7 @@ from cluster.training.data.training_set import read_training_set
 from cluster.training.feed import Sampler
 from cluster.training.settings import RunSettings
 from cluster.training.student import load_encoder_of
-from cluster.training.targets import with_targets
+from cluster.training.teachers.targets import with_targets
 from reranker.training.batches import EncodedGroup
 
 _STEPS_PER_BLOCK = 4

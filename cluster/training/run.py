@@ -14,12 +14,12 @@ from rich.console import Console
 
 from cluster.batch.identity import refuse_different_job
 from cluster.locks import locked
-from cluster.training.card import write_card
-from cluster.training.checkpoint import complete
 from cluster.training.local import LocalWorker
 from cluster.training.loop import run
-from cluster.training.output import CURVE, MODEL, read_curve
-from cluster.training.progress import RunProgress
+from cluster.training.results.card import write_card
+from cluster.training.results.checkpoint import complete
+from cluster.training.results.output import CURVE, MODEL, read_curve
+from cluster.training.results.progress import RunProgress
 from cluster.training.settings import RunSettings
 from reranker.errors import InvalidFile, JobRefused
 from reranker.extras import how_to_install
@@ -137,7 +137,7 @@ def _finish(settings: RunSettings, seconds: float) -> None:
 def _draw(output: Path, console: Console) -> None:
     """curve.png, where matplotlib is installed."""
     try:
-        from cluster.training.picture import draw_curve
+        from cluster.training.results.picture import draw_curve
     except ImportError as error:
         if (line := how_to_install(error)) is None:
             raise

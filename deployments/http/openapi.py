@@ -58,8 +58,9 @@ def complete(document: dict[str, Any], routes: Mapping[str, Route]) -> None:
     """
     for page in document["paths"].values():
         page["get"]["responses"].pop("422", None)
-    document["components"] = components = {}
-    schemas, bodies = components.setdefault("schemas", {}), components.setdefault("requestBodies", {})
+    schemas: dict[str, Any] = {}
+    bodies: dict[str, Any] = {}
+    document["components"] = {"schemas": schemas, "requestBodies": bodies}
     names: dict[Route, str] = {}
     for path, route in routes.items():
         for dialect in route.dialects:

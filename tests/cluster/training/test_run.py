@@ -14,8 +14,8 @@ from safetensors.torch import load_file
 from cluster.locks import locked
 from cluster.training.local import LocalWorker
 from cluster.training.loop import run
-from cluster.training.output import CurveRow
-from cluster.training.progress import RunProgress
+from cluster.training.results.output import CurveRow
+from cluster.training.results.progress import RunProgress
 from cluster.training.run import opened, train
 from cluster.training.settings import RunSettings
 from reranker import Reranker

@@ -9,16 +9,18 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from cluster.training.bi_encoder import bi_encoder_scores
-from cluster.training.cross_encoder import cross_encoder_scores, write_candidates
 from cluster.training.data.training_set import read_training_set
-from cluster.training.teachers import read_teacher, teacher_path, write_teacher
+from cluster.training.teachers.bi_encoder import bi_encoder_scores
+from cluster.training.teachers.cross_encoder import cross_encoder_scores, write_candidates
+from cluster.training.teachers.scores import read_teacher, teacher_path, write_teacher
 from reranker import Reranker
 from tests.checkpoints import rewrite_json, write_bert
 from tests.cluster.conftest import Shell
 from tests.cluster.evaluation.in_process import run_here
 from tests.cluster.training.conftest import refused
 from tests.cluster.training.test_run import QUIET
+
+DEAR_ON_CPU: Any = {"template": "dear", "device": "cpu", "dtype": "float32"}
 
 
 def scores(data: Any, seed: int = 0) -> np.ndarray:
@@ -39,12 +41,11 @@ def test_candidates_of_a_cross_encoder_are_the_groups(own_set: Path, tmp_path: P
 def test_cross_encoder_scores_the_candidates_as_the_api_does(own_set: Path, tmp_path: Path, bert: Path) -> None:
     data = read_training_set(own_set)
     work = own_set / ".teacher-mine"
-    checkpoint = {"model": str(bert), "template": "dear", "max_pair_tokens": 64}
-    options = {"checkpoint": checkpoint | {"device": "cpu", "dtype": "float32"}}
+    options = {"checkpoint": {"model": str(bert), "max_pair_tokens": 64, **DEAR_ON_CPU}}
     found, about = cross_encoder_scores(data, work, options, QUIET, run_job=run_here)
     assert not work.exists()
     assert (about["kind"], about["template"], about["max_pair_tokens"]) == ("cross-encoder", "dear", 64)
-    reranker = Reranker(**checkpoint, device="cpu", dtype="float32")
+    reranker = Reranker(str(bert), max_pair_tokens=64, **DEAR_ON_CPU)
     for number, query in enumerate(data.queries):
         span = data.groups.candidates_of(number)
         passages = [data.passage(position) for position in data.groups.passages[span].tolist()]
@@ -62,7 +63,8 @@ class FakeBiEncoder:
         assert options["normalize_embeddings"]
         assert options["convert_to_numpy"]
         counts = np.array([[text.count(letter) for letter in "abcdefgh"] for text in inputs], dtype=np.float16)
-        return counts / np.linalg.norm(counts, axis=1, keepdims=True)
+        embeddings: np.ndarray = counts / np.linalg.norm(counts, axis=1, keepdims=True)
+        return embeddings
 
     def encode_document(self, inputs: list[str], **options: Any) -> np.ndarray:
         self.documents += inputs

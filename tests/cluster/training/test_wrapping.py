@@ -10,7 +10,7 @@ from torch import distributed
 from transformers import LlamaConfig, PretrainedConfig
 
 from cluster.local.host import free_port
-from cluster.training.output import collect_model
+from cluster.training.results.output import collect_model
 from cluster.training.settings import Sharding
 from cluster.training.wrapping import wrapped
 from reranker.training.packed import PackedStudent, recompute_activations

@@ -10,7 +10,7 @@ from typing import Self
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from cluster.training.output import CurveRow, read_curve
+from cluster.training.results.output import CurveRow, read_curve
 
 _POLL_S = 0.5
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from cluster.training.data.training_set import TrainingSet
-from cluster.training.teachers import read_teacher, teacher_path
+from cluster.training.teachers.scores import read_teacher, teacher_path
 from reranker.errors import InvalidField
 from reranker.pairs import FloatArray
 from reranker.training.groups import Groups

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from cluster.bench.picture import GREEN, ORANGE, saved_figure
-from cluster.training.output import CurveRow
+from cluster.training.results.output import CurveRow
 
 _SMOOTHED = 0.02  # of the run's steps are one point's mean: the loss of single steps is noise
 

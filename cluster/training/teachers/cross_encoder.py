@@ -15,7 +15,7 @@ from rich.console import Console
 from cluster.batch.job import run_batch
 from cluster.batch.settings import BatchSettings
 from cluster.training.data.training_set import TrainingSet
-from cluster.training.teachers import aligned
+from cluster.training.teachers.scores import aligned
 from reranker.checkpoints.encoders import load_encoder
 from reranker.checkpoints.files import locate
 from reranker.checkpoints.fingerprint import checkpoint_sha256
