@@ -25,7 +25,7 @@ async def read(tokenizer: DeploymentHandle[Any], request: RerankRequest, timeout
     chars = len(request.query) + sum(passage.chars for passage in passages)
     if chars > MAX_CHARS:
         raise InvalidField("documents", f"have {chars} characters with the query, limit {MAX_CHARS}: send fewer")
-    call = tokenizer.read.remote(request.query, passages, request.truncation)
+    call: Any = tokenizer.read.remote(request.query, passages, request.truncation)
     try:
         async with asyncio.timeout(timeout_ms / 1000):
             reading: Reading = await call

@@ -61,7 +61,7 @@ def read_spans(
         return _keys(encoder.encode(text, some, truncation, max_whole_chars))
 
     pairs = encoder.encode(query, passages, truncation, max_whole_chars)
-    wanted, prefixes = _keys(pairs), _first_of_each(pairs, pairs.prefix_lengths)
+    wanted, prefixes = _keys(pairs), _first_of_each(pairs, pairs.prefix_lengths.tolist())
     truncated = [False] * len(passages)
     tokens = [0] * len(passages)
     for candidate, cut, length in zip(pairs.candidate_of, pairs.truncated, pairs.lengths, strict=True):
