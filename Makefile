@@ -107,8 +107,10 @@ $(CLIENTS)/javascript/node_modules: $(CLIENTS)/javascript/package.json
 	! command -v npm >/dev/null || npm install --prefix $(@D) --no-audit --no-fund --no-package-lock --ignore-scripts
 
 test-clients: .venv-clients/sdks/installed .venv-clients/frameworks/installed $(CLIENTS)/javascript/node_modules
-	.venv-clients/sdks/bin/python -m pytest $(CLIENTS)/sdks $(CLIENTS)/javascript
-	.venv-clients/frameworks/bin/python -m pytest $(CLIENTS)/frameworks
+	@status=0; \
+	.venv-clients/sdks/bin/python -m pytest $(CLIENTS)/sdks $(CLIENTS)/javascript || status=1; \
+	.venv-clients/frameworks/bin/python -m pytest $(CLIENTS)/frameworks || status=1; \
+	exit $$status
 
 lint: .venv
 	$(BIN)/ruff check .

@@ -19,7 +19,8 @@ def ran(ranker: Any) -> list[Hit]:
     if hasattr(ranker, "warm_up"):
         ranker.warm_up()
     found = ranker.run(query=QUERY, documents=[Document(content=text) for text in DOCUMENTS])
-    return by_text([(document.content, document.score) for document in found["documents"]])
+    # Mixedbread's ranker writes its scores beside the metadata.
+    return by_text([(d.content, d.meta.get("rerank_score", d.score)) for d in found["documents"]])
 
 
 def cohere(url: str) -> list[Hit]:
