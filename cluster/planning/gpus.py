@@ -10,9 +10,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
-# Of the peak in the data sheet, engine alone, on one H200: 448 documents/s of 95 tokens (docs/benchmarks.md, "One CUDA
-# GPU") need 505 TFLOP/s by `roofline.needed_work`, 51 % of 989. Plain matrix products of the same sizes reached 66 % of
-# the peak there, and the engine 77 % of those: the 77 % are not of the data sheet. No other GPU was measured.
+# Of the peak in the data sheet, the engine alone, on one H200: 448 documents/s of 95 tokens (docs/benchmarks.md) need
+# 505 TFLOP/s by `roofline.needed_work`, 51 % of 989. The 77 % in that page are of something else: of plain matrix
+# products of the same sizes, which reached 66 % of the peak there. No other GPU was measured.
 SHARE_OF_PEAK = 0.51
 MEASURED_GPU = "h200"
 

@@ -11,15 +11,17 @@ from cluster.planning.replica import Replica
 from reranker.errors import InvalidField
 from reranker.scheduling.autoscaling import AutoscalingSettings
 
-# Measured with `reranker bench` on simulated GPUs (docs/benchmarks.md). One document over HTTP takes so much longer than
-# in the engine; many clients get 385 documents/s of the 402 that the device could read; a job on eight scorers keeps 95 %
-# of their speed, and starts in 17 s.
+# Measured with `reranker bench` on simulated GPUs (docs/benchmarks.md). One document over HTTP takes so much longer
+# than in the engine; many clients get 385 documents/s of the 402 that the device could read; a job on eight scorers
+# keeps 95 % of their speed, and starts in 17 s.
 HTTP_OVERHEAD_S = 0.0143
 HTTP_SHARE, JOB_SHARE = 0.96, 0.95
 JOB_START_S = 17.0
 
 TARGET_UTILISATION = float(AutoscalingSettings().target_utilisation)
 MAX_REPLICAS = 10_000
+# Memory does not grow with the load, so it breaks first only where little is left: fragmentation once took 1.1 GB.
+_TIGHT_MEMORY = 1.1
 _ROUNDING = 1e-9  # replicas: a rounding error does not add one
 
 
@@ -40,7 +42,7 @@ class Limit:
 
 @dataclass(frozen=True, slots=True)
 class ServicePlan:
-    """replicas: one GPU each. lone_s: a request that meets no other. limits: the one with the least room first.
+    """replicas: one GPU each. lone_s: a request that meets no other. limits: what would break first comes first.
 
     Costs are None without a price.
     """
@@ -132,7 +134,7 @@ def plan_job(replica: Replica, pairs: int, documents: int, gpus: int, price_per_
 
 
 def _fewest(replica: Replica, busy: float, p99_s: float | None) -> int:
-    """Within the replicas of one simulated size, more of them never take longer: each size is searched by bisection."""
+    """Within the replicas of one simulated size more never take longer: each size is searched by bisection."""
     least = max(1, ceil(busy / TARGET_UTILISATION - _ROUNDING))
     for size, smallest in enumerate(REPLICAS):
         last = REPLICAS[size + 1] - 1 if size + 1 < len(REPLICAS) else MAX_REPLICAS
@@ -162,9 +164,11 @@ def _limits(
         limits.append(Limit("p99", "requests per second", _p99_room(replica, replicas, utilisation, p99_s)))
         work_s = p99_s - HTTP_OVERHEAD_S
         limits.append(Limit("one request alone", "work of a request", work_s / (lone_s - HTTP_OVERHEAD_S)))
+    limits.sort(key=lambda limit: limit.factor)
     if replica.memory_bytes is not None:
-        limits.append(Limit("memory", "memory needed", replica.memory_bytes / replica.needed_bytes))
-    return tuple(sorted(limits, key=lambda limit: limit.factor))
+        memory = Limit("memory", "memory needed", replica.memory_bytes / replica.needed_bytes)
+        limits.insert(0 if memory.factor < _TIGHT_MEMORY else len(limits), memory)
+    return tuple(limits)
 
 
 def _p99_room(replica: Replica, replicas: int, utilisation: float, p99_s: float) -> float:

@@ -1,9 +1,10 @@
 """How much longer a request takes because others are there too: a steady load on replicas that share fairly.
 
-Requests of equal size arrive at random (a Poisson process), each in shards of equal work. A shard goes to the one of two
-random replicas that has fewer, as Serve routes; a replica works on all its shards at once, in equal shares, as
+Requests of equal size arrive at random (a Poisson process), each in shards of equal work. A shard goes to the one of
+two random replicas that has fewer, as Serve routes; a replica works on all its shards at once, in equal shares, as
 `scheduling.queue` does in passes that are short beside a shard. The autoscaling benchmark's simulation
-(`bench.autoscale.simulation`) cannot answer this: its steps are a second long, and a call there may use every replica.
+(`bench.autoscale.simulation`) cannot answer this: its steps are a second long, and each call is spread over every
+replica.
 
 Processor sharing with a virtual clock: the queue has done V(t), the integral of 1 / (shards present), for each shard
 that was there, so a shard that came at V leaves at V + 1. Times are in units of one shard's work.
@@ -20,13 +21,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 MAX_UTILISATION = 0.95
-_UTILISATIONS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, MAX_UTILISATION)
-# Numbers of replicas that are simulated. Others count as the next lower one at the same utilisation: more replicas wait
-# less, and above the last one hardly less.
+_UTILISATIONS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, MAX_UTILISATION)
+# Numbers of replicas that are simulated. Others count as the next lower one at the same utilisation: with more
+# replicas requests wait less, and above the last one hardly less.
 REPLICAS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64)
 _MAX_SHARDS = 16  # more are simulated as so many larger ones
-_SHARDS_SIMULATED = 40_000
-_MIN_REQUESTS = 3_000
+# Shards of a run. Requests on few replicas wait for each other longer, so that chance evens out later.
+_MIN_SHARDS, _MAX_SHARDS_SIMULATED, _SHARDS_TIMES_REPLICAS = 10_000, 25_000, 60_000
+_MIN_REQUESTS = 2_000
 _WARM_UP = 10  # the first tenth is not counted
 
 
@@ -64,7 +66,8 @@ def _curve(size: int, shards: int) -> tuple[NDArray[np.float64], NDArray[np.floa
 
 def simulate(replicas: int, shards: int, utilisation: float, seed: int = 0) -> tuple[float, float]:
     """(p50, p99) of one run; the same arrivals and routes for every utilisation, only denser."""
-    count = max(_MIN_REQUESTS, _SHARDS_SIMULATED // shards)
+    wanted = int(np.clip(_SHARDS_TIMES_REPLICAS // replicas, _MIN_SHARDS, _MAX_SHARDS_SIMULATED))
+    count = max(_MIN_REQUESTS, wanted // shards)
     rng = np.random.default_rng(seed)
     gaps = rng.exponential(shards / (replicas * max(utilisation, 1e-6)), count)
     first = rng.integers(replicas, size=count * shards)

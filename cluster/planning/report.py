@@ -77,8 +77,8 @@ def _notes(forecast: Forecast) -> Iterator[str]:
     plans = [plan for plan in forecast.plans if not isinstance(plan, Refused)]
     if any(isinstance(plan, ServicePlan) for plan in plans):
         yield (
-            f"Busy: at most {TARGET_UTILISATION:.0%} of the time, as autoscaling plans; HTTP keeps {HTTP_SHARE:.0%} of "
-            "the engine's speed"
+            f"Busy: at most {TARGET_UTILISATION:.0%} of the time, as autoscaling plans; HTTP keeps {HTTP_SHARE:.0%} "
+            "of the engine's speed"
         )
     elif plans:
         yield f"Weights must still be loaded; the job keeps {JOB_SHARE:.0%} of the engine's speed"

@@ -32,8 +32,8 @@ class PlanSettings(Settings):
     price_per_hour: Price | None = Field(None, description="Price per hour of one GPU with its machine.")
     tokens_per_s: Positive | None = Field(
         None,
-        description="Speed of one replica, in tokens of pairs, as /health and bench engine show it; by default assumed "
-        "from the GPU's peak.",
+        description="Speed of one replica, in tokens of pairs, as /health and bench engine show it; by default "
+        "assumed from the GPU's peak.",
     )
     shard_chars: PositiveInt = Field(
         SHARD_CHARS, description="The graph's shards.max_chars: longer requests are spread over several replicas."
