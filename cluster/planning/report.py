@@ -8,7 +8,7 @@ from typing import Any
 
 from cluster.planning.forecast import Forecast, Refused
 from cluster.planning.gpus import GPUS, MEASURED_GPU
-from cluster.planning.plan import HTTP_SHARE, JOB_SHARE, TARGET_UTILISATION, JobPlan, ServicePlan
+from cluster.planning.plan import HTTP_SHARE, JOB_SHARE, TARGET_UTILISATION, JobPlan, Limit, ServicePlan
 from cluster.planning.replica import Replica
 
 _SERVICE = ("GPU", "GPUs", "busy", "alone", "p50", "p99", "memory", "cost", "breaks first")
@@ -58,7 +58,6 @@ def _cells(plan: ServicePlan | JobPlan | Refused, columns: int) -> list[str]:
     cost = _cost(plan)
     if isinstance(plan, JobPlan):
         return [device, f"{plan.gpus:,}", f"{plan.seconds / 3600:,.2f}", f"{plan.pairs_per_s:,.0f}", memory, cost]
-    first = plan.limits[0]
     return [
         device,
         f"{plan.replicas:,}",
@@ -68,7 +67,7 @@ def _cells(plan: ServicePlan | JobPlan | Refused, columns: int) -> list[str]:
         _ms(plan.latency.p99_s),
         memory,
         cost,
-        f"{first.name}, at {first.factor:.2f} x the {first.what}",
+        _limit(plan.limits[0]),
     ]
 
 
@@ -82,6 +81,8 @@ def _notes(forecast: Forecast) -> Iterator[str]:
         )
     elif plans:
         yield f"Weights must still be loaded; the job keeps {JOB_SHARE:.0%} of the engine's speed"
+    if len(plans) == 1 and isinstance(plans[0], ServicePlan):
+        yield f"What breaks: {'; '.join(map(_limit, plans[0].limits))}"
     for plan in plans:
         if len(plans) == 1 or plan.replica.device == MEASURED_GPU:
             yield from _replica_notes(plan.replica)
@@ -101,6 +102,10 @@ def _replica_notes(replica: Replica) -> Iterator[str]:
     )
     if gpu is not None:
         yield f"{replica.device}: figures from {gpu.source}"
+
+
+def _limit(limit: Limit) -> str:
+    return f"{limit.name}, at {limit.factor:.2f} x the {limit.what}"
 
 
 def _cost(plan: ServicePlan | JobPlan) -> str:
