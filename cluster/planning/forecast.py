@@ -36,7 +36,7 @@ class Forecast:
 
 
 def forecast_service(settings: PlanSettings) -> Forecast:
-    """Raises InvalidField, and CheckpointError; with all GPUs a plan says why one of them cannot do it."""
+    """Raises InvalidField and CheckpointError. Of all GPUs, those that cannot do it are Refused, unless none can."""
     rate = settings.requests_per_s
     if rate is None:
         raise InvalidField("--requests-per-s", "is needed, or --batch with --pairs for a job")
@@ -80,13 +80,15 @@ def _forecast(settings: PlanSettings, plan: Callable[[Replica, Request], Service
         shards = request.shards(settings.shard_chars)
         return plan(replica_on(device, model, request, shards, settings.tokens_per_s), request)
 
+    if settings.gpu != ALL:
+        return Forecast(settings, model, request, (on(None if settings.gpu == CPU else GPUS[settings.gpu]),))
     plans: list[ServicePlan | JobPlan | Refused] = []
-    if settings.gpu == ALL:
-        for gpu in GPUS.values():
-            try:
-                plans.append(on(gpu))
-            except RerankerError as error:
-                plans.append(Refused(gpu.name, str(error)))
-    else:
-        plans.append(on(None if settings.gpu == CPU else GPUS[settings.gpu]))
+    for gpu in GPUS.values():  # the fastest last
+        try:
+            plans.append(on(gpu))
+        except RerankerError as error:
+            plans.append(Refused(gpu.name, str(error)))
+            last = error
+    if all(isinstance(each, Refused) for each in plans):
+        raise last
     return Forecast(settings, model, request, tuple(plans))

@@ -6,13 +6,14 @@ from dataclasses import dataclass
 
 from cluster.planning.demand import Request
 from cluster.planning.gpus import MEASURED_GPU, SHARE_OF_PEAK, Gpu
-from cluster.planning.models import PlannedModel
+from cluster.planning.models import SHAPES, PlannedModel
 from reranker.engine.budget import MIN_PASS_TOKENS
 from reranker.engine.memory import CPU_BATCH_TOKENS, GPU_BATCH_TOKENS, MemoryPlan
 from reranker.errors import CheckpointError, InvalidField
 from reranker.settings import ScorerSettings
 
 CPU = "cpu"
+MEASURED_SHAPE = SHAPES["llama-3.1-8b"]
 _NUMBER_BYTES = 2  # bfloat16
 
 
@@ -66,7 +67,7 @@ def replica_on(
             "--tokens-per-s", "is needed with --gpu cpu: take it from /health of a running server, or bench engine"
         )
     else:
-        share, why = SHARE_OF_PEAK, _why(device)
+        share, why = SHARE_OF_PEAK, _why(device, model)
         request_s = request.work(model.shape).flops / (device.peak_flops * share)
     pair_tokens_per_s = request_tokens / request_s
     pass_tokens = _pass_tokens(device, model, memory, pair_tokens_per_s)
@@ -104,7 +105,11 @@ def _pass_tokens(device: Gpu | None, model: PlannedModel, memory: MemoryPlan, to
     return min(largest, max(in_time, MIN_PASS_TOKENS, model.max_pair_tokens))
 
 
-def _why(gpu: Gpu) -> str:
-    if gpu.name == MEASURED_GPU:
-        return "measured on an H200 with the 8B's shape and 95 tokens a pair"
-    return "measured on an H200 with the 8B's shape; that this GPU reaches the same share is assumed, not measured"
+def _why(gpu: Gpu, model: PlannedModel) -> str:
+    others = []
+    if gpu.name != MEASURED_GPU:
+        others.append("this GPU")
+    if model.shape != MEASURED_SHAPE:
+        others.append("this model")
+    measured = "measured on an H200 with the 8B's shape and 95 tokens a pair"
+    return f"{measured}; for {' and '.join(others)} assumed, not measured" if others else measured

@@ -201,8 +201,8 @@ WRONG = [
     ("batch INPUT --run SAMPLE/run.trec --output out --top-k 0", "--top-k: Input should be greater than 0, got 0"),
     ("batch INPUT --run SAMPLE/run.trec --output out -m ./nowhere", "./nowhere is not a directory"),
     ("plan", "--requests-per-s: is needed, or --batch with --pairs for a job"),
-    ("plan --requests-per-s 0", "--requests-per-s: Input should be greater than 0, got 0.0"),
-    ("plan --requests-per-s inf", "--requests-per-s: Input should be a finite number, got inf"),
+    ("plan --requests-per-s 0", "--requests-per-s: Input should be greater than or equal to 0.000001, got 0.0"),
+    ("plan --requests-per-s inf", "--requests-per-s: Input should be less than or equal to 1000000000000"),
     ("plan --requests-per-s 1 --tokens 0", "--tokens: Input should be greater than 0, got 0"),
     ("plan --requests-per-s 1 --documents 10001", "--documents: 10001 is above the 10000 that a request may have"),
     ("plan --requests-per-s 1 --query-tokens 228", "--query-tokens: 228 leaves no room for a document"),
@@ -210,6 +210,11 @@ WRONG = [
     (
         "plan --requests-per-s 1 --gpu l4 --p99-ms 100",
         "--p99-ms: 100 ms is below the 1,966 ms that one request alone",
+    ),
+    ("plan --requests-per-s nan", "--requests-per-s: Input should be "),
+    (
+        "plan --requests-per-s 1 --p99-ms 15",
+        "--p99-ms: 15 ms is below the 119 ms that one request alone takes on b200",
     ),
     ("plan --requests-per-s 1e9 --gpu l4", "--requests-per-s: needs more than 10,000 replicas on l4"),
     ("plan --requests-per-s 1 --gpu l4 --model rankllama-13b", "rankllama-13b does not fit one L4: the model needs"),

@@ -5,6 +5,8 @@ import re
 import shlex
 from pathlib import Path
 
+import pytest
+
 from cluster.planning.gpus import GPUS
 from tests.cluster.conftest import Shell
 
@@ -78,6 +80,25 @@ def test_json_of_a_job_has_hours_and_cost(shell: Shell) -> None:
     (plan,) = json.loads(out)["plans"]
     assert plan["cost"] == plan["gpu_hours"] * 3
     assert plan["gpu_hours"] == plan["seconds"] / 3600 * 4
+
+
+@pytest.mark.parametrize(
+    "load",
+    [
+        "--requests-per-s 1e-6 --documents 1 --tokens 1",
+        "--requests-per-s 9 --documents 10000 --gpu b200 --shard-chars 1",
+        "--batch --pairs 1000000000000000 --gpus 1000000 --price-per-hour 1e9",
+        "--batch --pairs 1 --documents 1000000 --tokens 1000000",
+    ],
+)
+def test_json_of_extreme_loads_is_finite(shell: Shell, load: str) -> None:
+    code, out, err = shell("plan", *load.split(), "--json")
+    assert (code, err) == (0, "")
+
+    def refuse(constant: str) -> None:
+        pytest.fail(f"{constant} is no JSON")
+
+    json.loads(out, parse_constant=refuse)
 
 
 def test_a_cpu_is_planned_at_its_measured_speed(shell: Shell) -> None:
