@@ -95,7 +95,7 @@ def plan_service(
     if p99_s is not None and p99_s < (least := _latency(replica, len(REPLICAS) - 1, 0.0).p99_s):
         raise InvalidField(
             "--p99-ms",
-            f"{1000 * p99_s:,.0f} ms is below the {1000 * least:,.0f} ms that one request alone takes on "
+            f"{1000 * p99_s:,g} ms is below the {ceil(1000 * least):,} ms that one request alone takes on "
             f"{replica.device}: use a faster GPU, fewer or shorter documents, or a smaller --shard-chars",
         )
     busy = requests_per_s * replica.request_s / HTTP_SHARE  # replicas, on average
@@ -149,9 +149,12 @@ def _fewest(replica: Replica, busy: float, p99_s: float | None) -> int:
 
         if (found := bisect_left(candidates, True, key=keeps_p99)) < len(candidates):
             return candidates[found]
+    option, asks = (
+        ("--requests-per-s", "needs") if least > MAX_REPLICAS else ("--p99-ms", "is so short that it needs")
+    )
     raise InvalidField(
-        "--requests-per-s",
-        f"needs more than {MAX_REPLICAS:,} replicas on {replica.device}: use a faster GPU, a smaller model, or fewer "
+        option,
+        f"{asks} more than {MAX_REPLICAS:,} replicas on {replica.device}: use a faster GPU, a smaller model, or fewer "
         "documents",
     )
 

@@ -214,7 +214,11 @@ WRONG = [
     ("plan --requests-per-s nan", "--requests-per-s: Input should be "),
     (
         "plan --requests-per-s 1 --p99-ms 15",
-        "--p99-ms: 15 ms is below the 119 ms that one request alone takes on b200",
+        "--p99-ms: 15 ms is below the 120 ms that one request alone takes on b200",
+    ),
+    (
+        "plan --requests-per-s 1 --gpu l4 --p99-ms 1966",
+        "--p99-ms: is so short that it needs more than 10,000 replicas on l4",
     ),
     ("plan --requests-per-s 1e9 --gpu l4", "--requests-per-s: needs more than 10,000 replicas on l4"),
     ("plan --requests-per-s 1 --gpu l4 --model rankllama-13b", "rankllama-13b does not fit one L4: the model needs"),
