@@ -154,7 +154,7 @@ def _fewest(replica: Replica, busy: float, p99_s: float | None) -> int:
     )
     raise InvalidField(
         option,
-        f"{asks} more than {MAX_REPLICAS:,} replicas on {replica.device}: use a faster GPU, a smaller model, or fewer "
+        f"{asks} more than {MAX_REPLICAS:,} replicas on {replica.device}: use a faster GPU, a smaller model or fewer "
         "documents",
     )
 
