@@ -19,6 +19,7 @@ from cluster.cli.config import config
 from cluster.cli.demo import demo
 from cluster.cli.evaluate import evaluate
 from cluster.cli.model import model
+from cluster.cli.plan import plan
 from cluster.cli.rerank import rerank
 from cluster.cli.serve import serve
 from cluster.cli.train import train
@@ -39,6 +40,7 @@ app.command()(demo)
 app.command()(serve)
 app.command()(rerank)
 app.command()(batch)
+app.command()(plan)
 app.add_typer(evaluate, name="evaluate")
 app.add_typer(model, name="model")
 app.add_typer(config, name="config")

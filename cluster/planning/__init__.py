@@ -1,0 +1,1 @@
+"""`reranker plan`: how many GPUs a load needs, what they cost and what would break first. Pure arithmetic."""
