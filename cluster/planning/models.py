@@ -19,11 +19,11 @@ _DEFAULT_PAIR_TOKENS = 228  # of the shapes of `reranker model synth`
 def _decoder(
     layers: int, hidden: int, heads: int, kv_heads: int, head_dim: int, intermediate: int, rows: int
 ) -> ModelShape:
-    return ModelShape(True, layers, hidden, heads, kv_heads, head_dim, intermediate, rows)
+    return ModelShape(True, layers, hidden, heads, kv_heads, head_dim, intermediate, rows, gated=True)
 
 
 def _encoder(layers: int, hidden: int, heads: int, intermediate: int, rows: int) -> ModelShape:
-    return ModelShape(False, layers, hidden, heads, heads, hidden // heads, intermediate, rows)
+    return ModelShape(False, layers, hidden, heads, heads, hidden // heads, intermediate, rows, gated=False)
 
 
 # From the models' config.json; embeddings are the rows of all tables.

@@ -27,11 +27,12 @@ def test_every_gpu_names_its_source_and_can_be_asked_for() -> None:
 
 
 def test_shapes_are_those_of_synth() -> None:
-    from reranker.checkpoints import synth
+    from reranker.checkpoints.synth_shapes import SHAPES as SYNTHETIC
 
-    for name, shape in synth.SHAPES.items():
-        config = synth._config(shape, synth.torch.bfloat16)
-        assert SHAPES[name] == ModelShape.of(config)
+    same = {"qwen3-reranker-0.6b": "qwen3-0.6b", **{name: name for name in SYNTHETIC if name in SHAPES}}
+    assert len(same) == 4
+    for synthetic, name in same.items():
+        assert SHAPES[name] == ModelShape.of(SYNTHETIC[synthetic].transformers_config())
 
 
 def test_known_hub_ids_are_read_without_files() -> None:
