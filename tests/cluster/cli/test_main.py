@@ -47,8 +47,10 @@ INTERRUPTIBLE = "import signal; signal.signal(signal.SIGINT, signal.default_int_
         ),
         ("bench", ["engine", "batch", "http", "autoscale", "train"]),
         ("bench http", ["--scenario", "--url", "--peer", "--throughput-mode", "--picture"]),
-        ("cluster", ["up", "status", "down"]),
+        ("cluster", ["up", "status", "down", "manifests"]),
         ("cluster up", ["--gpus", "--port"]),
+        ("cluster manifests", ["--image", "--gpu", "--config", "--gateway-class", "--batch", "--schedule"]),
+        ("cluster manifests", ["--weights-source", "--weights-image", "--batch-gpus"]),
         ("train", ["data", "teacher", "run", "average", "demo"]),
         ("train data", ["OUTPUT", "--pairs", "--max-per-file", "--queries", "--corpus", "--qrels", "--run"]),
         ("train data", ["--negatives-depth", "--random-negatives", "--seed", "--licence"]),
@@ -199,6 +201,9 @@ WRONG = [
     ("batch INPUT --run SAMPLE/run.trec --output blank.txt/out", "blank.txt/out: cannot be created: Not a directory"),
     ("batch INPUT --run SAMPLE/run.trec --output out --top-k 0", "--top-k: Input should be greater than 0, got 0"),
     ("batch INPUT --run SAMPLE/run.trec --output out -m ./nowhere", "./nowhere is not a directory"),
+    ("cluster manifests --image reranker:latest", "image: 'reranker:latest' names no fixed version"),
+    ("cluster manifests --image reranker:1 --gpu t4", "gpu: 't4' is not known: use one of l4, a10g, a100, h100"),
+    ("cluster manifests --image reranker:1 --schedule @daily", "schedule: is of a batch job: give --batch, too"),
     ("batch INPUT --run other.trec --output out", "other.trec: names 1 queries and 1 passages that are in no file"),
 ]
 
