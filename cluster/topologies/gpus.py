@@ -34,16 +34,14 @@ class Gpu:
 
 
 def _labels(feature_discovery: list[str], gke: list[str], karpenter: str) -> dict[str, list[str]]:
-    return {
-        "nvidia.com/gpu.product": feature_discovery,  # NVIDIA's GPU operator, anywhere
-        "cloud.google.com/gke-accelerator": gke,
-        "karpenter.k8s.aws/instance-gpu-name": [karpenter],
-    }
+    """feature_discovery: as NVIDIA's GPU operator labels nodes anywhere. gke: empty where Google has no such GPU."""
+    labels = {"nvidia.com/gpu.product": feature_discovery, "karpenter.k8s.aws/instance-gpu-name": [karpenter]}
+    return labels | ({"cloud.google.com/gke-accelerator": gke} if gke else {})
 
 
 GPUS = {
     "l4": Gpu(24, 6, 24, "g2-standard-8, g6.2xlarge", 8, 32, _labels(["NVIDIA-L4"], ["nvidia-l4"], "l4")),
-    "a10g": Gpu(24, 6, 24, "g5.2xlarge", 8, 32, _labels(["NVIDIA-A10G"], ["nvidia-a10g"], "a10g")),
+    "a10g": Gpu(24, 6, 24, "g5.2xlarge", 8, 32, _labels(["NVIDIA-A10G"], [], "a10g")),
     "a100": Gpu(
         *(40, 10, 64, "a2-highgpu-1g, p4d.24xlarge", 12, 79),
         _labels(

@@ -105,7 +105,7 @@ def _autoscaler(cluster: Object) -> Object:
 
 
 def _policies(cluster: str) -> list[Object]:
-    label = {"reranker/cluster": cluster}
+    label = {"dear-reranker/cluster": cluster}
     policies = read_template("network.yaml")
     for policy in policies:
         if policy["metadata"]["name"] == "ray":

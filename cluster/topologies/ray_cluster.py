@@ -19,12 +19,12 @@ _NODE_CACHE = "/var/lib/dear-reranker/weights"
 
 
 def ray_cluster(choices: Choices, name: str, min_workers: int, max_workers: int) -> Object:
-    """The spec of a RayCluster, whose pods have the label reranker/cluster=name."""
+    """The spec of a RayCluster, whose pods have the label dear-reranker/cluster=name."""
     cluster: Object = read_template("cluster.yaml")[0]["spec"]
     cluster["rayVersion"] = version("ray")  # the package here and in the image have the same one
     worker = cluster["workerGroupSpecs"][0]
     for group in (cluster["headGroupSpec"], worker):
-        group["template"]["metadata"]["labels"]["reranker/cluster"] = name
+        group["template"]["metadata"]["labels"]["dear-reranker/cluster"] = name
         container_of(group)["image"] = choices.image
         container_of(group)["env"] = _variables(_environment())
     worker |= {"replicas": min_workers, "minReplicas": min_workers, "maxReplicas": max_workers}

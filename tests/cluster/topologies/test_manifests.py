@@ -64,7 +64,7 @@ def parts(part: Any, path: str = "") -> Iterator[tuple[str, Object]]:
             yield from parts(inner, f"{path}[{index}]")
 
 
-@pytest.fixture(params=CLUSTERS.values(), ids=CLUSTERS)
+@pytest.fixture(params=list(CLUSTERS.values()), ids=list(CLUSTERS))
 def objects(request: pytest.FixtureRequest) -> list[Object]:
     """As `kubectl apply` reads them."""
     return list(yaml.safe_load_all(to_yaml(request.param)))
@@ -142,7 +142,8 @@ def test_a_job_runs_the_served_model(objects: list[Object]) -> None:
     assert model.keys() == {"model", "template", "max_pair_tokens", "dtype", "device"}
     settings = BatchSettings.model_validate(given | {"checkpoint": model, "resume": True})
     assert settings.checkpoint.model_dump().items() >= {name: args[name] for name in model}.items()
-    assert settings.queries == f"{settings.queries.partition('://')[0]}://bucket/inputs/queries.jsonl"
+    scheme = str(settings.queries).partition("://")[0]
+    assert settings.queries == f"{scheme}://bucket/inputs/queries.jsonl"
     assert settings.output.parts[:2] == ("/", "output")
 
 
@@ -260,8 +261,9 @@ def test_weights_come_once_a_node_or_with_a_volume() -> None:
     ],
 )
 def test_choices_that_no_cluster_could_run_are_refused(choices: Object, complaint: str) -> None:
+    arguments: Object = {"image": IMAGE} | choices
     with pytest.raises(InvalidField, match=re.escape(complaint)):
-        Choices(**{"image": IMAGE} | choices)
+        Choices(**arguments)
 
 
 @pytest.mark.parametrize(

@@ -25,22 +25,23 @@ class Pod(NamedTuple):
 
 
 HEAD, WORKER, JOB_HEAD, JOB_WORKER = (
-    Pod({"reranker/cluster": cluster, "ray.io/node-type": node})
+    Pod({"dear-reranker/cluster": cluster, "ray.io/node-type": node})
     for cluster in ("service", "batch")
     for node in ("head", "worker")
 )
-STORE = Pod({"reranker/part": "redis"})
+STORE = Pod({"dear-reranker/part": "redis"})
 NEIGHBOUR = Pod({"app": "gateway"})
-STRANGER = Pod({"reranker/cluster": "service"}, {"kubernetes.io/metadata.name": "other"})
-CALLER = Pod({}, {"kubernetes.io/metadata.name": "shop", "reranker/client": "true"})
-PROMETHEUS = Pod({}, {"kubernetes.io/metadata.name": "monitoring", "reranker/monitoring": "true"})
+STRANGER = Pod({"dear-reranker/cluster": "service"}, {"kubernetes.io/metadata.name": "other"})
+CALLER = Pod({}, {"kubernetes.io/metadata.name": "shop", "dear-reranker/client": "true"})
+PROMETHEUS = Pod({}, {"kubernetes.io/metadata.name": "monitoring", "dear-reranker/monitoring": "true"})
 OPERATOR = Pod({"app.kubernetes.io/component": "kuberay-operator"}, {"kubernetes.io/metadata.name": "kuberay-system"})
 SPOOF = Pod(OPERATOR.labels, {"kubernetes.io/metadata.name": "other"})
 
 
 def selects(selector: Object, labels: dict[str, str]) -> bool:
     assert selector.keys() <= {"matchLabels"}
-    return selector.get("matchLabels", {}).items() <= labels.items()
+    wanted: dict[str, str] = selector.get("matchLabels", {})
+    return wanted.items() <= labels.items()
 
 
 def admits(rule: Object, source: Pod, port: int) -> bool:
