@@ -20,7 +20,8 @@ from pathlib import Path
 
 from reranker.errors import RerankerError
 
-_MIRRORED = "mirrored"  # the revision under which a copy from an object store is kept
+_COMMIT = re.compile("[0-9a-f]{40}")
+_WEIGHTS = re.compile(r"(?!adapter_model).*\.(safetensors|bin)")  # an adapter's are few, and the driver reads them
 
 
 def fetch_once(key: str, cache: Path, fetch: Callable[[], None]) -> bool:
@@ -52,27 +53,38 @@ def _locked(path: Path) -> Iterator[None]:
         yield
 
 
-def from_hub(model: str, revision: str | None, cache: Path) -> None:
+def from_hub(model: str, revision: str | None, cache: Path, *, weights: bool) -> None:
     """Download what a replica will load, an adapter's base model too. Raises CheckpointError."""
     os.environ["HF_HUB_CACHE"] = str(cache)  # read when the library is imported
     from reranker.checkpoints.files import locate
     from reranker.settings import CheckpointSettings
 
-    locate(CheckpointSettings(model=model, revision=revision), weights=True)
+    locate(CheckpointSettings(model=model, revision=revision), weights=weights)
 
 
-def from_store(source: str, model: str, cache: Path) -> None:
-    """Copy a checkpoint's directory from a URL that pyarrow's filesystems know. Raises OSError."""
+def from_store(source: str, model: str, revision: str | None, cache: Path, *, weights: bool) -> None:
+    """Copy a checkpoint's directory from a URL that pyarrow's filesystems know, as this revision of the model.
+
+    Raises OSError, ValueError.
+    """
     import pyarrow.fs
 
     repository = cache / f"models--{model.replace('/', '--')}"
-    snapshot = repository / "snapshots" / _MIRRORED
+    # The hub's cache keeps files by commit, and says in `refs` which commit a branch or tag is.
+    commit = revision if revision and _COMMIT.fullmatch(revision) else "mirrored"
+    snapshot = repository / "snapshots" / commit
     snapshot.mkdir(parents=True, exist_ok=True)
-    pyarrow.fs.copy_files(source.rstrip("/"), str(snapshot))
+    disk = pyarrow.fs.LocalFileSystem()
+    store, root = pyarrow.fs.FileSystem.from_uri(source.rstrip("/"))
+    for file in store.get_file_info(pyarrow.fs.FileSelector(root)):
+        if file.is_file and (weights or not _WEIGHTS.fullmatch(file.base_name)):
+            target = str(snapshot / file.base_name)
+            pyarrow.fs.copy_files(file.path, target, source_filesystem=store, destination_filesystem=disk)
     if not (snapshot / "config.json").is_file():
         raise FileNotFoundError(f"{source} has no config.json: it is not the directory of a checkpoint")
-    (repository / "refs").mkdir(exist_ok=True)
-    (repository / "refs" / "main").write_text(_MIRRORED, "utf-8")
+    name = repository / "refs" / (revision or "main")
+    name.parent.mkdir(parents=True, exist_ok=True)
+    name.write_text(commit, "utf-8")
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -81,15 +93,18 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("cache", type=Path, help="directory that the node's pods share")
     parser.add_argument("--revision", help="branch, tag or commit on the hub")
     parser.add_argument("--source", help="copy the files from this URL, not from the hub")
+    parser.add_argument("--without-weights", action="store_true", help="config and tokenizer alone, for a driver")
     options = parser.parse_args(arguments)
 
     def fetch() -> None:
         if options.source:
-            from_store(options.source, options.model, options.cache)
+            from_store(options.source, options.model, options.revision, options.cache, weights=weights)
         else:
-            from_hub(options.model, options.revision, options.cache)
+            from_hub(options.model, options.revision, options.cache, weights=weights)
 
-    key = "@".join(filter(None, (options.model, options.source or options.revision)))
+    weights = not options.without_weights
+    key = "@".join(filter(None, (options.model, options.revision, options.source)))
+    key += "" if weights else " without weights"
     try:
         fetched = fetch_once(key, options.cache, fetch)
     except (OSError, ValueError, RerankerError) as error:

@@ -12,7 +12,15 @@ from typing import Any
 import yaml
 
 from cluster.topologies.choices import Choices
-from cluster.topologies.ray_cluster import Object, container_of, pod_of, ray_cluster, read_template, scratch_of
+from cluster.topologies.ray_cluster import (
+    Object,
+    add_weights,
+    container_of,
+    pod_of,
+    ray_cluster,
+    read_template,
+    scratch_of,
+)
 from reranker.errors import InvalidField
 
 _OUTPUT = "/output"
@@ -59,6 +67,7 @@ def batch(choices: Choices, inputs: str, gpus: int, schedule: str | None = None)
     head = pod_of(cluster["headGroupSpec"])
     head["volumes"].append({"name": "output", "persistentVolumeClaim": {"claimName": "reranker-batch"}})
     head["containers"][0]["volumeMounts"].append({"name": "output", "mountPath": _OUTPUT})
+    add_weights(head, choices, whole=False)  # the driver reads config and tokenizer
     job["spec"]["rayClusterSpec"] = cluster
     output = f"{_OUTPUT}/$(date -u +%F)" if schedule else f"{_OUTPUT}/reranked"
     job["spec"]["entrypoint"] = _command(choices.model, inputs.rstrip("/"), output)

@@ -34,22 +34,29 @@ def ray_cluster(choices: Choices, name: str, min_workers: int, max_workers: int)
     limits = {"memory": f"{gpu.host_memory_gib}Gi", "nvidia.com/gpu": "1"}
     container_of(worker)["resources"] = {"requests": {"cpu": str(gpu.cpus), **limits}, "limits": limits}
     pod_of(worker)["affinity"] = gpu.affinity()
-    _add_weights(pod_of(worker), choices)
+    add_weights(pod_of(worker), choices, whole=True)
     return cluster
 
 
-def _add_weights(pod: Object, choices: Choices) -> None:
-    """A hub cache at WEIGHTS: an image, or a directory of the node that its first pod fills."""
+def add_weights(pod: Object, choices: Choices, *, whole: bool) -> None:
+    """A hub cache at WEIGHTS: an image, or a directory of the node that its first pod fills.
+
+    whole: with weights; without, for a driver, it is a directory of the pod.
+    """
     container = pod["containers"][0]
     container["volumeMounts"].append({"name": "weights", "mountPath": WEIGHTS, "readOnly": True})
     container["env"] += _variables({"HF_HUB_CACHE": WEIGHTS, "HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"})
     if choices.weights_image:
         pod["volumes"].append({"name": "weights", "image": {"reference": choices.weights_image}})
         return
-    pod["volumes"].append({"name": "weights", "hostPath": {"path": _NODE_CACHE, "type": "DirectoryOrCreate"}})
+    of_node = {"hostPath": {"path": _NODE_CACHE, "type": "DirectoryOrCreate"}}
+    pod["volumes"].append({"name": "weights", **(of_node if whole else {"emptyDir": {}})})
     command = ["python", "-m", "cluster.topologies.fetch_weights", choices.model["model"], WEIGHTS]
     for option, value in (("--revision", choices.model.get("revision")), ("--source", choices.weights_source)):
         command += [option, value] if value else []
+    command += [] if whole else ["--without-weights"]
+    # Kubernetes makes the directory for root alone. Root without any capability: it may write there, no more.
+    user = {"runAsUser": 0, "runAsNonRoot": False} if whole else {}
     token = {"secretKeyRef": {"name": "reranker-hub", "key": "token", "optional": True}}
     pod["initContainers"] = [
         {
@@ -57,8 +64,7 @@ def _add_weights(pod: Object, choices: Choices) -> None:
             "image": choices.image,
             "command": command,
             "env": [{"name": "HF_TOKEN", "valueFrom": token}],
-            # Kubernetes makes the directory for root alone. Root without any capability: it may write there, no more.
-            "securityContext": container["securityContext"] | {"runAsUser": 0, "runAsNonRoot": False},
+            "securityContext": container["securityContext"] | user,
             "resources": {"requests": {"cpu": "1", "memory": "2Gi"}, "limits": {"memory": "8Gi"}},
             "volumeMounts": [scratch_of(container), {"name": "weights", "mountPath": WEIGHTS}],
         }

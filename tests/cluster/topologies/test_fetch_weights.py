@@ -98,13 +98,27 @@ def test_other_models_and_revisions_do_not_wait_for_each_other(tmp_path: Path) -
     assert fetched == ["owner/other", "owner/model@v2"]
 
 
-def test_a_copy_from_a_store_is_found_offline_by_the_models_hub_id(tmp_path: Path) -> None:
+@pytest.mark.parametrize("revision", [None, "release/v2", "0123456789" * 4])
+def test_a_copy_from_a_store_is_found_offline_by_the_models_hub_id(tmp_path: Path, revision: str | None) -> None:
     store, cache = Path(embedded[0]), tmp_path / "cache"
-    assert main([MODEL, str(cache), "--source", store.as_uri()]) == 0
-    # As the replica asks: with patterns, and of the main branch.
-    found = Path(snapshot_download(MODEL, cache_dir=cache, allow_patterns=["*.json"], local_files_only=True))
+    asked = [] if revision is None else ["--revision", revision]
+    assert main([MODEL, str(cache), "--source", store.as_uri(), *asked]) == 0
+    found = Path(
+        snapshot_download(MODEL, revision=revision, cache_dir=cache, allow_patterns=["*.json"], local_files_only=True)
+    )
     for name in ("config.json", "model.safetensors"):
         assert (found / name).read_bytes() == (store / name).read_bytes()
+
+
+def test_a_driver_gets_no_weights_and_a_worker_does_not_take_its_copy_for_whole(tmp_path: Path) -> None:
+    store = Path(embedded[0])
+    arguments = [MODEL, str(tmp_path), "--source", store.as_uri()]
+    assert main([*arguments, "--without-weights"]) == 0
+    copied = {path.name for path in tmp_path.rglob("snapshots/*/*")}
+    assert {"config.json", "tokenizer.json"} <= copied
+    assert "model.safetensors" not in copied
+    assert main(arguments) == 0
+    assert {path.name for path in tmp_path.rglob("snapshots/*/*")} >= copied | {"model.safetensors"}
 
 
 def test_a_store_without_a_checkpoint_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

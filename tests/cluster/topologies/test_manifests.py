@@ -18,7 +18,7 @@ from cluster.configs import ENVIRONMENT, PRODUCTION
 from cluster.topologies.choices import Choices
 from cluster.topologies.gpus import GPUS
 from cluster.topologies.manifests import batch, service, to_yaml
-from cluster.topologies.ray_cluster import container_of, pod_of
+from cluster.topologies.ray_cluster import WEIGHTS, container_of, pod_of
 from deployments.http.pages import PAGES
 from reranker.errors import InvalidField
 from tests.cluster.topologies.schema import problems
@@ -246,6 +246,18 @@ def test_weights_come_once_a_node_or_with_a_volume() -> None:
     assert worker(BUCKET)["initContainers"][0]["command"][-2:] == ["--source", "s3://models/dear-8b"]
     assert "initContainers" not in worker(VOLUME)
     assert not [volume for volume in worker(VOLUME)["volumes"] if "hostPath" in volume]
+
+
+@pytest.mark.parametrize("choices", [NODE, BUCKET, VOLUME], ids=["hub", "bucket", "volume"])
+def test_a_jobs_driver_has_config_and_tokenizer_without_the_nodes_directory(choices: Choices) -> None:
+    head = pod_of(ray_cluster_of(batch(choices, "s3://bucket/inputs", 1))["headGroupSpec"])
+    variables = {v["name"]: v["value"] for v in head["containers"][0]["env"]}
+    assert variables["HF_HUB_CACHE"] == WEIGHTS
+    assert not [volume for volume in head["volumes"] if "hostPath" in volume]
+    for container in head.get("initContainers", []):
+        assert container["command"][-1] == "--without-weights"
+        assert "runAsUser" not in container["securityContext"]
+    assert ("initContainers" in head) == (choices.weights_image is None)
 
 
 @pytest.mark.parametrize(
