@@ -7,7 +7,8 @@ from typer.testing import CliRunner
 from cluster.cli.cluster import cluster
 from cluster.configs import PRODUCTION
 from cluster.topologies.choices import Choices
-from cluster.topologies.manifests import Object, batch, service
+from cluster.topologies.manifests import batch, service
+from cluster.topologies.ray_cluster import Object
 
 IMAGE = "registry.example/dear-reranker:1"
 
