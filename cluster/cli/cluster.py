@@ -1,14 +1,16 @@
-"""`reranker cluster`: start, show and stop a head, GPU nodes and the production graph on this machine."""
+"""`reranker cluster`: a head, GPU nodes and the production graph on this machine; manifests of one elsewhere."""
 
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 cluster = typer.Typer(
-    help="A cluster on this machine: a head, GPU nodes and the production graph.", no_args_is_help=True
+    help="A cluster on this machine: a head, GPU nodes and the production graph. Manifests for Kubernetes.",
+    no_args_is_help=True,
 )
 
 
@@ -83,3 +85,54 @@ def down() -> None:
     )
     if left:
         raise typer.Exit(1)
+
+
+@cluster.command()
+def manifests(
+    image: Annotated[
+        str, typer.Option(metavar="NAME:TAG", help="Image of this package, built from its Dockerfile. No `latest`.")
+    ],
+    gpu: Annotated[
+        str, typer.Option(metavar="l4|a10g|a100|h100", help="GPU of the nodes, one scorer on each.")
+    ] = "l4",
+    config: Annotated[
+        Path | None, typer.Option(help="Serve config to deploy; by default the production one, serve_config.yaml.")
+    ] = None,
+    gateway_class: Annotated[
+        str,
+        typer.Option(
+            help="Class of the Gateway API, for upgrades step by step; with '' an upgrade takes twice the GPUs."
+        ),
+    ] = "istio",
+    weights_source: Annotated[
+        str | None, typer.Option(metavar="URL", help="Fetch the weights from this directory of a store, not the hub.")
+    ] = None,
+    weights_image: Annotated[
+        str | None, typer.Option(metavar="NAME:TAG", help="Mount the weights from this OCI image: a hub's cache.")
+    ] = None,
+    batch: Annotated[
+        str | None,
+        typer.Option(
+            metavar="URL",
+            help="Write a batch job, not the service: a directory with queries.jsonl, corpus.jsonl and run.trec.",
+        ),
+    ] = None,
+    batch_gpus: Annotated[int, typer.Option(min=1, max=1000, help="GPUs of the batch job.")] = 1,
+    schedule: Annotated[
+        str | None, typer.Option(metavar="CRON", help="Run the batch job at these times, as '0 1 * * *'.")
+    ] = None,
+) -> None:
+    """Print manifests of the graph, or of a batch job, for KubeRay on Kubernetes: docs/kubernetes.md.
+
+    Example: `reranker cluster manifests --image registry.example/dear-reranker:1 --gpu l4 > service.yaml`
+    """
+    from cluster.configs import PRODUCTION
+    from cluster.topologies import manifests as written
+    from cluster.topologies.choices import Choices
+    from reranker.errors import InvalidField
+
+    if schedule is not None and batch is None:
+        raise InvalidField("schedule", "is of a batch job: give --batch, too")
+    choices = Choices(image, gpu, config or PRODUCTION, gateway_class, weights_source, weights_image)
+    objects = written.service(choices) if batch is None else written.batch(choices, batch, batch_gpus, schedule)
+    sys.stdout.write(written.to_yaml(objects))

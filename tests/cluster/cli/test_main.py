@@ -48,8 +48,10 @@ INTERRUPTIBLE = "import signal; signal.signal(signal.SIGINT, signal.default_int_
         ),
         ("bench", ["engine", "batch", "http", "autoscale", "train"]),
         ("bench http", ["--scenario", "--url", "--peer", "--throughput-mode", "--picture"]),
-        ("cluster", ["up", "status", "down"]),
+        ("cluster", ["up", "status", "down", "manifests"]),
         ("cluster up", ["--gpus", "--port"]),
+        ("cluster manifests", ["--image", "--gpu", "--config", "--gateway-class", "--batch", "--schedule"]),
+        ("cluster manifests", ["--weights-source", "--weights-image", "--batch-gpus"]),
         ("train", ["data", "teacher", "run", "average", "demo"]),
         ("train data", ["OUTPUT", "--pairs", "--max-per-file", "--queries", "--corpus", "--qrels", "--run"]),
         ("train data", ["--negatives-depth", "--random-negatives", "--seed", "--licence"]),
@@ -228,6 +230,9 @@ WRONG = [
     ("plan --requests-per-s 1 --pairs 9", "--pairs: is of a job: add --batch, or leave it out"),
     ("plan --batch", "--pairs: is needed with --batch"),
     ("plan --batch --pairs 9 --p99-ms 9", "--p99-ms: is not of a job: leave it out, or leave --batch out"),
+    ("cluster manifests --image reranker:latest", "image: 'reranker:latest' names no fixed version"),
+    ("cluster manifests --image reranker:1 --gpu t4", "gpu: 't4' is not known: use one of l4, a10g, a100, h100"),
+    ("cluster manifests --image reranker:1 --schedule @daily", "schedule: is of a batch job: give --batch, too"),
     ("batch INPUT --run other.trec --output out", "other.trec: names 1 queries and 1 passages that are in no file"),
 ]
 
