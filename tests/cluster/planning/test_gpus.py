@@ -1,6 +1,7 @@
 """The tables of GPUs and models, against each other and against what the package itself runs."""
 
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
@@ -16,7 +17,7 @@ ROOT = Path(__file__).parents[3]
 
 
 def test_every_gpu_names_its_source_and_can_be_asked_for() -> None:
-    assert set(GPUS) == set(GpuName.__args__) - {"all", "cpu"}
+    assert set(GPUS) == set(get_args(GpuName)) - {"all", "cpu"}
     for gpu in GPUS.values():
         assert gpu.source.startswith("https://")
         assert 50e12 < gpu.peak_flops < 3e15
@@ -27,11 +28,12 @@ def test_every_gpu_names_its_source_and_can_be_asked_for() -> None:
 
 
 def test_shapes_are_those_of_synth() -> None:
+    import torch
+
     from reranker.checkpoints import synth
 
     for name, shape in synth.SHAPES.items():
-        config = synth._config(shape, synth.torch.bfloat16)
-        assert SHAPES[name] == ModelShape.of(config)
+        assert SHAPES[name] == ModelShape.of(synth._config(shape, torch.bfloat16))
 
 
 def test_known_hub_ids_are_read_without_files() -> None:
