@@ -20,7 +20,6 @@ from tests.cluster.evaluation.in_process import run_here
 from tests.cluster.training.conftest import refused
 from tests.cluster.training.test_run import QUIET
 
-
 DEAR_ON_CPU: Any = {"template": "dear", "device": "cpu", "dtype": "float32"}
 
 
