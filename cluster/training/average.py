@@ -17,9 +17,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from cluster.training.results.checkpoint import complete
+from cluster.training.results.saving import saving
 from reranker.checkpoints.manifest import MANIFEST_NAME, Manifest, read_manifest
 from reranker.errors import CheckpointError, InvalidField
-from reranker.files import write_errors
 
 _WEIGHTS = "model.safetensors"
 # Of config.json: how a checkpoint was made, not what it computes.
@@ -43,7 +43,7 @@ def average(output: Path, models: Sequence[Path]) -> None:
         _refuse_different(first, manifest, other)
     weights = _mean(models)
     ignore = shutil.ignore_patterns(MANIFEST_NAME, "*.safetensors", "README.md", ".*")
-    with write_errors(output):
+    with saving(output):
         shutil.copytree(first, output, dirs_exist_ok=True, ignore=ignore)
         save_file(weights, output / _WEIGHTS, metadata={"format": "pt"})
     complete(output, manifest.recipe.template.name, manifest.max_pair_tokens)

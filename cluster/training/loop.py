@@ -18,6 +18,7 @@ from cluster.training.data.training_set import read_training_set
 from cluster.training.feed import Sampler
 from cluster.training.held_out import HeldOut, ndcg, read_held_out, scored_share
 from cluster.training.results.output import CURVE, MODEL, Curve, CurveRow, collect_model, save_model
+from cluster.training.results.saving import saving
 from cluster.training.student import load_student
 from cluster.training.teachers.targets import with_targets
 from reranker.engine.engine import choose_dtype
@@ -140,7 +141,11 @@ def _kept(output: Path, best: float, step: int) -> str:
 
 
 def _saver(state: dict[str, Any]) -> Callable[[Path], None]:
-    return lambda directory: torch.save(state, directory / STATE)
+    def save(directory: Path) -> None:
+        with saving(directory / STATE):
+            torch.save(state, directory / STATE)
+
+    return save
 
 
 def _evaluate(held: HeldOut, trainer: Trainer, worker: Worker) -> float:

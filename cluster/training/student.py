@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import torch
@@ -90,17 +91,17 @@ def _load_module(settings: StudentSettings, files: Any, seed: int) -> Any:
 def _with_adapters(module: Any, lora: LoraSettings) -> nn.Module:
     from peft import LoraConfig, TaskType, get_peft_model
 
+    config = LoraConfig(
+        task_type=TaskType.SEQ_CLS,
+        r=lora.rank,
+        lora_alpha=lora.alpha,
+        lora_dropout=0.0,
+        target_modules=list(lora.targets),
+    )
     try:
-        adapted: nn.Module = get_peft_model(
-            module,
-            LoraConfig(
-                task_type=TaskType.SEQ_CLS,
-                r=lora.rank,
-                lora_alpha=lora.alpha,
-                lora_dropout=0.0,
-                target_modules=list(lora.targets),
-            ),
-        )
+        with warnings.catch_warnings():  # peft 0.21 reads a property that transformers 5.2x has renamed
+            warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
+            adapted: nn.Module = get_peft_model(module, config)
     except ValueError as error:
         raise TrainingFailed(f"student.lora.targets: {' '.join(str(error).split())[:300]}") from None
     return adapted

@@ -78,20 +78,30 @@ class Trainer:
     def train_step(self, groups: Sequence[EncodedGroup]) -> StepReport:
         """Update the weights with this worker's groups of one step.
 
-        Raises TrainingFailed before the update when the loss or the gradient is not finite: the weights and the
-        optimizer are then those of the step before.
+        Raises TrainingFailed before the update when the loss or the gradient is not finite, or a micro-batch does not
+        fit the memory: the weights and the optimizer are then those of the step before.
         """
         self._wrapped.train()
         batches = micro_batches(groups, self._settings.micro_batch_tokens)
         share = self._workers / self._settings.queries_per_step  # workers' gradients are averaged
         total = torch.zeros((), device=self._device)
         rounds = self._most(len(batches))
-        for number in range(rounds):
-            batch = batches[min(number, len(batches) - 1)]
-            with self._no_sync(last=number == rounds - 1):
-                loss = self._losses(batch).sum() * (share if number < len(batches) else 0.0)
-                loss.backward()  # type: ignore[no-untyped-call]
-            total += loss.detach()
+        try:
+            for number in range(rounds):
+                batch = batches[min(number, len(batches) - 1)]
+                with self._no_sync(last=number == rounds - 1):
+                    loss = self._losses(batch).sum() * (share if number < len(batches) else 0.0)
+                    loss.backward()  # type: ignore[no-untyped-call]
+                total += loss.detach()
+        except (RuntimeError, MemoryError) as error:
+            if not _is_out_of_memory(error):
+                raise
+            self._optimizer.zero_grad(set_to_none=True)
+            raise TrainingFailed(
+                f"step {self.step + 1}: {int(batch.pairs.lengths.sum())} tokens at once do not fit the memory of "
+                f"{self._device}: lower step.micro_batch_tokens, or, for a group of more, step.negatives or "
+                "student.max_pair_tokens, or set student.gradient_checkpointing"
+            ) from None
         norm = nn.utils.clip_grad_norm_(self._parameters, self._settings.clip_norm)
         norm = norm.full_tensor() if hasattr(norm, "full_tensor") else norm  # a DTensor under FSDP
         loss_value, norm_value = self._mean_over_workers(total).item(), float(norm)
@@ -195,6 +205,11 @@ def _parameter_groups(student: PackedStudent, step: StepSettings) -> list[dict[s
         }
         for (decays, head), parameters in groups.items()
     ]
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    """torch's allocator of a CPU has no exception of its own."""
+    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or "can't allocate memory" in str(error)
 
 
 def _is_head(name: str) -> bool:

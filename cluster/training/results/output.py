@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from cluster.training.results.saving import saving
 from cluster.training.student import merged
 from reranker.errors import CannotWrite
 from reranker.files import write_errors
@@ -81,14 +82,16 @@ def save_model(
     shutil.rmtree(temporary, ignore_errors=True)
     before = {name: getattr(module.config, name, None) for name in ("dtype", "_attn_implementation")}
     try:
-        module.config._attn_implementation = "sdpa"
-        module.save_pretrained(temporary, state_dict=dict(weights))
-        module.config.dtype = dtype  # save_pretrained wrote that of the module, whose weights are not those saved
-        module.config.save_pretrained(temporary)
-        tokenizer.save_pretrained(temporary)
-    except OSError as error:
+        with saving(directory):
+            module.config._attn_implementation = "sdpa"
+            module.save_pretrained(temporary, state_dict=dict(weights))
+            module.config.dtype = dtype  # save_pretrained wrote that of the module, whose weights are not those saved
+            module.config.save_pretrained(temporary)
+            tokenizer.chat_template = None  # of the model before it was trained on pairs
+            tokenizer.save_pretrained(temporary)
+    except CannotWrite:
         shutil.rmtree(temporary, ignore_errors=True)
-        raise CannotWrite(f"{directory}: {error}; the checkpoint from before is kept") from None
+        raise
     finally:
         for name, value in before.items():
             setattr(module.config, name, value)

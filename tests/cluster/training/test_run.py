@@ -1,8 +1,10 @@
 """Whole runs in this process: what they write, resuming, and outputs that are refused."""
 
+import contextlib
 import csv
 import json
-from collections.abc import Callable
+import resource
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +22,7 @@ from cluster.training.run import opened, train
 from cluster.training.settings import RunSettings
 from reranker import Reranker
 from reranker.checkpoints.manifest import read_manifest
-from reranker.errors import InvalidFile, JobRefused, TrainingFailed
+from reranker.errors import CannotWrite, InvalidFile, JobRefused, TrainingFailed
 from reranker.prompt import DEAR
 
 QUIET = Console(quiet=True)
@@ -130,6 +132,30 @@ def test_run_whose_loss_is_not_finite_keeps_the_last_good_weights(run_config: di
         train(settings, QUIET)
     assert ("best weights" in str(caught.value)) == held
     assert weights(Path(settings.output))
+
+
+@contextlib.contextmanager
+def no_space_for(size: int) -> Iterator[None]:
+    """Files can grow to `size` bytes only, as on a disk with no more left."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+@pytest.mark.parametrize(("file", "every"), [("state.pt", 3), ("model", 100)])
+def test_run_without_space_for_its_weights_is_resumed_when_there_is(
+    run_config: dict[str, Any], file: str, every: int
+) -> None:
+    settings = settings_of(run_config, checkpoint_every_steps=every)
+    with (
+        no_space_for(30_000),
+        pytest.raises(CannotWrite, match=f"{file} cannot be written, perhaps for want of space"),
+    ):
+        train(settings, QUIET)
+    assert train(settings, QUIET, resume=True)["steps"] == 8
 
 
 def test_patience_ends_a_run_that_does_not_improve(run_config: dict[str, Any]) -> None:

@@ -17,7 +17,7 @@ from reranker.errors import TrainingFailed
 from reranker.layout import PairLayout
 from reranker.pairs import EncodedPairs, offsets
 from reranker.training.batches import EncodedGroup, micro_batches
-from reranker.training.packed import PackedStudent
+from reranker.training.packed import PackedPairs, PackedStudent
 from reranker.training.settings import LossSettings, StepSettings
 from reranker.training.trainer import Trainer
 
@@ -137,6 +137,32 @@ def test_a_loss_that_is_not_finite_stops_the_run_before_the_weights_change(bad: 
     assert run.step == 2
     run.train_step(groups_of_step(2))  # the run could go on with other groups
     assert torch.isfinite(weights(run)).all()
+
+
+class Allocates(torch.nn.Module):
+    """Runs the student, and at its third forward asks for more memory than there is."""
+
+    def __init__(self, student: PackedStudent) -> None:
+        super().__init__()
+        self.student = student
+        self.forwards = 0
+
+    def forward(self, pairs: PackedPairs) -> torch.Tensor:
+        self.forwards += 1
+        if self.forwards == 3:
+            torch.empty(2**50)
+        logits: torch.Tensor = self.student(pairs)
+        return logits
+
+
+def test_group_larger_than_memory_stops_the_run_before_the_weights_change() -> None:
+    run = trainer(wrap=Allocates)
+    trained(run, last=2)
+    before = weights(run).clone()
+    with pytest.raises(TrainingFailed, match=r"step 3: \d+ tokens at once do not fit the memory of cpu: lower"):
+        run.train_step(groups_of_step(2))
+    assert torch.equal(weights(run), before)
+    assert run.step == 2
 
 
 def test_scores_are_in_the_order_of_the_parts() -> None:
