@@ -16,6 +16,7 @@ from fastapi.responses import JSONResponse, Response
 from pydantic_core import to_json
 from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import ClientDisconnect
+from starlette.routing import Match
 
 from deployments.http.body import check_finite, count_documents, read_object
 from deployments.http.dialects import ROUTES, choose, parse
@@ -58,6 +59,7 @@ def build_http(service: RerankService, limits: LimitsSettings, http: HttpSetting
         handler = _rerank_handler(path, service, limits, in_flight)
         app.add_route(path, handler, methods=["POST"], include_in_schema=False)
     add_pages(app, service, limits)
+    app.add_exception_handler(405, _not_allowed)
     app.add_middleware(HeadAsGet)
     if http and http.cors_origins:
         app.add_middleware(
@@ -68,6 +70,14 @@ def build_http(service: RerankService, limits: LimitsSettings, http: HttpSetting
             expose_headers=_SHOWN_HEADERS,
         )
     return app
+
+
+async def _not_allowed(request: Request, error: Exception) -> Response:
+    """A path may have a route for each method: the router itself names those of the first alone."""
+    routes = [route for route in request.app.routes if route.matches(request.scope)[0] is not Match.NONE]
+    methods = {method for route in routes for method in getattr(route, "methods", None) or ()}
+    methods |= {"HEAD"} if "GET" in methods else set()
+    return JSONResponse({"detail": "Method Not Allowed"}, 405, headers={"allow": ", ".join(sorted(methods))})
 
 
 def _rerank_handler(
