@@ -11,7 +11,7 @@ from typing import Any
 
 from deployments.http.dialects import MARKS, Mark, Route
 from deployments.http.dialects.base import Dialect
-from deployments.http.dialects.shapes import Schema, any_of
+from deployments.http.dialects.shapes import STRING, Schema, an_object, any_of
 from reranker import errors
 
 # One error of each status that a dialect may give it.
@@ -38,6 +38,7 @@ _DESCRIPTIONS = {
     503: "No replica can answer at present.",
     504: "No answer within the time of the request.",
 }
+UNLISTED = ("/v1/models/rerank",)  # in the document a GET of it could not be told from /v1/models/{model}
 _INTEGER: Schema = {"type": "integer", "minimum": 1}
 _ID_HEADERS = {
     "x-rerank-id": {"schema": {"type": "string"}, "required": True},
@@ -58,11 +59,13 @@ def complete(document: dict[str, Any], routes: Mapping[str, Route]) -> None:
     """
     for page in document["paths"].values():
         page["get"]["responses"].pop("422", None)
-    schemas: dict[str, Any] = {}
+    schemas: dict[str, Any] = {"not_found": an_object({"detail": STRING})}
     bodies: dict[str, Any] = {}
     document["components"] = {"schemas": schemas, "requestBodies": bodies}
     names: dict[Route, str] = {}
     for path, route in routes.items():
+        if path in UNLISTED:
+            continue
         for dialect in route.dialects:
             schemas[_answer_of(dialect)] = dialect.answer
             schemas[_error_of(dialect)] = dialect.error
@@ -76,11 +79,12 @@ def complete(document: dict[str, Any], routes: Mapping[str, Route]) -> None:
             "operationId": f"post_{_name(path)}",
             "parameters": [_path_parameter(name) for name in re.findall(r"{(\w+)}", plain_path)],
             "requestBody": {"$ref": f"#/components/requestBodies/{names[route]}"},
-            "responses": _responses(route),
+            "responses": _responses(route, has_parameters="{" in path),
         }
 
 
-def _responses(route: Route) -> dict[str, Any]:
+def _responses(route: Route, *, has_parameters: bool) -> dict[str, Any]:
+    """has_parameters: a path with values that no server can have, such as a line break, is itself not found."""
     by_status: dict[int, list[Dialect]] = {}
     for dialect in route.dialects:
         for status in {dialect.failure(error)[0] for error in _ERRORS}:
@@ -88,7 +92,8 @@ def _responses(route: Route) -> dict[str, Any]:
     answers = {"200": _response("The ranking.", map(_answer_of, route.dialects), _ID_HEADERS)}
     for status, dialects in sorted(by_status.items()):
         headers = _RETRY_HEADERS if status in _WITH_RETRY else {}
-        answers[str(status)] = _response(_DESCRIPTIONS[status], map(_error_of, dialects), headers)
+        names = list(map(_error_of, dialects)) + ["not_found"] * (status == 404 and has_parameters)
+        answers[str(status)] = _response(_DESCRIPTIONS[status], names, headers)
     return answers
 
 

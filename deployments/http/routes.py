@@ -17,6 +17,7 @@ from fastapi.responses import JSONResponse, Response
 from pydantic_core import to_json
 from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import ClientDisconnect
+from starlette.routing import Match
 
 from deployments.http.body import check_finite, count_documents, read_object
 from deployments.http.dialects import ROUTES, choose, parse
@@ -66,6 +67,7 @@ def build_http(service: RerankService, limits: LimitsSettings, http: HttpSetting
     app.add_route(READ_PATH, handler, methods=["POST"], include_in_schema=False)
     add_pages(app, service, limits)
     add_playground(app)
+    app.add_exception_handler(405, _not_allowed)
     app.add_middleware(HeadAsGet)
     if http and http.cors_origins:
         app.add_middleware(
@@ -76,6 +78,14 @@ def build_http(service: RerankService, limits: LimitsSettings, http: HttpSetting
             expose_headers=_SHOWN_HEADERS,
         )
     return app
+
+
+async def _not_allowed(request: Request, error: Exception) -> Response:
+    """A path may have a route for each method: the router itself names those of the first alone."""
+    routes = [route for route in request.app.routes if route.matches(request.scope)[0] is not Match.NONE]
+    methods = {method for route in routes for method in getattr(route, "methods", None) or ()}
+    methods |= {"HEAD"} if "GET" in methods else set()
+    return JSONResponse({"detail": "Method Not Allowed"}, 405, headers={"allow": ", ".join(sorted(methods))})
 
 
 async def _rerank(service: RerankService, call: Call, client: str) -> Response:

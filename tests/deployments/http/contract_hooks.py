@@ -24,7 +24,7 @@ def map_body(context: Any, body: Any) -> Any:
         if isinstance(body.get(name), list) and all(map(_is_query, body[name])):
             body[name] = body[name][:1]
     tokens = body.get("truncate_prompt_tokens")
-    if isinstance(tokens, int) and tokens > TOKENS:
+    if isinstance(tokens, int | float) and tokens == int(tokens) and tokens > TOKENS:
         body["truncate_prompt_tokens"] = TOKENS
     if isinstance(tokens, str) and tokens.isascii() and tokens.isdecimal() and tokens[0] != "0":
         body["truncate_prompt_tokens"] = str(TOKENS)

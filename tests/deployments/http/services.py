@@ -13,7 +13,7 @@ DESCRIPTION = ModelDescription("fake", None, "dear", 1, 228, False, "float32", "
 
 
 class FakeService:
-    """Meets RerankService. A text that is a number is its own logit; any other scores -1. `failure` is raised."""
+    """Meets RerankService. A number up to a million is its text's logit; others score -1. `failure` is raised."""
 
     model_name = "fake"
 
@@ -52,6 +52,7 @@ class FakeService:
 
 def _number(text: str) -> float:
     try:
-        return float(text)
+        number = float(text)
     except ValueError:
         return -1.0
+    return number if abs(number) < 1e6 else -1.0
