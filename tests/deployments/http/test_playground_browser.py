@@ -15,6 +15,7 @@ import httpx
 import pytest
 
 from tests.deployments.http.browser import CHROMIUM, Tab, open_tab
+from tests.deployments.http.playground_page import FAINT, IDLE, RANKED, numbers, rerank, sent, shown
 from tests.deployments.in_process import running_server
 
 pytestmark = [
@@ -22,42 +23,7 @@ pytestmark = [
     pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here: apt-get install chromium"),
 ]
 
-IDLE = "document.querySelector('#run').textContent === 'Rerank'"
-RANKED = f"document.querySelectorAll('#after li').length && {IDLE}"
 WIDTHS = [360, 700, 1000, 1440]
-
-# Contrast of every visible text with what lies behind it (WCAG 2), where it is below 4.5.
-FAINT = """
-(() => {
-  const canvas = document.createElement("canvas").getContext("2d", { willReadFrequently: true });
-  const rgba = (colour) => {
-    canvas.clearRect(0, 0, 1, 1); canvas.fillStyle = colour; canvas.fillRect(0, 0, 1, 1);
-    return [...canvas.getImageData(0, 0, 1, 1).data];
-  };
-  const luminance = ([r, g, b]) => [r, g, b].map((value) => value / 255)
-    .map((value) => value <= 0.04045 ? value / 12.92 : ((value + 0.055) / 1.055) ** 2.4)
-    .reduce((sum, value, at) => sum + value * [0.2126, 0.7152, 0.0722][at], 0);
-  const behind = (element) => {
-    for (; element; element = element.parentElement) {
-      const colour = rgba(getComputedStyle(element).backgroundColor);
-      if (colour[3] === 255) return colour;
-    }
-    return [255, 255, 255];
-  };
-  const texts = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
-  const faint = [];
-  while (texts.nextNode()) {
-    const element = texts.currentNode.parentElement;
-    if (!texts.currentNode.data.trim() || !element.checkVisibility() || element.closest(".hidden, option, noscript"))
-      continue;
-    const colours = [rgba(getComputedStyle(element).color), behind(element)];
-    const [light, dark] = colours.map(luminance).sort((a, b) => b - a);
-    const ratio = (light + 0.05) / (dark + 0.05);
-    if (ratio < 4.5) faint.push(`${ratio.toFixed(2)}: ${texts.currentNode.data.trim().slice(0, 40)}`);
-  }
-  return faint;
-})()
-"""
 
 
 @pytest.fixture(scope="module")
@@ -87,25 +53,6 @@ def page(server: str, browser: Tab) -> Iterator[Tab]:
     assert not [event for event in browser.events if event["method"] == "Runtime.exceptionThrown"]
     said = [event["params"]["entry"] for event in browser.events if event["method"] == "Log.entryAdded"]
     assert not [entry for entry in said if entry["source"] != "network"]  # a refused call is logged as well
-
-
-def rerank(page: Tab, **fields: str) -> None:
-    for field, value in fields.items():
-        page.evaluate(f"document.getElementById('{field}').value = {json.dumps(value)}")
-    page.press("Enter", ctrl=True)
-
-
-def shown(page: Tab, selector: str) -> list[str]:
-    texts: list[str] = page.evaluate(
-        f"[...document.querySelectorAll({json.dumps(selector)})].map(e => e.textContent)"
-    )
-    return texts
-
-
-def sent(page: Tab) -> list[Any]:
-    """Bodies of the calls that the page made, oldest first."""
-    requests = [event["params"]["request"] for event in page.events if "request" in event["params"]]
-    return [json.loads(request["postData"]) for request in requests if request["method"] == "POST"]
 
 
 def test_one_key_press_ranks_the_sample(page: Tab, server: str) -> None:
@@ -246,16 +193,6 @@ def test_calls_to_copy_work_as_they_stand_in_every_dialect(page: Tab) -> None:
             scores.append(sorted(numbers(answer)))
         assert len(scores[0]) >= 3, name
         assert scores[0] == scores[1], name
-
-
-def numbers(answer: Any) -> list[float]:
-    """The scores of an answer of any dialect."""
-    if isinstance(answer, list):
-        return [number for item in answer for number in numbers(item)]
-    if not isinstance(answer, dict):
-        return []
-    own = [answer[name] for name in ("score", "relevance_score", "logit") if isinstance(answer.get(name), float)]
-    return own + [number for value in answer.values() for number in numbers(value)]
 
 
 def test_call_names_a_key_and_does_not_show_it(page: Tab) -> None:
