@@ -59,7 +59,8 @@ def complete(document: dict[str, Any], routes: Mapping[str, Route]) -> None:
     """
     for page in document["paths"].values():
         page["get"]["responses"].pop("422", None)
-    document["components"] = components = {}
+    components: dict[str, Any] = {}
+    document["components"] = components
     schemas, bodies = components.setdefault("schemas", {}), components.setdefault("requestBodies", {})
     schemas["not_found"] = an_object({"detail": STRING})
     names: dict[Route, str] = {}

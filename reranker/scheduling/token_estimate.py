@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from reranker.pairs import CandidateScores, IntArray
 from reranker.types import MAX_WINDOWS, Cut, Passage, Query
@@ -35,14 +36,17 @@ class TokenEstimate:
     def tokens(self, query: Query, passages: Sequence[Passage], cut: Cut) -> IntArray:
         """Estimated tokens of each passage's pair, or of all its windows; int32 (passages,)."""
         limit = self.max_pair_tokens if isinstance(cut, str) else min(cut, self.max_pair_tokens)
-        prefix = np.minimum(limit / 2, _query_chars(query) / self.chars_per_token + _TEMPLATE_TOKENS)
+        prefix: NDArray[np.float64] = np.minimum(
+            limit / 2, _query_chars(query) / self.chars_per_token + _TEMPLATE_TOKENS
+        )
         texts = _chars(passages) / self.chars_per_token
         if cut == "max_passage":
             windows = np.clip(np.ceil(texts / (limit - prefix)), 1, MAX_WINDOWS)
             cost = windows * prefix + np.minimum(texts, MAX_WINDOWS * (limit - prefix))
         else:
             cost = np.minimum(limit, prefix + texts)
-        return np.ceil(cost).astype(np.int32)
+        tokens: IntArray = np.ceil(cost).astype(np.int32)
+        return tokens
 
     def learn(self, query: Query, passages: Sequence[Passage], scores: CandidateScores) -> None:
         """Update with the tokens these passages had; those of truncated and unscored ones are not known."""

@@ -12,7 +12,10 @@ DESCRIPTION = ModelDescription("fake", None, "dear", 1, 228, False, "float32", "
 
 
 class FakeService:
-    """Meets RerankService. A text that is a number has it as logit, up to a million; others -1. `failure` is raised."""
+    """Meets RerankService. The logit of a text that is a number is that number, up to a million; of others -1.
+
+    `failure` is raised.
+    """
 
     model_name = "fake"
 
