@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import Any
 
 from pydantic import AliasChoices, BaseModel
-from pydantic.fields import FieldInfo
 
 from deployments.http.dialects.shapes import Schema, any_of
 from reranker.errors import InvalidField
@@ -22,7 +22,7 @@ def check_one_of(names: Sequence[str], body: Mapping[str, Any]) -> None:
 def with_one_name(kind: type[BaseModel], body: Mapping[str, Any]) -> dict[str, Any]:
     """The body without names that are null beside one that is not. Raises InvalidField."""
     fields = dict(body)
-    for names in map(_names_of, kind.model_fields.values()):
+    for names in _several_names(kind):
         check_one_of(names, body)
         if any(body.get(name) is not None for name in names):
             fields = {name: value for name, value in fields.items() if name not in names or value is not None}
@@ -32,7 +32,7 @@ def with_one_name(kind: type[BaseModel], body: Mapping[str, Any]) -> dict[str, A
 def add_names(kind: type[BaseModel], schema: Schema) -> None:
     """Let the schema of a body say what `with_one_name` takes."""
     fields, required = schema["properties"], set(schema.get("required", ()))
-    several = [names for names in map(_names_of, kind.model_fields.values()) if len(names) > 1]
+    several = _several_names(kind)
     for names in several:
         fields |= dict.fromkeys(names, any_of(fields[names[0]], {"type": "null"}))
     if several:
@@ -40,9 +40,11 @@ def add_names(kind: type[BaseModel], schema: Schema) -> None:
         schema["required"] = sorted(required.difference(*several))
 
 
-def _names_of(field: FieldInfo) -> tuple[str, ...]:
-    alias = field.validation_alias
-    return tuple(map(str, alias.choices)) if isinstance(alias, AliasChoices) else ()
+@cache
+def _several_names(kind: type[BaseModel]) -> list[tuple[str, ...]]:
+    """The names of each field that has several."""
+    aliases = (field.validation_alias for field in kind.model_fields.values())
+    return [tuple(map(str, alias.choices)) for alias in aliases if isinstance(alias, AliasChoices)]
 
 
 def _one_of(names: Sequence[str], *, required: bool) -> list[Schema]:

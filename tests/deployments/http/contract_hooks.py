@@ -11,7 +11,7 @@ from reranker.errors import InvalidField
 TOKENS = 100  # at most those that the model reads
 
 
-@schemathesis.hook
+@schemathesis.hook  # type: ignore[untyped-decorator,unused-ignore]
 def map_body(context: Any, body: Any) -> Any:
     """One query, objects ranked by no fields of theirs, and no more tokens than a pair can have."""
     if not isinstance(body, dict):

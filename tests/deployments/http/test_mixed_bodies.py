@@ -77,7 +77,7 @@ async def test_field_of_another_dialect_is_named_and_has_no_effect(
 
 async def test_many_documents_are_answered_like_few() -> None:
     """More than are parsed between two turns of the event loop."""
-    documents = [{"title": str(number), "note": "a: b"} for number in range(600)]
+    documents: list[dict[str, Any]] = [{"title": str(number), "note": "a: b"} for number in range(600)]
     response = await send("POST", "/v1/rerank", {"query": "q", "documents": documents, "rank_fields": ["title"]})
     assert [result["index"] for result in response.json()["results"]] == list(reversed(range(600)))
     documents[599] = {"title": 3, "image": "a"}
