@@ -8,7 +8,7 @@ Other models are called unchanged, with padding masked.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -67,9 +67,7 @@ class HuggingFaceModel:
         takes_types = "token_type_ids" in accepted and getattr(config, "type_vocab_size", 0) > 1
         self._sends_types = takes_types and layout.sends_types
         self._rope_switches = _rope_switches(config)
-        self._dynamic_ropes: list[Any] = [
-            part for part in module.modules() if getattr(part, "rope_type", None) == "dynamic"
-        ]
+        self._dynamic_ropes = list(_dynamic_ropes(module))
         self._extra = {"use_cache": False} if "use_cache" in accepted else {}
 
     def pass_tokens(self, lengths: IntArray) -> IntArray:
@@ -89,9 +87,10 @@ class HuggingFaceModel:
                 same = np.flatnonzero(groups == group)
                 logits[torch.from_numpy(same)] = self._run(pairs.take(same)).cpu()
             return logits
-        for rope in self._dynamic_ropes:  # else a rope keeps the frequencies of the longest pair before
-            rope.max_seq_len_cached = rope.original_max_seq_len
-            rope.inv_freq = rope.original_inv_freq.to(rope.inv_freq.device)
+        for rope, beginning in self._dynamic_ropes:  # else a rope keeps the frequencies of the longest pair before
+            setattr(rope, f"{beginning}max_seq_len_cached", rope.original_max_seq_len)
+            frequencies = getattr(rope, f"{beginning}original_inv_freq")
+            setattr(rope, f"{beginning}inv_freq", frequencies.to(getattr(rope, f"{beginning}inv_freq").device))
         device = next(self._module.parameters()).device
         ids = np.full((len(pairs), columns), self._fill, dtype=np.int64)
         for pair, length in enumerate(lengths):
@@ -132,7 +131,7 @@ class HuggingFaceModel:
             return np.zeros_like(lengths)  # padding makes all pairs equally long
         if not self._maskable:
             return lengths
-        for rope in self._dynamic_ropes:
+        for rope, _ in self._dynamic_ropes:
             return np.where(lengths > rope.original_max_seq_len, lengths, 0)
         return np.searchsorted(self._rope_switches, lengths)
 
@@ -185,6 +184,20 @@ def _fill_token(module: PreTrainedModel, pad: PadToken | None) -> int:
     except NotImplementedError:  # a checkpoint's own code need not have this method
         return known
     return known if not isinstance(table, nn.Embedding) or known < table.num_embeddings else 0
+
+
+def _dynamic_ropes(module: nn.Module) -> Iterator[tuple[Any, str]]:
+    """Ropes whose frequencies depend on the longest pair's length, and what the names of their values begin with.
+
+    A rope may have one kind for all layers, or one for each type of layers.
+    """
+    for part in module.modules():
+        kinds = getattr(part, "rope_type", None)
+        if kinds == "dynamic":
+            yield part, ""
+        elif isinstance(kinds, dict):
+            for layers in (name for name, kind in kinds.items() if kind == "dynamic"):
+                yield part, f"{layers}_"
 
 
 def _rope_switches(config: PretrainedConfig) -> list[int]:

@@ -8,11 +8,17 @@ import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
-from transformers import AutoModelForSequenceClassification, LlamaConfig, Phi3Config, PretrainedConfig
+from transformers import (
+    AutoModelForSequenceClassification,
+    LlamaConfig,
+    ModernBertConfig,
+    Phi3Config,
+    PretrainedConfig,
+)
 
 from reranker.engine.models.huggingface import HuggingFaceModel
 from reranker.pairs import EncodedPairs
-from tests.reranker.engine.models.test_forwards import DECODER, LAYOUT, any_pairs
+from tests.reranker.engine.models.test_forwards import DECODER, LAYOUT, SIZES, any_pairs
 
 LONGROPE = {
     "rope_type": "longrope",
@@ -30,6 +36,17 @@ CONFIGS: dict[str, Callable[[], PretrainedConfig]] = {
         **DECODER,
         max_position_embeddings=20,
         rope_parameters={"rope_type": "dynamic", "rope_theta": 1e4, "factor": 8.0},
+    ),
+    "modernbert, dynamic rope of some layers": lambda: ModernBertConfig(
+        **SIZES | {"num_attention_heads": 4, "pad_token_id": 5, "num_hidden_layers": 4},
+        max_position_embeddings=20,
+        local_attention=8,
+        initializer_range=0.3,
+        initializer_cutoff_factor=3.0,
+        rope_parameters={
+            "full_attention": {"rope_type": "dynamic", "rope_theta": 1e4, "factor": 8.0},
+            "sliding_attention": {"rope_type": "default", "rope_theta": 1e4},
+        },
     ),
 }
 
