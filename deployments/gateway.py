@@ -17,6 +17,7 @@ from ray.serve.handle import DeploymentHandle
 
 from deployments.capacity import Capacity
 from deployments.http.routes import build_http
+from deployments.ray_ports import warn_of_open_ports
 from deployments.reading import read
 from deployments.settings import AppSettings
 from deployments.shard_client import ShardClient
@@ -76,6 +77,7 @@ class Gateway:
         self._rates = TokenRates()
 
     def __serve_build_asgi_app__(self) -> FastAPI:
+        warn_of_open_ports()
         # The modules imported so far stay. Without this a large request now and then pays 0.2 s for a search of them.
         gc.collect()
         gc.freeze()

@@ -108,9 +108,9 @@ def read_keys(path: Path) -> KeyList:
     try:
         return KeyList.model_validate_json(content)
     except ValidationError as failure:
-        error = failure.errors(include_url=False, include_input=False)[0]
-        where = ".".join(map(str, error["loc"])) or "file"
-        raise InvalidFile(path, f"is not a list of keys: {where}: {' '.join(error['msg'].split())}") from None
+        first = failure.errors(include_url=False, include_input=False)[0]
+        where = ".".join(map(str, first["loc"])) or "file"
+        raise InvalidFile(path, f"is not a list of keys: {where}: {' '.join(first['msg'].split())}") from None
 
 
 def _version(status: os.stat_result) -> Version:

@@ -261,7 +261,7 @@ async def test_refused_tokens_are_reported_once_with_the_next_shard() -> None:
 async def test_rate_of_a_client_is_charged_with_the_estimate_and_shared_among_gateways() -> None:
     scorer = FakeScorer()
     gateway = make_gateway(scorer, fleets.status(gateways=2))
-    limited = {"texts": ["0" * 9_000 + "1"], "client": "a", "tokens_per_minute": 1_000}
+    limited: dict[str, Any] = {"texts": ["0" * 9_000 + "1"], "client": "a", "tokens_per_minute": 1_000}
     for _ in range(2):
         await gateway.rerank(request(**limited))  # 228 tokens each, the most that a pair has
     with pytest.raises(RateLimited) as refused:  # each gateway allows 500
