@@ -32,7 +32,7 @@ def listeners() -> list[Listener]:
         return [
             Listener(_name_of(one.pid), one.laddr.ip, one.laddr.port)
             for one in psutil.net_connections("tcp")
-            if one.status == psutil.CONN_LISTEN
+            if one.laddr and one.status == psutil.CONN_LISTEN
         ]
     except (psutil.Error, OSError):
         return []
