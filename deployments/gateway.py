@@ -17,6 +17,7 @@ from ray.serve.handle import DeploymentHandle
 
 from deployments.capacity import Capacity
 from deployments.http.routes import build_http
+from deployments.ray_ports import warn_of_open_ports
 from deployments.reading import read
 from deployments.settings import AppSettings
 from deployments.shard_client import ShardClient
@@ -36,6 +37,7 @@ from reranker.ranking import check_not_cut, ranked
 from reranker.reading import Reading
 from reranker.scheduling.admission import Admission, Reservation
 from reranker.scheduling.token_estimate import TokenEstimate
+from reranker.scheduling.token_rate import TokenRates
 from reranker.types import (
     ModelDescription,
     Passage,
@@ -72,12 +74,15 @@ class Gateway:
         self._capacity = capacity or Capacity(scorer)
         self._admission = Admission(settings.admission)
         self._estimate = TokenEstimate()
+        self._rates = TokenRates()
 
     def __serve_build_asgi_app__(self) -> FastAPI:
+        warn_of_open_ports()
         # The modules imported so far stay. Without this a large request now and then pays 0.2 s for a search of them.
         gc.collect()
         gc.freeze()
-        return build_http(self, self._settings.limits, self._settings.http)
+        settings = self._settings
+        return build_http(self, settings.limits, settings.http, settings.auth)
 
     @property
     def model_name(self) -> str:
@@ -86,7 +91,8 @@ class Gateway:
     async def rerank(self, request: RerankRequest) -> RerankOutcome:
         """Score every candidate and rank them. A request for a partial answer ranks what was scored by its deadline.
 
-        Raises InvalidRequest for a request outside the limits, Overloaded for one that would wait too long, and
+        Raises InvalidRequest for a request outside the limits, Overloaded for one that would wait too long or whose
+        client has used up its rate, and
         another ServiceError when it cannot be answered.
         """
         self._check(request)
@@ -105,7 +111,11 @@ class Gateway:
         )
         await asyncio.sleep(0)  # others run between the steps of a large request
         costs = self._estimate.tokens(query, passages, request.pair_options)
-        with self._admission.admit(request.client, int(costs.sum()), request.priority) as reservation:
+        tokens = int(costs.sum())
+        with self._admission.admit(request.client, tokens, request.priority) as reservation:
+            if request.tokens_per_minute is not None:  # charged only for what is admitted
+                here = request.tokens_per_minute / max(1, self._capacity.fleet.gateways)
+                self._rates.take(request.client, tokens, here, time.monotonic())
             context = _context(request, deadline - time.monotonic())
             try:
                 scores = await self._score(request, context, query, passages, costs, reservation, deadline)

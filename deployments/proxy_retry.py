@@ -5,7 +5,8 @@ Serve loads this into the proxy of each node if the environment of `ray start` o
     RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH=deployments.proxy_retry:middlewares
 
 Knows ASGI and the paths of this application. Scoring has no side effects, so its requests are safe to repeat. Those
-of other applications behind the same proxy may not be: they pass through. If the `route_prefix` of this application
+of other applications behind the same proxy may not be: they pass through. Headers by which a client could steer Serve
+are taken out of this application's requests before Serve reads them. If the `route_prefix` of this application
 is not `/`, set RERANKER_ROUTE_PREFIX to it in the same environment.
 """
 
@@ -21,6 +22,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from deployments.http.dialects import ROUTES
 from deployments.http.pages import MODEL_PAGES, PAGES
+from deployments.http.reading import PATH as READ_PATH
 from reranker.errors import Overloaded
 from reranker.scheduling.bytes_in_flight import BytesInFlight, HeldBytes
 from reranker.scheduling.retry_budget import RetryBudget
@@ -30,6 +32,11 @@ log = logging.getLogger("ray.serve")
 
 _MAX_RETRIES = 2
 _RETRY_PAUSE_S = 0.2
+
+# What Serve does for a header: prefer replicas with a model or session of this name, drop its time limit, compute on
+# for a client that left, trust its own router. Names are compared without case, "-" being "_".
+_STEERING = (b"serve_multiplexed_model_id", b"x_request_timeout_seconds", b"x_request_disconnect_disabled")
+_STEERING_PREFIX = b"x_serve_router_"
 
 
 def middlewares() -> list[Middleware]:
@@ -49,16 +56,19 @@ class ProxyRetry:
         self._limits = limits or LimitsSettings()
         self._in_flight = BytesInFlight(self._limits.max_bytes_in_flight)
         prefix = route_prefix.rstrip("/")
-        paths = {"POST": list(ROUTES), "GET": [*PAGES, MODEL_PAGES], "HEAD": [*PAGES, MODEL_PAGES]}
+        paths = {"POST": [*ROUTES, READ_PATH], "GET": [*PAGES, MODEL_PAGES], "HEAD": [*PAGES, MODEL_PAGES]}
         self._repeatable = {
             method: [compile_path(prefix + path)[0] for path in of_method] for method, of_method in paths.items()
         }
         self._budget = RetryBudget()
+        session = os.environ.get("RAY_SERVE_SESSION_ID_HEADER_KEY", "x-session-id")
+        self._steering = frozenset((*_STEERING, _normal(session.encode())))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or not self._is_repeatable(scope["method"], scope["path"]):
             await self._app(scope, receive, send)
             return
+        scope = {**scope, "headers": [line for line in scope["headers"] if not self._steers(line[0])]}
         self._budget.earn()
         address = (scope.get("client") or ("",))[0]
         with self._in_flight.hold(address) as held:
@@ -66,6 +76,9 @@ class ProxyRetry:
 
     def _is_repeatable(self, method: str, path: str) -> bool:
         return any(pattern.match(path) for pattern in self._repeatable.get(method, ()))
+
+    def _steers(self, name: bytes) -> bool:
+        return (normal := _normal(name)) in self._steering or normal.startswith(_STEERING_PREFIX)
 
     async def _attempt(self, scope: Scope, body: _ReplayableBody, send: Send) -> None:
         response_started = False
@@ -82,6 +95,10 @@ class ProxyRetry:
                 return
             log.warning("attempt %d at a request ended without a response: retrying", attempt + 1)
             await asyncio.sleep(_RETRY_PAUSE_S)
+
+
+def _normal(name: bytes) -> bytes:
+    return name.lower().replace(b"-", b"_")
 
 
 class _ReplayableBody:

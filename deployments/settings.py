@@ -4,6 +4,7 @@ Ray ignores unknown keys; these settings are closed, so a misspelt key is an err
 """
 
 import re
+from pathlib import Path
 from typing import Self
 
 from pydantic import Field, NonNegativeInt, PositiveInt, field_validator, model_validator
@@ -46,11 +47,32 @@ class HttpSettings(Settings):
         return origins
 
 
+class AuthSettings(Settings):
+    """Who may call the endpoint. Without keys it answers anybody, on loopback addresses only."""
+
+    keys_file: Path | None = Field(
+        None, description="File of API keys, as `reranker key new` writes it; read again when it changes."
+    )
+    allow_no_keys: bool = Field(False, description="Without keys, answer requests from other machines as well.")
+    open_pages: bool = Field(False, description="Serve pages (documentation, playground, models) to anybody.")
+    open_metrics: bool = Field(False, description="Serve /metrics to anybody, instead of to admin keys only.")
+
+    @model_validator(mode="after")
+    def _path_is_the_same_for_every_replica(self) -> Self:
+        if self.keys_file is not None and not self.keys_file.is_absolute():
+            raise ValueError(
+                f"keys_file '{self.keys_file}' is a relative path, and each replica runs in a directory of its own: "
+                "give an absolute one"
+            )
+        return self
+
+
 class AppSettings(CheckpointSettings):
     """The root: what to serve and how. The checkpoint's settings are at the top level, for the command line."""
 
     strict_model: bool = Field(False, description="Refuse requests that name another model.")
     engine: ScorerSettings = ScorerSettings()
+    auth: AuthSettings = AuthSettings()
     limits: LimitsSettings = LimitsSettings()
     admission: AdmissionSettings = AdmissionSettings()
     shards: ShardSettings = ShardSettings()

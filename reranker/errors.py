@@ -10,6 +10,9 @@
     │   ├── PairTooLong           only under truncation "error"
     │   ├── UnscorableDocument    the model, or the replica that runs it, fails on this document
     │   ├── UnknownModel
+    │   ├── Unauthenticated       no valid API key
+    │   ├── Forbidden             a valid key whose role may not do this
+    │   ├── HeadersTooLarge
     │   ├── BodyTooLarge
     │   ├── TooManyValues         of JSON, whatever their size
     │   └── BodyTooSlow
@@ -22,6 +25,7 @@
     │   └── MissingWeights        its files lack tensors that its config requires
     └── ServiceError              a failure of the service, not of the request
         ├── Overloaded
+        │   └── RateLimited       the client's own tokens per minute
         ├── Unavailable
         ├── DeadlineExceeded
         ├── CannotWrite           a result cannot be written, for example to a full disk
@@ -132,6 +136,35 @@ class UnknownModel(InvalidRequest):
         return f"model {self.got[:80]!r} is not served here; this endpoint serves {self.served!r}"
 
 
+class Unauthenticated(InvalidRequest):
+    """No valid API key came with the request. It is not said whether one was missing, unknown or revoked."""
+
+    def __str__(self) -> str:
+        return "no valid API key: send one as `Authorization: Bearer KEY`, `x-api-key: KEY` or `api-key: KEY`"
+
+
+class Forbidden(InvalidRequest):
+    """The API key is valid, and its role may not do this."""
+
+    def __init__(self, role: str, needed: str) -> None:
+        super().__init__(role, needed)
+        self.role, self.needed = role, needed
+
+    def __str__(self) -> str:
+        return f"the role of this API key is {self.role!r}: use a key with the role {self.needed!r}"
+
+
+class HeadersTooLarge(InvalidRequest):
+    """The headers exceed the limits."""
+
+    def __init__(self, limit_bytes: int, limit_lines: int) -> None:
+        super().__init__(limit_bytes, limit_lines)
+        self.limit_bytes, self.limit_lines = limit_bytes, limit_lines
+
+    def __str__(self) -> str:
+        return f"the headers exceed {self.limit_bytes} bytes or {self.limit_lines} lines: send fewer of them"
+
+
 class BodyTooLarge(InvalidRequest):
     """The body exceeds the size limit."""
 
@@ -229,6 +262,19 @@ class Overloaded(ServiceError):
 
     def __str__(self) -> str:
         return f"too much work is queued: retry in {max(0.1, self.retry_after_s):.1f} s"
+
+
+class RateLimited(Overloaded):
+    """The client's API key has a rate, and it is used up. tokens: of this request, estimated."""
+
+    def __init__(self, retry_after_s: float, tokens: int) -> None:
+        super().__init__(retry_after_s)
+        self.args = (retry_after_s, tokens)
+        self.tokens = tokens
+
+    def __str__(self) -> str:
+        wait_s = max(0.1, self.retry_after_s)
+        return f"this API key's tokens per minute do not allow {self.tokens} now: retry in {wait_s:.1f} s"
 
 
 class Unavailable(ServiceError):

@@ -12,7 +12,7 @@ from pathlib import Path
 from reranker.errors import CannotWrite
 
 
-def write_atomically(path: Path, content: str | bytes | Iterable[str]) -> None:
+def write_atomically(path: Path, content: str | bytes | Iterable[str], mode: int = 0o644) -> None:
     """Write a temporary file beside `path`, text as UTF-8, then rename it: readers see the old file or the new one.
 
     The file is on the disk when this returns.
@@ -26,7 +26,7 @@ def write_atomically(path: Path, content: str | bytes | Iterable[str]) -> None:
                 file.writelines(map(_encoded, content))
             file.flush()
             os.fsync(file.fileno())
-        Path(temporary).chmod(0o644)
+        Path(temporary).chmod(mode)
         Path(temporary).replace(path)
     except BaseException:
         Path(temporary).unlink(missing_ok=True)

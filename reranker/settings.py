@@ -146,6 +146,7 @@ class LimitsSettings(Settings):
         192 * 2**20,
         description="Max bytes of request bodies that one gateway holds, and that one proxy keeps for a retry.",
     )
+    max_header_bytes: PositiveInt = Field(32 * 2**10, description="Max bytes of all headers of one request.")
     body_timeout_ms: PositiveInt = Field(30_000, description="Max time for a request body to arrive.")
     timeout_ms: PositiveInt = Field(120_000, description="Max time for an answer; a request may ask for less.")
 

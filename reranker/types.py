@@ -46,7 +46,7 @@ class RerankRequest:
     top_n: number of results; None means all. client: the client whose share of the device this request uses.
     priority: 0 goes first; a request of priority p gets 1 / (1 + p) of the share that its client's requests of
     priority 0 get. on_deadline: at the deadline, answer with an error or with the results scored so far.
-    max_pair_tokens, instruction: see PairOptions.
+    max_pair_tokens, instruction: see PairOptions. tokens_per_minute: the rate of the client; None means no limit.
     """
 
     query: Query
@@ -60,6 +60,7 @@ class RerankRequest:
     on_deadline: OnDeadline = "error"
     max_pair_tokens: int | None = None
     instruction: str | None = None
+    tokens_per_minute: int | None = None
 
     @property
     def pair_options(self) -> PairOptions:

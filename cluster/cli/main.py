@@ -18,6 +18,7 @@ from cluster.cli.cluster import cluster
 from cluster.cli.config import config
 from cluster.cli.demo import demo
 from cluster.cli.evaluate import evaluate
+from cluster.cli.key import key
 from cluster.cli.model import model
 from cluster.cli.plan import plan
 from cluster.cli.rerank import rerank
@@ -44,6 +45,7 @@ app.command()(plan)
 app.add_typer(evaluate, name="evaluate")
 app.add_typer(model, name="model")
 app.add_typer(config, name="config")
+app.add_typer(key, name="key")
 app.add_typer(bench, name="bench")
 app.add_typer(cluster, name="cluster")
 app.add_typer(train, name="train")

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from cluster.cli.options import MODEL_FIELDS, MODEL_PANEL, options_of
+from reranker.keys import read_keys
 from reranker.settings import CheckpointSettings
 
 
@@ -14,6 +16,9 @@ from reranker.settings import CheckpointSettings
 def serve(
     options: dict[str, Any],
     port: Annotated[int, typer.Option(min=1, max=65535, help="A free port on 127.0.0.1.")] = 8000,
+    keys_file: Annotated[
+        Path | None, typer.Option(help="File of API keys (`reranker key new`); by default anybody may call.")
+    ] = None,
 ) -> None:
     """Serve a model over HTTP on 127.0.0.1 until Ctrl-C: the laptop configuration, with `serve run`.
 
@@ -25,4 +30,7 @@ def serve(
 
     settings = CheckpointSettings.model_validate(options)
     args = settings.model_dump(mode="json", exclude_defaults=True)
+    if keys_file is not None:
+        read_keys(keys_file)  # to fail now, in one line, if it cannot be used
+        args["auth"] = {"keys_file": str(keys_file.resolve()), "open_pages": True}
     raise typer.Exit(serve_in_foreground(args, port))

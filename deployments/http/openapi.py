@@ -20,6 +20,7 @@ _ERRORS: tuple[errors.RerankerError, ...] = (
     errors.InvalidField("", ""),
     errors.EmptyField("", ""),
     errors.UnknownModel("", ""),
+    errors.HeadersTooLarge(0, 0),
     errors.BodyTooSlow(0),
     errors.BodyTooLarge(0),
     errors.UnreadEncoding(""),
@@ -29,12 +30,14 @@ _ERRORS: tuple[errors.RerankerError, ...] = (
 )
 _DESCRIPTIONS = {
     400: "The request cannot be answered as it is: the message says what to change.",
+    401: "No valid API key came with the request.",
     404: "Another model is served here.",
     408: "The body did not arrive in time.",
     413: "The body is too large.",
     415: "The body is compressed in a way that is not read here.",
     422: "A field is missing or wrong: the message says what to change.",
-    429: "Too much work is queued.",
+    429: "Too much work is queued, or the API key's tokens per minute are used up.",
+    431: "The headers are too large.",
     503: "No replica can answer at present.",
     504: "No answer within the time of the request.",
 }
@@ -45,23 +48,35 @@ _ID_HEADERS = {
     "x-rerank-unscored": {"schema": _INTEGER, "description": "Documents that were not scored by the deadline."},
     "x-rerank-ignored": {"schema": {"type": "string"}, "description": "Fields of the body that have no effect."},
 }
-_WITH_RETRY = (429,)
-_RETRY_HEADERS = {
-    "Retry-After": {"schema": _INTEGER, "description": "Whole seconds.", "required": True},
-    "retry-after-ms": {"schema": _INTEGER, "description": "The same in milliseconds.", "required": True},
+_HEADERS: Mapping[int, Mapping[str, Any]] = {
+    401: {"WWW-Authenticate": {"schema": {"const": "Bearer"}, "required": True}},
+    429: {
+        "Retry-After": {"schema": _INTEGER, "description": "Whole seconds.", "required": True},
+        "retry-after-ms": {"schema": _INTEGER, "description": "The same in milliseconds.", "required": True},
+    },
+}
+_KEYS: Mapping[str, Schema] = {
+    "bearer": {"type": "http", "scheme": "bearer"},
+    "x-api-key": {"type": "apiKey", "in": "header", "name": "x-api-key"},
+    "api-key": {"type": "apiKey", "in": "header", "name": "api-key"},
 }
 
 
-def complete(document: dict[str, Any], routes: Mapping[str, Route]) -> None:
+def complete(document: dict[str, Any], routes: Mapping[str, Route], has_keys: bool = False) -> None:
     """Add to FastAPI's document what each path takes and answers. Paths that speak the same share their bodies.
 
-    Only the dialects read bodies: the errors that FastAPI announces for its own never come.
+    Only the dialects read bodies: the errors that FastAPI announces for its own never come. has_keys: the endpoint
+    wants an API key, in any of the headers of _KEYS.
     """
     for page in document["paths"].values():
         page["get"]["responses"].pop("422", None)
     schemas: dict[str, Any] = {"not_found": an_object({"detail": STRING})}
     bodies: dict[str, Any] = {}
     document["components"] = {"schemas": schemas, "requestBodies": bodies}
+    found = (*_ERRORS, errors.Unauthenticated()) if has_keys else _ERRORS
+    if has_keys:
+        document["components"]["securitySchemes"] = _KEYS
+        document["security"] = [{name: []} for name in _KEYS]
     names: dict[Route, str] = {}
     for path, route in routes.items():
         if path in UNLISTED:
@@ -79,21 +94,20 @@ def complete(document: dict[str, Any], routes: Mapping[str, Route]) -> None:
             "operationId": f"post_{_name(path)}",
             "parameters": [_path_parameter(name) for name in re.findall(r"{(\w+)}", plain_path)],
             "requestBody": {"$ref": f"#/components/requestBodies/{names[route]}"},
-            "responses": _responses(route, has_parameters="{" in path),
+            "responses": _responses(route, found, has_parameters="{" in path),
         }
 
 
-def _responses(route: Route, *, has_parameters: bool) -> dict[str, Any]:
+def _responses(route: Route, found: Iterable[errors.RerankerError], *, has_parameters: bool) -> dict[str, Any]:
     """has_parameters: a path with values that no server can have, such as a line break, is itself not found."""
     by_status: dict[int, list[Dialect]] = {}
     for dialect in route.dialects:
-        for status in {dialect.failure(error)[0] for error in _ERRORS}:
+        for status in {dialect.failure(error)[0] for error in found}:
             by_status.setdefault(status, []).append(dialect)
     answers = {"200": _response("The ranking.", map(_answer_of, route.dialects), _ID_HEADERS)}
     for status, dialects in sorted(by_status.items()):
-        headers = _RETRY_HEADERS if status in _WITH_RETRY else {}
         names = list(map(_error_of, dialects)) + ["not_found"] * (status == 404 and has_parameters)
-        answers[str(status)] = _response(_DESCRIPTIONS[status], names, headers)
+        answers[str(status)] = _response(_DESCRIPTIONS[status], names, _HEADERS.get(status, {}))
     return answers
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import logging
 import math
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -19,6 +18,7 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import ClientDisconnect
 from starlette.routing import Match
 
+from deployments.http.auth import Caller, DialectOf, Guard, caller_of
 from deployments.http.body import check_finite, count_documents, read_object
 from deployments.http.dialects import ROUTES, choose, parse
 from deployments.http.dialects.base import Call
@@ -28,48 +28,66 @@ from deployments.http.pages import RerankService, add_pages
 from deployments.http.playground import add_playground
 from deployments.http.reading import PATH as READ_PATH
 from deployments.http.reading import ReadCall, ReadDialect
-from deployments.settings import HttpSettings
+from deployments.key_file import KeyFile
+from deployments.settings import AuthSettings, HttpSettings
 from reranker.errors import Overloaded, RerankerError, Unavailable
 from reranker.scheduling.bytes_in_flight import BytesInFlight
 from reranker.settings import LimitsSettings
-from reranker.types import RerankOutcome
+from reranker.types import RerankOutcome, RerankRequest
 from reranker.version import __version__
 
 log = logging.getLogger("ray.serve")
 
 _SHOWN_HEADERS = ("retry-after", "retry-after-ms", "x-rerank-id", "x-rerank-ignored", "x-rerank-unscored")
 _MANY_DOCUMENTS = 500
+_DEFAULT_PATH = "/v1/rerank"  # whose errors have the fields of several dialects, for paths without one
 _MAX_NAMES, _MAX_NAME_CHARS = 20, 80  # of ignored fields in the header
 
 
 class _App(FastAPI):
     """Its OpenAPI document has the dialects, which read bodies in ways of their own."""
 
+    def __init__(self, has_keys: bool, **arguments: Any) -> None:
+        super().__init__(**arguments)
+        self._has_keys = has_keys
+
     def openapi(self) -> dict[str, Any]:
         if not self.openapi_schema:
-            complete(super().openapi(), ROUTES)
+            complete(super().openapi(), ROUTES, self._has_keys)
         return super().openapi()
 
 
-def build_http(service: RerankService, limits: LimitsSettings, http: HttpSettings | None = None) -> FastAPI:
-    """The ASGI application of one gateway replica."""
+def build_http(
+    service: RerankService,
+    limits: LimitsSettings,
+    http: HttpSettings | None = None,
+    auth: AuthSettings | None = None,
+) -> FastAPI:
+    """The ASGI application of one gateway replica. Raises InvalidFile for a file of keys that cannot be used."""
+    auth = auth or AuthSettings()
+    keys = KeyFile(auth.keys_file) if auth.keys_file else None
     app = _App(
+        has_keys=keys is not None,
         title="dear-reranker",
         version=__version__,
         summary="Exact reranking with cross-encoders, in the JSON formats of common rerank clients.",
     )
     in_flight = BytesInFlight(limits.max_bytes_in_flight)
-    for path in ROUTES:
-        handler = _handler(partial(parse, path), partial(choose, path), partial(_rerank, service), limits, in_flight)
+    dialects_of: dict[str, DialectOf] = {path: partial(choose, path) for path in ROUTES}
+    for path, dialect_of in dialects_of.items():
+        handler = _handler(partial(parse, path), dialect_of, partial(_rerank, service), limits, in_flight)
         app.add_route(path, handler, methods=["POST"], include_in_schema=False)
     reading = ReadDialect()
-    handler = _handler(reading.parse, lambda _: reading, partial(_read, service), limits, in_flight)
+    dialects_of[READ_PATH] = lambda _: reading
+    handler = _handler(reading.parse, dialects_of[READ_PATH], partial(_read, service), limits, in_flight)
     app.add_route(READ_PATH, handler, methods=["POST"], include_in_schema=False)
     add_pages(app, service, limits)
     add_playground(app)
     app.add_exception_handler(405, _not_allowed)
-    app.add_middleware(HeadAsGet)
-    if http and http.cors_origins:
+    default = dialects_of[_DEFAULT_PATH]
+    app.add_middleware(Guard, keys, auth, limits.max_header_bytes, dialects_of, default)
+    app.add_middleware(HeadAsGet)  # around the guard, which so sees only GET
+    if http and http.cors_origins:  # around both: a browser asks before it sends a key, and reads refusals
         app.add_middleware(
             CORSMiddleware,
             allow_origins=http.cors_origins,
@@ -88,38 +106,42 @@ async def _not_allowed(request: Request, error: Exception) -> Response:
     return JSONResponse({"detail": "Method Not Allowed"}, 405, headers={"allow": ", ".join(sorted(methods))})
 
 
-async def _rerank(service: RerankService, call: Call, client: str) -> Response:
-    outcome = await service.rerank(replace(call.request(), client=client))
+async def _rerank(service: RerankService, call: Call, caller: Caller) -> Response:
+    outcome = await service.rerank(_from(caller, call.request()))
     await _let_others_run()
     return _rendered(call, outcome)
 
 
-async def _read(service: RerankService, call: ReadCall, client: str) -> Response:
-    reading = await service.read(replace(call.request(), client=client))
+async def _read(service: RerankService, call: ReadCall, caller: Caller) -> Response:
+    reading = await service.read(_from(caller, call.request()))
     return Response(to_json(call.response(reading)), headers=_ignored(call.ignored), media_type="application/json")
+
+
+def _from(caller: Caller, request: RerankRequest) -> RerankRequest:
+    return replace(request, client=caller.name, tokens_per_minute=caller.tokens_per_minute)
 
 
 def _handler(
     parse_body: Callable[[Mapping[str, Any]], Any],
     dialect_of: Callable[[Mapping[str, Any] | None], Any],
-    answer_to: Callable[[Any, str], Awaitable[Response]],
+    answer_to: Callable[[Any, Caller], Awaitable[Response]],
     limits: LimitsSettings,
     in_flight: BytesInFlight,
 ) -> Callable[[Request], Awaitable[Response]]:
-    """dialect_of: whose errors a body gets, None if it could not be read. answer_to: a parsed call and its client."""
+    """dialect_of: whose errors a body gets, None if it could not be read. answer_to: a parsed call and its caller."""
 
     async def answer(request: Request) -> Response:
         body: dict[str, Any] | None = None
         try:
-            client = _client_of(request)
-            with in_flight.hold(client) as held:
+            caller = caller_of(request)
+            with in_flight.hold(caller.name) as held:
                 body = dict(request.path_params) | await read_object(request, limits, held)
                 check_finite(body)
                 documents = count_documents(body, limits.max_documents)
                 await _let_others_run()
                 call = await _parsed(parse_body, body, documents)
                 await _let_others_run()
-                return await answer_to(call, client)
+                return await answer_to(call, caller)
         except ClientDisconnect:
             return Response(status_code=400)  # which nobody reads
         except Exception as error:
@@ -162,10 +184,3 @@ def _retry_after(error: RerankerError) -> dict[str, str]:
         return {}
     whole_s = max(1, math.ceil(error.retry_after_s))  # the standard header allows whole seconds only
     return {"retry-after": str(whole_s), "retry-after-ms": str(math.ceil(1000 * error.retry_after_s))}
-
-
-def _client_of(request: Request) -> str:
-    """The client whose fair share a request uses: a hash of its API key, else its address. Keys are not checked."""
-    if key := request.headers.get("authorization"):
-        return hashlib.sha256(key.encode()).hexdigest()
-    return request.client.host if request.client else ""

@@ -17,6 +17,7 @@ from reranker.errors import (
     InvalidField,
     NonFiniteLogit,
     Overloaded,
+    RateLimited,
     TooManyCandidates,
     Unavailable,
     UnknownModel,
@@ -255,3 +256,17 @@ async def test_refused_tokens_are_reported_once_with_the_next_shard() -> None:
     first, second, third = [context.refused_tokens for context in scorer.contexts]
     assert first == third == 0
     assert second > 0
+
+
+async def test_rate_of_a_client_is_charged_with_the_estimate_and_shared_among_gateways() -> None:
+    scorer = FakeScorer()
+    gateway = make_gateway(scorer, fleets.status(gateways=2))
+    limited: dict[str, Any] = {"texts": ["0" * 9_000 + "1"], "client": "a", "tokens_per_minute": 1_000}
+    for _ in range(2):
+        await gateway.rerank(request(**limited))  # 228 tokens each, the most that a pair has
+    with pytest.raises(RateLimited) as refused:  # each gateway allows 500
+        await gateway.rerank(request(**limited))
+    assert (refused.value.tokens, 0 < refused.value.retry_after_s <= 228 * 60 / 500) == (228, True)
+    await gateway.rerank(request(**limited | {"client": "b"}))
+    await gateway.rerank(request(**limited | {"tokens_per_minute": None}))
+    assert len(scorer.scored) == 4

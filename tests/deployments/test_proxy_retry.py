@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Sequence
 
 import pytest
+from ray.serve._private import constants
 from starlette.types import Message, Receive, Scope, Send
 
 from deployments.proxy_retry import ProxyRetry, middlewares
@@ -52,7 +53,7 @@ async def send(
     gateways: Gateways, path: str = "/v2/rerank", max_body_bytes: int = 100, disconnects: bool = False
 ) -> Client:
     client = Client(disconnects)
-    scope = {"type": "http", "method": "POST", "path": path}
+    scope = {"type": "http", "method": "POST", "path": path, "headers": []}
     await ProxyRetry(gateways, LimitsSettings(max_body_bytes=max_body_bytes))(scope, client.receive, client.send)
     return client
 
@@ -82,7 +83,7 @@ async def test_retries_of_many_lost_requests_stay_within_one_budget() -> None:
     gateways = Gateways(lost=10_000)
     middleware = ProxyRetry(gateways)
     clients = [Client() for _ in range(300)]
-    scope = {"type": "http", "method": "POST", "path": "/v2/rerank"}
+    scope = {"type": "http", "method": "POST", "path": "/v2/rerank", "headers": []}
     await asyncio.gather(*(middleware(scope, client.receive, client.send) for client in clients))
     assert len(gateways.bodies) == 300 + 100 + 150
 
@@ -91,7 +92,7 @@ async def test_requests_of_other_applications_earn_no_retries() -> None:
     gateways = Gateways(lost=10_000)
     middleware = ProxyRetry(gateways)
     for path, count in (("/another/application", 300), ("/v2/rerank", 100)):
-        scope = {"type": "http", "method": "POST", "path": path}
+        scope = {"type": "http", "method": "POST", "path": path, "headers": []}
         clients = [Client() for _ in range(count)]
         await asyncio.gather(*(middleware(scope, client.receive, client.send) for client in clients))
     assert len(gateways.bodies) == 300 + 100 + 100 + 50
@@ -106,7 +107,9 @@ async def test_retried_request_has_the_scope_that_the_first_attempt_had() -> Non
         scope["path"] = "/changed"
 
     client = Client()
-    await ProxyRetry(app)({"type": "http", "method": "GET", "path": "/ready"}, client.receive, client.send)
+    await ProxyRetry(app)(
+        {"type": "http", "method": "GET", "path": "/ready", "headers": []}, client.receive, client.send
+    )
     assert paths == ["/ready"] * 3
 
 
@@ -121,6 +124,7 @@ async def test_retried_request_has_the_scope_that_the_first_attempt_had() -> Non
         ("HEAD", "/health", "/", 2),
         ("GET", "/v1/models/org/name", "/", 2),
         ("POST", "/v1/retrieval/org/name/reranking", "/", 2),
+        ("POST", "/v1/read", "/", 2),
         ("POST", "/ours/v1/retrieval/name/reranking", "/ours", 2),
         ("POST", "/v1/retrieval/name/embeddings", "/", 1),
         ("POST", "/ours/v1/rerank", "/ours", 2),
@@ -140,7 +144,7 @@ async def test_only_requests_of_this_application_are_retried(
     gateways = Gateways(lost=1)
     client = Client()
     middleware = ProxyRetry(gateways, route_prefix=route_prefix)
-    await middleware({"type": "http", "method": method, "path": path}, client.receive, client.send)
+    await middleware({"type": "http", "method": method, "path": path, "headers": []}, client.receive, client.send)
     assert len(gateways.bodies) == attempts
 
 
@@ -169,7 +173,10 @@ async def test_bodies_are_kept_by_client_address() -> None:
     for addresses in (("10.0.0.1", "10.0.0.1"), ("10.0.0.1", "10.0.0.2")):
         gateways, clients = Gateways(lost=2), [Client(), Client()]
         middleware = ProxyRetry(gateways, limits)
-        scopes = [{"type": "http", "method": "POST", "path": "/v2/rerank", "client": (name, 1)} for name in addresses]
+        scopes = [
+            {"type": "http", "method": "POST", "path": "/v2/rerank", "client": (name, 1), "headers": []}
+            for name in addresses
+        ]
         calls = (middleware(scope, c.receive, c.send) for scope, c in zip(scopes, clients, strict=True))
         await asyncio.gather(*calls)
         kept[addresses] = sum(bool(client.got) for client in clients)
@@ -181,7 +188,7 @@ async def test_bodies_are_kept_within_one_budget_and_until_the_answer_starts() -
     limits = LimitsSettings(max_body_bytes=30, max_bytes_in_flight=40)  # three quarters: room for one body
     gateways, first, second = Gateways(lost=2), Client(), Client()
     middleware = ProxyRetry(gateways, limits)
-    scope = {"type": "http", "method": "POST", "path": "/v2/rerank", "client": ("10.0.0.1", 1)}
+    scope = {"type": "http", "method": "POST", "path": "/v2/rerank", "client": ("10.0.0.1", 1), "headers": []}
     await asyncio.gather(*(middleware(scope, client.receive, client.send) for client in (first, second)))
     assert sorted(len(client.got) for client in (first, second)) == [0, 2]
 
@@ -194,6 +201,30 @@ async def test_request_of_a_disconnected_client_is_not_retried() -> None:
     gateways = Gateways(lost=1)
     assert (await send(gateways, disconnects=True)).got == []
     assert len(gateways.bodies) == 1
+
+
+async def test_headers_that_steer_serve_do_not_reach_it() -> None:
+    """The names are those of Ray's own constants: another name after an upgrade fails here."""
+    names = (
+        constants.SERVE_MULTIPLEXED_MODEL_ID,
+        constants.SERVE_SESSION_ID,
+        constants.SERVE_HTTP_REQUEST_TIMEOUT_S_HEADER,
+        constants.SERVE_HTTP_REQUEST_DISCONNECT_DISABLED_HEADER,
+        constants.SERVE_INGRESS_ROUTER_HEADER_PREFIX + "anything",
+    )
+    spelt = [form for name in names for form in (name, name.title(), name.replace("_", "-"), name.replace("-", "_"))]
+    kept = [(b"authorization", b"Bearer k"), (b"x-request-id", b"1"), (b"traceparent", b"2")]
+    seen: list[list[tuple[bytes, bytes]]] = []
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        seen.append(scope["headers"])
+
+    headers = [*kept[:1], *((form.encode(), b"x") for form in spelt), *kept[1:]]
+    for path in ("/v2/rerank", "/of/another/application"):
+        client = Client()
+        scope = {"type": "http", "method": "POST", "path": path} | {"headers": headers}
+        await ProxyRetry(app)(scope, client.receive, client.send)
+    assert seen == [kept] * 3 + [headers]
 
 
 async def test_other_protocols_pass_through_the_middleware() -> None:

@@ -75,6 +75,8 @@ def test_production_config_serves_the_8b_in_bfloat16_with_one_replica_per_gpu() 
         ({"limits": {"max_documents": -1}}, "max_documents"),
         ({"model": ""}, "model"),
         ({"admission": {"queue_s": 0}}, "queue_s"),
+        ({"auth": {"keys_file": "keys.json"}}, "keys_file 'keys.json' is a relative path"),
+        ({"auth": {"key_file": "/keys.json"}}, "key_file"),
         ({"admission": {"queue_s": 60}, "limits": {"timeout_ms": 30_000}}, "make the queue shorter"),
     ],
 )

@@ -20,11 +20,14 @@ from reranker.errors import (
     BodyTooLarge,
     BodyTooSlow,
     DeadlineExceeded,
+    Forbidden,
+    HeadersTooLarge,
     InvalidField,
     InvalidRequest,
     Overloaded,
     RerankerError,
     TooManyValues,
+    Unauthenticated,
     UnknownModel,
     UnreadEncoding,
 )
@@ -41,6 +44,9 @@ from reranker.types import (
 Json = dict[str, Any] | list[Any]
 
 _STATUS: tuple[tuple[type[RerankerError], int], ...] = (
+    (Unauthenticated, 401),
+    (Forbidden, 403),
+    (HeadersTooLarge, 431),
     (BodyTooLarge, 413),
     (TooManyValues, 413),
     (BodyTooSlow, 408),

@@ -14,7 +14,15 @@ from deployments.http.dialects.shapes import COUNT, STRING, Schema, a_list, an_o
 from reranker.errors import InvalidField, RerankerError
 from reranker.types import RerankOutcome
 
-_CODES = {404: "ModelNotFound", 408: "RequestTimeOut", 429: "Throttling", 503: "InternalError", 504: "RequestTimeOut"}
+_CODES = {
+    401: "InvalidApiKey",
+    403: "AccessDenied",
+    404: "ModelNotFound",
+    408: "RequestTimeOut",
+    429: "Throttling",
+    503: "InternalError",
+    504: "RequestTimeOut",
+}
 _PARTS = {"input": ("query", "documents"), "parameters": ("top_n", "return_documents")}
 _INSIDE = {name for names in _PARTS.values() for name in names}
 

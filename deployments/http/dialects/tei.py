@@ -110,7 +110,7 @@ class _Tei:
 
     def failure(self, error: RerankerError) -> tuple[int, Json]:
         status = status_of(error)
-        if isinstance(error, InvalidRequest) and status not in (404, 408, 413, 415):
+        if status == 400:
             status = 400 if isinstance(error, EmptyField) else 422
         return status, {"error": str(error), "error_type": _error_type(error)}
 

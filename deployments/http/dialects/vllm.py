@@ -24,7 +24,14 @@ from deployments.http.dialects.shapes import (
 from reranker.errors import EmptyField, InvalidField, RerankerError
 from reranker.types import Candidate, Query, RerankOutcome, RerankRequest
 
-_ERROR_TYPES = {404: "NotFoundError", 429: "RateLimitError", 503: "ServiceUnavailableError", 504: "TimeoutError"}
+_ERROR_TYPES = {
+    401: "AuthenticationError",
+    403: "PermissionDeniedError",
+    404: "NotFoundError",
+    429: "RateLimitError",
+    503: "ServiceUnavailableError",
+    504: "TimeoutError",
+}
 
 
 USAGE = an_object({"prompt_tokens": COUNT, "total_tokens": COUNT, "completion_tokens": COUNT})

@@ -30,6 +30,9 @@ EXAMPLES: dict[type[RerankerError], RerankerError] = {
     errors.PairTooLong: errors.PairTooLong(3, 228),
     errors.UnscorableDocument: errors.UnscorableDocument(3, "the model fails"),
     errors.UnknownModel: errors.UnknownModel("other", "fake"),
+    errors.Unauthenticated: errors.Unauthenticated(),
+    errors.Forbidden: errors.Forbidden("score", "admin"),
+    errors.HeadersTooLarge: errors.HeadersTooLarge(32_768, 100),
     errors.BodyTooLarge: errors.BodyTooLarge(10_000),
     errors.TooManyValues: errors.TooManyValues(200_000),
     errors.BodyTooSlow: errors.BodyTooSlow(30_000),
@@ -41,6 +44,7 @@ EXAMPLES: dict[type[RerankerError], RerankerError] = {
     errors.FidelityError: errors.FidelityError("golden pair 3 differs", "import the checkpoint again"),
     errors.MissingWeights: errors.MissingWeights("model lacks score.weight"),
     errors.Overloaded: errors.Overloaded(1.4),
+    errors.RateLimited: errors.RateLimited(1.4, 5_000),
     errors.Unavailable: errors.Unavailable("no replica"),
     errors.DeadlineExceeded: errors.DeadlineExceeded(50),
     errors.CannotWrite: errors.CannotWrite("out: no space left"),
@@ -114,11 +118,11 @@ async def test_every_error_has_status_and_message_in_every_dialect(dialect: str,
     body = dict(BODIES[dialect])
     response = await post(body, body.pop("path"), FakeService(EXAMPLES[kind]))
 
-    allowed = {400, 404, 408, 413, 415, 422} if issubclass(kind, InvalidRequest) else {429, 503, 504}
+    allowed = {400, 401, 403, 404, 408, 413, 415, 422, 431} if issubclass(kind, InvalidRequest) else {429, 503, 504}
     assert response.status_code in allowed
     assert message_of(dialect, response.json()) == str(EXAMPLES[kind])
-    assert response.headers.get("retry-after") == ("2" if kind is errors.Overloaded else None)
-    assert response.headers.get("retry-after-ms") == ("1400" if kind is errors.Overloaded else None)
+    assert response.headers.get("retry-after") == ("2" if issubclass(kind, errors.Overloaded) else None)
+    assert response.headers.get("retry-after-ms") == ("1400" if issubclass(kind, errors.Overloaded) else None)
 
 
 @pytest.mark.parametrize("dialect", BODIES)
