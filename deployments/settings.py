@@ -3,7 +3,7 @@
 Ray ignores unknown keys; these settings are closed, so a misspelt key is an error at startup.
 """
 
-from typing import Self
+from typing import Literal, Self
 
 from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
 
@@ -21,6 +21,14 @@ class ShardSettings(Settings):
     max_retries: int = Field(3, ge=0, le=10, description="Max retries of a shard whose replica was lost.")
 
 
+class MetricsSettings(Settings):
+    """What `/metrics` says beside our own names."""
+
+    aliases: tuple[Literal["tei", "vllm"], ...] = Field(
+        (), description="Servers whose names some metrics have too, for endpoint pickers and dashboards."
+    )
+
+
 class AppSettings(CheckpointSettings):
     """The root: what to serve and how. The checkpoint's settings are at the top level, for the command line."""
 
@@ -29,6 +37,7 @@ class AppSettings(CheckpointSettings):
     limits: LimitsSettings = LimitsSettings()
     admission: AdmissionSettings = AdmissionSettings()
     shards: ShardSettings = ShardSettings()
+    metrics: MetricsSettings = MetricsSettings()
 
     @model_validator(mode="after")
     def _queue_is_shorter_than_timeout(self) -> Self:

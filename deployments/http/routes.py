@@ -26,6 +26,7 @@ from deployments.http.pages import RerankService, add_pages
 from deployments.http.playground import add_playground
 from deployments.http.reading import PATH as READ_PATH
 from deployments.http.reading import ReadCall, ReadDialect
+from deployments.metrics import Metrics, Seen
 from reranker.errors import Overloaded, RerankerError, Unavailable
 from reranker.scheduling.bytes_in_flight import BytesInFlight
 from reranker.settings import LimitsSettings
@@ -54,11 +55,13 @@ def build_http(service: RerankService, limits: LimitsSettings) -> FastAPI:
         summary="Exact reranking with cross-encoders, in the JSON formats of common rerank clients.",
     )
     in_flight = BytesInFlight(limits.max_bytes_in_flight)
+    metrics = service.metrics
     for path in ROUTES:
-        handler = _handler(partial(parse, path), partial(choose, path), partial(_rerank, service), limits, in_flight)
+        parse_body, dialect_of = partial(parse, path), partial(choose, path)
+        handler = _handler(parse_body, dialect_of, partial(_rerank, service), limits, in_flight, metrics)
         app.add_route(path, handler, methods=["POST"], include_in_schema=False)
     reading = ReadDialect()
-    handler = _handler(reading.parse, lambda _: reading, partial(_read, service), limits, in_flight)
+    handler = _handler(reading.parse, lambda _: reading, partial(_read, service), limits, in_flight, metrics)
     app.add_route(READ_PATH, handler, methods=["POST"], include_in_schema=False)
     add_pages(app, service, limits)
     add_playground(app)
@@ -83,15 +86,23 @@ def _handler(
     answer_to: Callable[[Any, str], Awaitable[Response]],
     limits: LimitsSettings,
     in_flight: BytesInFlight,
+    metrics: Metrics,
 ) -> Callable[[Request], Awaitable[Response]]:
     """dialect_of: whose errors a body gets, None if it could not be read. answer_to: a parsed call and its client."""
 
     async def answer(request: Request) -> Response:
+        with metrics.request(dialect_of(None).name) as seen:
+            response = await answer_seen(request, seen)
+            seen.status = response.status_code
+            return response
+
+    async def answer_seen(request: Request, seen: Seen) -> Response:
         body: dict[str, Any] | None = None
         try:
             client = _client_of(request)
             with in_flight.hold(client) as held:
                 body = dict(request.path_params) | await read_object(request, limits, held)
+                seen.dialect = dialect_of(body).name
                 check_finite(body)
                 check_documents(body, limits.max_documents)
                 await _let_others_run()
@@ -99,7 +110,7 @@ def _handler(
                 await _let_others_run()
                 return await answer_to(call, client)
         except ClientDisconnect:
-            return Response(status_code=400)  # which nobody reads
+            return Response(status_code=499)  # which nobody reads
         except Exception as error:
             known = error if isinstance(error, RerankerError) else Unavailable("internal error: see the server log")
             if known is not error:
