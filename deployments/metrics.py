@@ -152,7 +152,7 @@ class Metrics:
 
     def text(self) -> bytes:
         """In Prometheus' text format, with the replica as a label of every sample."""
-        return generate_latest(_Labelled(self.collect(), self._replica))  # type: ignore[arg-type]
+        return generate_latest(_Labelled(self.collect(), self._replica))
 
     def _alias_families(self, families: Iterable[Metric]) -> list[Metric]:
         values: dict[str, float] = {}  # of all label sets together

@@ -23,7 +23,7 @@ from ray.serve.metrics import Gauge
 
 from deployments.gateway import Gateway
 from deployments.http.routes import build_http
-from deployments.metrics import Metrics
+from deployments.metrics import Alias, Metrics
 from deployments.ray_metrics import publish
 from reranker.errors import Overloaded
 from reranker.pairs import CandidateScores, ShardScores, ShardWork
@@ -34,6 +34,7 @@ from tests.deployments.test_gateway import ONE_PASSAGE_PER_SHARD, make_gateway
 ROOT = Path(__file__).parents[2]
 MONITORING = ROOT / "cluster" / "topologies" / "monitoring"
 ALIASES = {"aliases": ["tei", "vllm"]}
+VLLM: tuple[Alias, ...] = ("vllm",)
 GOOD = {"query": "q", "documents": ["1", "2"]}
 
 
@@ -211,16 +212,20 @@ def test_names_are_conventional() -> None:
 
 
 async def test_ray_gets_every_sample_as_a_gauge_and_a_failing_ray_is_survived() -> None:
-    metrics, calls, third = Metrics(("vllm",)), 0, asyncio.Event()
+    calls, third = 0, asyncio.Event()
+    metrics = Metrics(VLLM)
     published: dict[tuple[Any, ...], float] = {}
     metrics.retried()
     with metrics.request("TEI") as seen:
         seen.status = 200
 
-    class Recorded(Gauge):  # type: ignore[misc]
-        def set(self, value: float, tags: dict[str, str]) -> None:
-            super().set(value, tags)
-            published[(self._name, *sorted(tags.items()))] = value
+    class Recorded(Gauge):
+        """Ray's own, which also checks names and labels."""
+
+        def set(self, value: float | None, tags: dict[str, str] | None = None) -> None:
+            assert value is not None
+            super().set(value, tags or {})
+            published[(self._name, *sorted((tags or {}).items()))] = value
 
     async def observe() -> Metrics:
         nonlocal calls
