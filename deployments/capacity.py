@@ -65,6 +65,7 @@ class Capacity:
         self._clock = clock
         self._refreshing: asyncio.Task[None] | None = None
         self._refreshed_at = -math.inf
+        self._in_use = False  # a request or a question about the model has come
         self._tokens_per_s = 0.0  # of one scorer
         self.fleet = Fleet()
         self.description: ModelDescription | None = None
@@ -85,13 +86,20 @@ class Capacity:
         """Take in the speed that a scorer reports."""
         self._tokens_per_s += (tokens_per_s - self._tokens_per_s) * (_EMA_WEIGHT if self._tokens_per_s else 1.0)
 
-    async def refresh(self) -> None:
-        """Read the fleet again if it is stale. Only the very first caller waits for it."""
-        if self._clock() - self._refreshed_at < _REFRESH_EVERY_S:
+    async def refresh(self, *, for_metrics: bool = False) -> None:
+        """Read the fleet again if it is stale. Only the very first caller waits for it.
+
+        for_metrics: the caller sends no request, and may come long before a scorer runs. So the first other caller
+        waits too, if no scorer has described itself by then.
+        """
+        is_first = not for_metrics and not self._in_use
+        self._in_use = self._in_use or not for_metrics
+        knows_enough = not is_first or self.description is not None
+        if knows_enough and self._clock() - self._refreshed_at < _REFRESH_EVERY_S:
             return
         self._refreshed_at = self._clock()
-        is_first, self._refreshing = self._refreshing is None, asyncio.create_task(self._refresh())
-        if is_first:
+        waits, self._refreshing = is_first or self._refreshing is None, asyncio.create_task(self._refresh())
+        if waits:
             await asyncio.shield(self._refreshing)
 
     def check(self) -> None:

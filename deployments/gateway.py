@@ -147,7 +147,7 @@ class Gateway:
 
     async def observe(self) -> Metrics:
         """The metrics, as of now."""
-        await self._capacity.refresh()
+        await self._capacity.refresh(for_metrics=True)
         self._admission.tokens_per_s = self._capacity.tokens_per_s
         self.metrics.observe(self._admission, self._capacity)
         return self.metrics
