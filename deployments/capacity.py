@@ -28,11 +28,13 @@ log = logging.getLogger("ray.serve")
 _REFRESH_EVERY_S = 5.0  # a status call costs some 40 ms of CPU here, and as much in the controller
 _DESCRIBE_TIMEOUT_S = 2.0
 _EMA_WEIGHT = 0.1  # of the newest speed
+# Serve starts all that it wants at once: a replica for which there is no place yet is STARTING.
+_STARTING = ("STARTING", "UPDATING", "RECOVERING")
 
 
 @dataclass(frozen=True, slots=True)
 class Fleet:
-    """Running replicas of one application.
+    """Running replicas of one application. starting_scorers, starting_gateways: those on their way.
 
     problem: Serve's messages about unhealthy deployments, or ''. failed: Serve has given up on one of them.
     """
@@ -41,6 +43,8 @@ class Fleet:
     gateways: int = 1
     problem: str = ""
     failed: bool = False
+    starting_scorers: int = 0
+    starting_gateways: int = 0
 
 
 class Capacity:
@@ -55,11 +59,13 @@ class Capacity:
     ) -> None:
         context = get_context()
         self._app_name, self._gateway_name = context.app_name, context.deployment
+        self.replica = context.replica_tag  # the gateway's own
         self._scorer = scorer
         self._get_status = get_status
         self._clock = clock
         self._refreshing: asyncio.Task[None] | None = None
         self._refreshed_at = -math.inf
+        self._in_use = False  # a request or a question about the model has come
         self._tokens_per_s = 0.0  # of one scorer
         self.fleet = Fleet()
         self.description: ModelDescription | None = None
@@ -71,17 +77,29 @@ class Capacity:
             return math.inf
         return self._tokens_per_s * max(1, self.fleet.scorers) / max(1, self.fleet.gateways)
 
+    @property
+    def scorer_tokens_per_s(self) -> float:
+        """The speed of one scorer; 0 until it was measured."""
+        return self._tokens_per_s
+
     def observe(self, tokens_per_s: float) -> None:
         """Take in the speed that a scorer reports."""
         self._tokens_per_s += (tokens_per_s - self._tokens_per_s) * (_EMA_WEIGHT if self._tokens_per_s else 1.0)
 
-    async def refresh(self) -> None:
-        """Read the fleet again if it is stale. Only the very first caller waits for it."""
-        if self._clock() - self._refreshed_at < _REFRESH_EVERY_S:
+    async def refresh(self, *, for_metrics: bool = False) -> None:
+        """Read the fleet again if it is stale. Only the very first caller waits for it.
+
+        for_metrics: the caller sends no request, and may come long before a scorer runs. So the first other caller
+        waits too, if no scorer has described itself by then.
+        """
+        is_first = not for_metrics and not self._in_use
+        self._in_use = self._in_use or not for_metrics
+        knows_enough = not is_first or self.description is not None
+        if knows_enough and self._clock() - self._refreshed_at < _REFRESH_EVERY_S:
             return
         self._refreshed_at = self._clock()
-        is_first, self._refreshing = self._refreshing is None, asyncio.create_task(self._refresh())
-        if is_first:
+        waits, self._refreshing = is_first or self._refreshing is None, asyncio.create_task(self._refresh())
+        if waits:
             await asyncio.shield(self._refreshing)
 
     def check(self) -> None:
@@ -135,12 +153,22 @@ def _fleet(status: ServeStatus, app_name: str, gateway_name: str, scorer_name: s
         for name, deployment in deployments.items()
         if deployment.status not in ("HEALTHY", "UPSCALING", "DOWNSCALING")
     ]
-    running = {
-        name: sum(count for state, count in deployment.replica_states.items() if state == "RUNNING")
-        for name, deployment in deployments.items()
-    }
+    running, starting = (
+        {
+            name: sum(count for state, count in deployment.replica_states.items() if state in states)
+            for name, deployment in deployments.items()
+        }
+        for states in (("RUNNING",), _STARTING)
+    )
     failed = any(deployment.status == "DEPLOY_FAILED" for deployment in deployments.values())
-    return Fleet(running.get(scorer_name, 0), running.get(gateway_name, 0), "; ".join(problems), failed)
+    return Fleet(
+        running.get(scorer_name, 0),
+        running.get(gateway_name, 0),
+        "; ".join(problems),
+        failed,
+        starting.get(scorer_name, 0),
+        starting.get(gateway_name, 0),
+    )
 
 
 def _last_lines(message: str) -> str:

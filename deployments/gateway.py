@@ -12,11 +12,15 @@ import uuid
 from collections.abc import Sequence
 from typing import Any
 
+import ray
 from fastapi import FastAPI
 from ray.serve.handle import DeploymentHandle
+from ray.serve.metrics import Gauge
 
 from deployments.capacity import Capacity
 from deployments.http.routes import build_http
+from deployments.metrics import Metrics
+from deployments.ray_metrics import publish
 from deployments.ray_ports import warn_of_open_ports
 from deployments.reading import read
 from deployments.settings import AppSettings
@@ -70,8 +74,10 @@ class Gateway:
         """capacity: by default the fleet of the application that this replica belongs to."""
         self._settings = settings
         self._tokenizer = tokenizer
-        self._shard_client = ShardClient(tokenizer, scorer, settings.shards)
         self._capacity = capacity or Capacity(scorer)
+        self.metrics = Metrics(settings.metrics.aliases, settings.model_name, self._capacity.replica)
+        self._shard_client = ShardClient(tokenizer, scorer, settings.shards, on_retry=self.metrics.retried)
+        self._published: asyncio.Task[None] | None = None
         self._admission = Admission(settings.admission)
         self._estimate = TokenEstimate()
         self._rates = TokenRates()
@@ -81,6 +87,8 @@ class Gateway:
         # The modules imported so far stay. Without this a large request now and then pays 0.2 s for a search of them.
         gc.collect()
         gc.freeze()
+        if ray.is_initialized():
+            self._published = asyncio.create_task(publish(self.observe, Gauge))
         settings = self._settings
         return build_http(self, settings.limits, settings.http, settings.auth)
 
@@ -147,6 +155,13 @@ class Gateway:
         """The scorer's description of its model. Raises Unavailable, with Serve's reason if it has one."""
         return await self._capacity.describe()
 
+    async def observe(self) -> Metrics:
+        """The metrics, as of now."""
+        await self._capacity.refresh(for_metrics=True)
+        self._admission.tokens_per_s = self._capacity.tokens_per_s
+        self.metrics.observe(self._admission, self._capacity)
+        return self.metrics
+
     def _check(self, request: RerankRequest) -> None:
         """Limits that hold for every dialect."""
         check_request(request)
@@ -187,6 +202,7 @@ class Gateway:
             except DocumentError as error:
                 raise error.at(part.start + error.index) from error
             self._capacity.observe(answer.tokens_per_s)
+            self.metrics.scored(answer)
             self._admission.done(request.client, reservation, int(costs[part].sum()))
             return answer.scores
 
@@ -200,6 +216,9 @@ class Gateway:
                 raise DeadlineExceeded(0) from None
         except ExceptionGroup as failures:
             raise _first_cause(failures) from failures
+        self.metrics.unscored(
+            sum(part.stop - part.start for part, task in zip(parts, tasks, strict=True) if task.cancelled())
+        )
         return CandidateScores.concat(
             [
                 CandidateScores.unscored(part.stop - part.start) if task.cancelled() else task.result()

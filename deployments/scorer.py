@@ -30,6 +30,7 @@ class Scorer:
     """The constructor loads the weights and replays the golden scores; it raises rather than serve a wrong model."""
 
     def __init__(self, checkpoint: CheckpointSettings, engine: ScorerSettings) -> None:
+        started = time.monotonic()
         self._device = device_thread()
         threads = engine.threads or _assigned_cores()
         settings = engine.model_copy(update={"threads": threads})
@@ -39,6 +40,7 @@ class Scorer:
         self._loop = self._new_loop(loaded.score)
         self._verification: asyncio.Task[None] | None = None
         self._verified_at = -_VERIFY_EVERY_S
+        self._start_s = time.monotonic() - started
 
     async def score(self, shard: EncodedShard, context: RequestContext) -> ShardScores:
         """One shard's scores.
@@ -47,7 +49,9 @@ class Scorer:
         """
         pairs = shard.pairs
         try:
-            logits = await self._loop.score(context._replace(timeout_s=context.timeout_s - shard.encode_s), pairs)
+            logits, work = await self._loop.score_and_account(
+                context._replace(timeout_s=context.timeout_s - shard.encode_s), pairs
+            )
         except (LoopStopped, AcceleratorError) as error:
             _exit_unhealthy(error)
         except DocumentError as error:
@@ -58,7 +62,9 @@ class Scorer:
         except Exception:
             await self._exit_if_unhealthy()
             raise
-        return ShardScores(pairs.candidate_scores(logits), self._loop.throughput.tokens_per_s)
+        if self._loaded.engine.shares_prefixes:
+            work = replace(work, shared_tokens=pairs.repeated_prefix_tokens)
+        return ShardScores(pairs.candidate_scores(logits), self._loop.throughput.tokens_per_s, work)
 
     async def score_texts(
         self, query: Query, passages: Sequence[Passage], options: PairOptions, context: RequestContext
@@ -72,6 +78,7 @@ class Scorer:
             tokens_per_s=round(self._loop.throughput.tokens_per_s, 1),
             max_batch_tokens=self._budget.tokens,
             pass_ms=round(1000 * self._budget.seconds, 1),
+            start_s=round(self._start_s, 1),
         )
 
     def record_autoscaling_stats(self) -> dict[str, float]:

@@ -7,13 +7,14 @@ import asyncio
 import time
 from collections.abc import Callable
 from concurrent.futures import Executor
+from dataclasses import dataclass
 
 import numpy as np
 
 from reranker.engine.device_thread import device_thread
 from reranker.engine.isolation import OUT_OF_MEMORY, score_isolating
 from reranker.errors import DeadlineExceeded, NonFiniteLogit, RerankerError, Unavailable, UnscorableDocument
-from reranker.pairs import EncodedPairs, FloatArray, IntArray
+from reranker.pairs import EncodedPairs, FloatArray, IntArray, ShardWork
 from reranker.scheduling.queue import Batch, Job, TokenBudgetQueue
 from reranker.scheduling.throughput import Throughput
 from reranker.types import RequestContext
@@ -24,6 +25,15 @@ _STALL_FACTOR = 10.0
 
 class LoopStopped(RuntimeError):
     """Nothing more will be scored: the loop has died, or a forward pass does not end."""
+
+
+@dataclass(slots=True)
+class _Caller:
+    """Who waits for a job. work: what its batches took so far, None before the first."""
+
+    future: "asyncio.Future[None]"
+    queued_at: float
+    work: ShardWork | None = None
 
 
 class ScoringLoop:
@@ -45,8 +55,9 @@ class ScoringLoop:
     ) -> None:
         self._score = score
         self._stall_timeout_s = stall_timeout_s
+        self._max_batch_tokens = max_batch_tokens
         self._queue = TokenBudgetQueue(max_batch_tokens, pass_tokens)
-        self._futures: dict[Job, asyncio.Future[None]] = {}
+        self._callers: dict[Job, _Caller] = {}
         self._job_queued = asyncio.Event()
         self._device = device or device_thread()
         self._task: asyncio.Task[None] | None = None
@@ -61,6 +72,10 @@ class ScoringLoop:
         return self._queue.backlog_tokens + self._on_device_tokens
 
     async def score(self, context: RequestContext, pairs: EncodedPairs) -> FloatArray:
+        """See `score_and_account`."""
+        return (await self.score_and_account(context, pairs))[0]
+
+    async def score_and_account(self, context: RequestContext, pairs: EncodedPairs) -> tuple[FloatArray, ShardWork]:
         """Logits of the pairs, in their order. Pairs not yet in a batch are dropped if the caller is cancelled.
 
         They are dropped after the context's timeout too: raises DeadlineExceeded or, for a partial context, returns
@@ -76,20 +91,21 @@ class ScoringLoop:
             raise DeadlineExceeded(0)
         job = self._queue.put(context, pairs)
         if not job.unscored:
-            return job.logits
+            return job.logits, ShardWork()
         self.arrived_tokens += sum(job.lengths) + context.refused_tokens
-        self._futures[job] = asyncio.get_running_loop().create_future()
+        caller = _Caller(asyncio.get_running_loop().create_future(), time.monotonic())
+        self._callers[job] = caller
         self._job_queued.set()
         try:
             async with asyncio.timeout(context.timeout_s if context.timeout_s < 1e6 else None):
-                await self._futures[job]
+                await caller.future
         except TimeoutError:
             if not context.partial:
                 raise DeadlineExceeded(0) from None
         finally:
-            del self._futures[job]
+            del self._callers[job]
             self._queue.cancel(job)
-        return job.logits
+        return job.logits, caller.work or ShardWork(queue_wait_s=time.monotonic() - caller.queued_at)
 
     def check(self) -> None:
         """Raises LoopStopped."""
@@ -143,7 +159,19 @@ class ScoringLoop:
                 self.throughput.observe(self._on_device_tokens, time.monotonic() - self._on_device_since)
             return scored
         finally:
+            self._account(batch)
             self._on_device_tokens = 0
+
+    def _account(self, batch: Batch) -> None:
+        """Add what a batch took to the work of those who wait for its jobs."""
+        taken_s = time.monotonic() - self._on_device_since
+        fill = sum(job.costs[pair] for job, pairs in batch.parts for pair in pairs) / self._max_batch_tokens
+        for job, pairs in batch.parts:
+            if caller := self._callers.get(job):
+                tokens = sum(job.lengths[pair] for pair in pairs)
+                work = ShardWork(device_s=taken_s * tokens / max(1, self._on_device_tokens), batch_fill=fill)
+                first = ShardWork(queue_wait_s=self._on_device_since - caller.queued_at)
+                caller.work = (caller.work or first) + work
 
     def _fail(self, job: Job, error: Exception) -> None:
         self._queue.cancel(job)
@@ -152,14 +180,14 @@ class ScoringLoop:
 
     def _fail_all(self, task: "asyncio.Task[None]") -> None:
         """The loop has ended: fail everyone who waits for it."""
-        for job in list(self._futures):
+        for job in list(self._callers):
             if future := self._pending(job):
                 future.set_exception(LoopStopped("the scoring loop has ended"))
 
     def _pending(self, job: Job) -> "asyncio.Future[None] | None":
         """The caller's future, None if the caller has left."""
-        future = self._futures.get(job)
-        return None if future is None or future.done() else future
+        caller = self._callers.get(job)
+        return None if caller is None or caller.future.done() else caller.future
 
 
 def _blame(pair: int, error: Exception) -> RerankerError:

@@ -5,7 +5,7 @@ Ray ignores unknown keys; these settings are closed, so a misspelt key is an err
 
 import re
 from pathlib import Path
-from typing import Self
+from typing import Literal, Self
 
 from pydantic import Field, NonNegativeInt, PositiveInt, field_validator, model_validator
 
@@ -67,6 +67,14 @@ class AuthSettings(Settings):
         return self
 
 
+class MetricsSettings(Settings):
+    """What `/metrics` says beside our own names."""
+
+    aliases: tuple[Literal["tei", "vllm"], ...] = Field(
+        (), description="Servers whose names some metrics have too, for endpoint pickers and dashboards."
+    )
+
+
 class AppSettings(CheckpointSettings):
     """The root: what to serve and how. The checkpoint's settings are at the top level, for the command line."""
 
@@ -77,6 +85,7 @@ class AppSettings(CheckpointSettings):
     admission: AdmissionSettings = AdmissionSettings()
     shards: ShardSettings = ShardSettings()
     http: HttpSettings = HttpSettings()
+    metrics: MetricsSettings = MetricsSettings()
 
     @model_validator(mode="after")
     def _queue_is_shorter_than_timeout(self) -> Self:

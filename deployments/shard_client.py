@@ -6,7 +6,7 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
 from ray.serve.handle import DeploymentHandle
@@ -14,7 +14,7 @@ from ray.serve.handle import DeploymentHandle
 from deployments.replica_errors import ReplicaLost, translate
 from deployments.settings import ShardSettings
 from reranker.errors import DocumentError, NonFiniteLogit, Unavailable, UnscorableDocument
-from reranker.pairs import CandidateScores, ShardScores
+from reranker.pairs import CandidateScores, ShardScores, ShardWork
 from reranker.scheduling.retry_budget import RetryBudget
 from reranker.types import PairOptions, Passage, Query, RequestContext, queries_of
 
@@ -43,6 +43,7 @@ class ShardClient:
         settings: ShardSettings,
         budget: RetryBudget | None = None,
         retry_pause_s: float = _RETRY_PAUSE_S,
+        on_retry: Callable[[], None] = lambda: None,
     ) -> None:
         """retry_pause_s: mean pause before the first retry; it doubles with each further one."""
         self._tokenizer = tokenizer
@@ -50,6 +51,7 @@ class ShardClient:
         self._settings = settings
         self._budget = budget or RetryBudget()
         self._retry_pause_s = retry_pause_s
+        self._on_retry = on_retry
 
     async def score(
         self,
@@ -117,7 +119,9 @@ class ShardClient:
                 break
         if suspect is None:
             scores = CandidateScores.concat([answer.scores for answer in answers])
-            return ShardScores(scores, answers[-1].tokens_per_s)
+            return ShardScores(
+                scores, answers[-1].tokens_per_s, sum((answer.work for answer in answers), ShardWork())
+            )
         if not answers:
             try:
                 await self._call(*_CONTROL, options, context)
@@ -130,6 +134,7 @@ class ShardClient:
         log.warning("attempt %d at a shard failed: %s %s", attempt, type(error).__name__, error)
         if not self._budget.spend():
             raise Unavailable("replicas are lost faster than their work can be sent again: try later") from error
+        self._on_retry()
         await asyncio.sleep(self._retry_pause_s * 2 ** (attempt - 1) * random.uniform(0.5, 1.5))  # noqa: S311
 
     async def _within(self, timeout_s: float | None, call: Coroutine[Any, Any, ShardScores]) -> ShardScores:
@@ -141,6 +146,7 @@ class ShardClient:
         try:
             done, _ = await asyncio.wait({task}, timeout=timeout_s)
             if not done and self._budget.spend():
+                self._on_retry()
                 raise _AttemptTimeout
             return await task
         finally:

@@ -68,13 +68,14 @@ def load_verified(checkpoint: CheckpointSettings, settings: EngineSettings) -> V
     engine = load_engine(files, encoder, checkpoint, settings)
     golden: tuple[GoldenPair, ...] = ()
     instruction = files.manifest.recipe.template.instruction if files.manifest is not None else None
-    hidden = ""
+    hidden, forward = "", "simulated"
     if settings.simulated_tokens_per_s is not None:
         fidelity = "simulated: the scores are invented"
     else:
         config = load_config(files, score=encoder.recipe.score, trust_remote_code=checkpoint.trust_remote_code)
         if (problem := why_no_fast_forward(config, encoder.max_pair_tokens, encoder.recipe)) is not None:
             warnings += (f"has no fast forward, using Hugging Face's: {problem}",)
+        forward = "fast" if problem is None and settings.forward == "auto" else "huggingface"
         golden, fidelity = _applicable(files.manifest, encoder)
         if golden:
             fidelity, hidden = _verified(files, golden, encoder, engine, instruction)
@@ -99,6 +100,7 @@ def load_verified(checkpoint: CheckpointSettings, settings: EngineSettings) -> V
             instruction=encoder.template.instruction,
             warnings=warnings,
             undetectable=hidden,
+            forward=forward,
         ),
         golden,
         instruction,

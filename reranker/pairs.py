@@ -52,11 +52,39 @@ class CandidateScores:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class ShardWork:
+    """What scoring a shard took.
+
+    queue_wait_s: from its arrival at the scorer until the first batch with a pair of it. device_s: its share, by
+    tokens, of the time of its batches. batch_fill: tokens of those batches over the most that fit, a mean weighted by
+    device_s; above 1 where a pair is longer than a batch. shared_tokens: of its tokens, those of query parts that
+    were not computed again for every pair.
+    """
+
+    queue_wait_s: float = 0.0
+    device_s: float = 0.0
+    batch_fill: float = 0.0
+    shared_tokens: int = 0
+
+    def __add__(self, other: ShardWork) -> ShardWork:
+        """One after the other."""
+        device_s = self.device_s + other.device_s
+        filled_s = self.batch_fill * self.device_s + other.batch_fill * other.device_s
+        return ShardWork(
+            self.queue_wait_s + other.queue_wait_s,
+            device_s,
+            filled_s / device_s if device_s else 0.0,
+            self.shared_tokens + other.shared_tokens,
+        )
+
+
 class ShardScores(NamedTuple):
     """A scorer's answer to one shard. tokens_per_s: that replica's throughput with full batches."""
 
     scores: CandidateScores
     tokens_per_s: float
+    work: ShardWork = ShardWork()
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +120,12 @@ class EncodedPairs:
     def prefix_lengths(self) -> IntArray:
         """Tokens of each pair's prefix, int32 (pairs,)."""
         return np.diff(self.prefix_offsets)[self.prefix_of].astype(np.int32)
+
+    @property
+    def repeated_prefix_tokens(self) -> int:
+        """Tokens of prefixes that an earlier pair starts with too."""
+        lengths = np.diff(self.prefix_offsets)
+        return int(lengths[self.prefix_of].sum() - lengths[np.unique(self.prefix_of)].sum())
 
     def pair_ids(self, pair: int) -> IntArray:
         """The whole pair as one sequence of token ids, int32 (tokens,)."""

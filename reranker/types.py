@@ -142,7 +142,8 @@ class ModelDescription:
     assumed_template: the checkpoint does not name its template. fidelity: "verified: …" or "unverified: …"; a model
     with wrong scores is never served. tokens_per_s: the latest measured speed of one replica with full batches; 0
     before the first measurement. max_batch_tokens: tokens per batch, and pass_ms: how long a batch of that size took
-    when the replica started; 0 if not measured. pooling: where logits are read. recipe: how pairs are written and
+    when the replica started; 0 if not measured. start_s: how long that replica took to load, verify and warm up.
+    forward: "fast", "huggingface" or "simulated". pooling: where logits are read. recipe: how pairs are written and
     scores read, by name, and who says so. instruction: of requests that bring none; None if the model takes none.
     warnings: what may make its scores other than expected, or slow. undetectable: errors too small for the check of
     its golden scores.
@@ -165,3 +166,5 @@ class ModelDescription:
     undetectable: str = ""
     max_batch_tokens: int = 0
     pass_ms: float = 0.0
+    forward: str = ""
+    start_s: float = 0.0

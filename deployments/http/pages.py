@@ -7,8 +7,9 @@ from dataclasses import asdict
 from typing import Any, Protocol
 
 from fastapi import FastAPI
-from fastapi.responses import JSONResponse, RedirectResponse, Response
+from fastapi.responses import JSONResponse, PlainTextResponse, RedirectResponse, Response
 
+from deployments.metrics import CONTENT_TYPE, Metrics
 from reranker.errors import Overloaded, RerankerError, Unavailable
 from reranker.reading import Reading
 from reranker.settings import LimitsSettings
@@ -24,6 +25,7 @@ PAGES = (
     "/info",
     "/version",
     "/meta",
+    "/metrics",
     "/.well-known/live",
     "/.well-known/ready",
 )
@@ -44,6 +46,11 @@ class RerankService(Protocol):
     async def read(self, request: RerankRequest) -> Reading: ...
 
     async def describe(self) -> ModelDescription: ...
+
+    @property
+    def metrics(self) -> Metrics: ...
+
+    async def observe(self) -> Metrics: ...
 
 
 def add_pages(app: FastAPI, service: RerankService, limits: LimitsSettings) -> None:
@@ -81,6 +88,10 @@ def add_pages(app: FastAPI, service: RerankService, limits: LimitsSettings) -> N
     @app.get("/.well-known/live", summary="Liveness, as Weaviate asks for it.", status_code=204)
     async def weaviate_live() -> Response:
         return Response(status_code=204)
+
+    @app.get("/metrics", summary="Prometheus metrics of one gateway.", response_class=PlainTextResponse)
+    async def metrics() -> Response:
+        return Response((await service.observe()).text(), media_type=CONTENT_TYPE)
 
     @app.get("/ping", summary="Liveness, as SageMaker asks for it.")
     async def ping() -> dict[str, str]:

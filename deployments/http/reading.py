@@ -53,7 +53,7 @@ class ReadCall:
 
 
 class ReadDialect:
-    name = "What of each document the model reads"
+    name = "Read"
 
     def parse(self, body: Mapping[str, Any]) -> ReadCall:
         read = read_body(ReadBody, body)

@@ -29,6 +29,7 @@ from deployments.http.playground import add_playground
 from deployments.http.reading import PATH as READ_PATH
 from deployments.http.reading import ReadCall, ReadDialect
 from deployments.key_file import KeyFile
+from deployments.metrics import Metrics, Seen
 from deployments.settings import AuthSettings, HttpSettings
 from reranker.errors import Overloaded, RerankerError, Unavailable
 from reranker.scheduling.bytes_in_flight import BytesInFlight
@@ -75,11 +76,15 @@ def build_http(
     in_flight = BytesInFlight(limits.max_bytes_in_flight)
     dialects_of: dict[str, DialectOf] = {path: partial(choose, path) for path in ROUTES}
     for path, dialect_of in dialects_of.items():
-        handler = _handler(partial(parse, path), dialect_of, partial(_rerank, service), limits, in_flight)
+        handler = _handler(
+            partial(parse, path), dialect_of, partial(_rerank, service), limits, in_flight, service.metrics
+        )
         app.add_route(path, handler, methods=["POST"], include_in_schema=False)
     reading = ReadDialect()
     dialects_of[READ_PATH] = lambda _: reading
-    handler = _handler(reading.parse, dialects_of[READ_PATH], partial(_read, service), limits, in_flight)
+    handler = _handler(
+        reading.parse, dialects_of[READ_PATH], partial(_read, service), limits, in_flight, service.metrics
+    )
     app.add_route(READ_PATH, handler, methods=["POST"], include_in_schema=False)
     add_pages(app, service, limits)
     add_playground(app)
@@ -127,15 +132,23 @@ def _handler(
     answer_to: Callable[[Any, Caller], Awaitable[Response]],
     limits: LimitsSettings,
     in_flight: BytesInFlight,
+    metrics: Metrics,
 ) -> Callable[[Request], Awaitable[Response]]:
     """dialect_of: whose errors a body gets, None if it could not be read. answer_to: a parsed call and its caller."""
 
     async def answer(request: Request) -> Response:
+        with metrics.request(dialect_of(None).name) as seen:
+            response = await answer_seen(request, seen)
+            seen.status = response.status_code
+            return response
+
+    async def answer_seen(request: Request, seen: Seen) -> Response:
         body: dict[str, Any] | None = None
         try:
             caller = caller_of(request)
             with in_flight.hold(caller.name) as held:
                 body = dict(request.path_params) | await read_object(request, limits, held)
+                seen.dialect = dialect_of(body).name
                 check_finite(body)
                 documents = count_documents(body, limits.max_documents)
                 await _let_others_run()
@@ -143,7 +156,7 @@ def _handler(
                 await _let_others_run()
                 return await answer_to(call, caller)
         except ClientDisconnect:
-            return Response(status_code=400)  # which nobody reads
+            return Response(status_code=499)  # which nobody reads
         except Exception as error:
             known = error if isinstance(error, RerankerError) else Unavailable("internal error: see the server log")
             if known is not error:

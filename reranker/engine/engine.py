@@ -70,6 +70,11 @@ class Engine:
         """Whether the model pads batches, so that every pair costs as much as the longest."""
         return self._model.pads
 
+    @property
+    def shares_prefixes(self) -> bool:
+        """Whether the query part of several pairs is computed once."""
+        return getattr(self._model, "shares_prefixes", False)  # most models have no such thing
+
     def clear_cache(self) -> None:
         """Drop the state of earlier calls, so that the next logits are a pure function of their pairs."""
         self._model.clear_cache()

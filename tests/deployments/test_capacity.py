@@ -82,6 +82,25 @@ async def test_speed_is_a_moving_average_that_starts_at_the_first_observation() 
     assert capacity.tokens_per_s == pytest.approx(1_100)
 
 
+async def test_first_request_knows_the_model_although_metrics_were_read_before_a_scorer_ran() -> None:
+    controller = FakeController(fleets.status(scorers=0, starting=1))
+    capacity = make_capacity(controller)
+    await capacity.refresh(for_metrics=True)
+    assert capacity.description is None
+    controller.status = fleets.status(scorers=1)
+    await capacity.refresh(for_metrics=True)
+    assert capacity.fleet.scorers == 0  # read a moment ago
+    await capacity.refresh()
+    assert capacity.fleet.scorers == 1
+    assert capacity.description is not None
+
+
+async def test_replicas_on_their_way_are_counted_apart() -> None:
+    capacity = make_capacity(FakeController(fleets.status(scorers=2, starting=3)))
+    await capacity.refresh()
+    assert (capacity.fleet.scorers, capacity.fleet.starting_scorers, capacity.fleet.starting_gateways) == (2, 3, 0)
+
+
 async def test_first_refresh_reads_fleet_and_model() -> None:
     capacity = make_capacity(FakeController(fleets.status(scorers=2)))
     await capacity.refresh()

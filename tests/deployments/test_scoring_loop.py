@@ -12,7 +12,7 @@ import torch
 
 from deployments.scoring_loop import ScoringLoop
 from reranker.errors import DeadlineExceeded, NonFiniteLogit, Unavailable, UnscorableDocument
-from reranker.pairs import EncodedPairs, FloatArray, offsets
+from reranker.pairs import EncodedPairs, FloatArray, ShardWork, offsets
 from reranker.types import RequestContext
 
 
@@ -222,3 +222,25 @@ async def test_backlog_counts_tokens_until_they_are_scored() -> None:
     await task
     assert (loop.backlog_tokens, loop.arrived_tokens) == (0, 6 + 4)
     assert loop.throughput.tokens_per_s > 0
+
+
+async def test_work_of_a_job_is_its_share_of_its_batches() -> None:
+    loop = ScoringLoop(last_token, max_batch_tokens=8)
+    (_, three), (_, one), (_, none) = await asyncio.gather(
+        loop.score_and_account(RequestContext("a"), pairs_of(1, 2, 3)),
+        loop.score_and_account(RequestContext("b"), pairs_of(4)),
+        loop.score_and_account(RequestContext("c"), pairs_of()),
+    )
+    assert three.batch_fill == pytest.approx(1.0)
+    assert three.device_s == pytest.approx(3 * one.device_s)
+    assert one.queue_wait_s > 0
+    assert none == ShardWork()
+
+
+async def test_work_counts_batches_of_a_partial_answer_and_of_no_other_job() -> None:
+    loop = ScoringLoop(last_token, max_batch_tokens=4)
+    _, work = await loop.score_and_account(RequestContext("a"), pairs_of(1, 2, 3))
+    assert 0.5 < work.batch_fill < 1.0  # one batch is full and one half full
+    late = RequestContext("b", timeout_s=0.0, partial=True)
+    _, nothing = await loop.score_and_account(late, pairs_of(1))
+    assert nothing.device_s == nothing.batch_fill == 0

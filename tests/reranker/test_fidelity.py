@@ -221,3 +221,13 @@ def test_description_says_which_errors_half_precision_hides(imported: Path) -> N
     settings = CheckpointSettings(model=str(imported), dtype="bfloat16")
     hidden = load_verified(settings, EngineSettings()).description.undetectable
     assert hidden.startswith("in bfloat16 rounding hides a constant error below 0.")
+
+
+@pytest.mark.parametrize(("forward", "named"), [("auto", "fast"), ("huggingface", "huggingface")])
+def test_description_names_the_forward_and_only_the_fast_one_shares_prefixes(
+    llama: Path, forward: str, named: str
+) -> None:
+    checkpoint = CheckpointSettings(model=str(llama), template="dear", max_pair_tokens=100)
+    loaded = load_verified(checkpoint, EngineSettings.model_validate({"forward": forward}))
+    assert loaded.description.forward == named
+    assert loaded.engine.shares_prefixes == (named == "fast")

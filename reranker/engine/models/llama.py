@@ -82,6 +82,7 @@ class LlamaModel:
             raise CheckpointError("a mean of all tokens is not read at a pad token: set pooling to last")
         skipped_id = config.pad_token_id if skips_pad_ids else None
         self._pooled = PooledToken(pad, skipped_id, whole=not causal or pooling == "mean")
+        self.shares_prefixes = not self._pooled.whole
         self._causal, self._pooling = causal, pooling
         self._temperature, self._logit_cap = temperature, logit_cap
         self._attention_over, self._scores = attention, scores_of(config)

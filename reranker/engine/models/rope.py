@@ -17,7 +17,8 @@ ALL_LAYERS = ""
 def ropes_of(config: PretrainedConfig) -> dict[str, dict[str, Any]]:
     """The parameters of each rope by the type of layers that use it; ALL_LAYERS where there is one for all."""
     parameters = config.rope_parameters
-    nested = {kind: rope for kind, rope in parameters.items() if isinstance(rope, dict)}
+    used = getattr(config, "layer_types", None) or parameters  # a config may have ropes that no layer uses
+    nested = {kind: rope for kind, rope in parameters.items() if isinstance(rope, dict) and kind in used}
     return nested or {ALL_LAYERS: parameters}
 
 

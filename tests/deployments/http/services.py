@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from deployments.metrics import Metrics
 from reranker.documents import check_length, check_request
 from reranker.errors import RerankerError
 from reranker.pairs import CandidateScores
@@ -20,6 +21,7 @@ class FakeService:
     def __init__(self, failure: Exception | None = None) -> None:
         self.failure = failure
         self.requests: list[RerankRequest] = []
+        self.metrics = Metrics()
 
     async def rerank(self, request: RerankRequest) -> RerankOutcome:
         self.requests.append(request)
@@ -43,6 +45,9 @@ class FakeService:
         passages = [candidate.passage for candidate in request.candidates]
         halves = [PassageReading(Span(0, len(p.title)), Span(0, len(p.text) // 2), True, 7) for p in passages]
         return Reading(Span(0, len(request.query)), tuple(halves))
+
+    async def observe(self) -> Metrics:
+        return self.metrics
 
     async def describe(self) -> ModelDescription:
         if isinstance(self.failure, RerankerError):
