@@ -13,7 +13,9 @@ import yaml
 
 from cluster.topologies.choices import Choices
 from cluster.topologies.ray_cluster import (
+    KEYS_FILE,
     Object,
+    add_keys,
     add_weights,
     container_of,
     pod_of,
@@ -45,6 +47,7 @@ def service(choices: Choices) -> list[Object]:
     # KubeRay's autoscaler, beside the head, asks Kubernetes for workers.
     pod_of(cluster["headGroupSpec"])["automountServiceAccountToken"] = True
     container_of(cluster["workerGroupSpecs"][0]).update(_probes())
+    add_keys(pod_of(cluster["workerGroupSpecs"][0]))
     spec = objects[0]["spec"]
     if choices.gateway_class:
         spec["upgradeStrategy"]["clusterUpgradeOptions"]["gatewayClassName"] = choices.gateway_class
@@ -80,10 +83,15 @@ def batch(choices: Choices, inputs: str, gpus: int, schedule: str | None = None)
 
 
 def serve_config(config: Object) -> Object:
-    """The config as it runs in pods. One value differs: clients and probes reach a pod by its network address."""
+    """The config as it runs in pods: clients and probes reach a pod by its network address, and clients have keys.
+
+    A config that says itself who may call is left as it is.
+    """
     changed = copy.deepcopy(config)
     options = changed.setdefault("http_options", {})
     options["host"] = "0.0.0.0"  # noqa: S104  # the NetworkPolicy reranker-clients says who reaches it
+    for application in changed["applications"]:
+        application.setdefault("args", {}).setdefault("auth", {"keys_file": KEYS_FILE})
     return changed
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from importlib.metadata import version
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import yaml
@@ -15,6 +15,7 @@ from cluster.topologies.choices import Choices
 Object = dict[str, Any]
 
 WEIGHTS = "/weights"  # the hub's cache in the pods
+KEYS_FILE = "/etc/dear-reranker/keys/keys.json"
 _NODE_CACHE = "/var/lib/dear-reranker/weights"
 
 
@@ -69,6 +70,14 @@ def add_weights(pod: Object, choices: Choices, *, whole: bool) -> None:
             "volumeMounts": [scratch_of(container), {"name": "weights", "mountPath": WEIGHTS}],
         }
     ]
+
+
+def add_keys(pod: Object) -> None:
+    """The clients' keys, of the secret reranker-keys, as a directory: a changed secret then arrives without restart."""
+    of_group = {"secretName": "reranker-keys", "defaultMode": 0o440}
+    pod["volumes"].append({"name": "keys", "secret": of_group})
+    mount = {"name": "keys", "mountPath": str(PurePosixPath(KEYS_FILE).parent), "readOnly": True}
+    pod["containers"][0]["volumeMounts"].append(mount)
 
 
 def _ray_resources(choices: Choices) -> str:

@@ -6,7 +6,7 @@ import copy
 import re
 import shlex
 from collections.abc import Iterator
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import pytest
@@ -117,7 +117,14 @@ def test_the_graph_is_that_of_serve_config(objects: list[Object]) -> None:
     # A pod is reached by its network address, and by nothing that is not in the NetworkPolicies.
     assert production["http_options"].pop("host") == "127.0.0.1"
     assert deployed["http_options"].pop("host") == "0.0.0.0"  # noqa: S104
+    # And only with a key, of a secret that its pod mounts.
+    keys_file = PurePosixPath(deployed["applications"][0]["args"].pop("auth")["keys_file"])
     assert deployed == production
+    worker = ray_cluster_of(objects)["workerGroupSpecs"][0]
+    [mount] = [mount for mount in container_of(worker)["volumeMounts"] if mount["name"] == "keys"]
+    assert PurePosixPath(mount["mountPath"]) == keys_file.parent
+    [volume] = [volume for volume in worker["template"]["spec"]["volumes"] if volume["name"] == "keys"]
+    assert volume["secret"] == {"secretName": "reranker-keys", "defaultMode": 0o440}
 
 
 def test_ray_reads_serve_env_in_every_pod(objects: list[Object]) -> None:
@@ -162,7 +169,8 @@ def test_secrets_are_references(objects: list[Object]) -> None:
             assert part.keys() == {"name", "valueFrom"}, path
         for name in part:
             if secret.search(name) and name != "automountServiceAccountToken":
-                assert name in ("secretKeyRef", "key") or part[name].keys() == {"valueFrom"}, f"{path}.{name}"
+                refers = name in ("secretKeyRef", "key", "secretName") or part[name].keys() == {"valueFrom"}
+                assert refers or "secretName" in part[name], f"{path}.{name}"
 
 
 def test_containers_run_without_rights_on_a_read_only_disk(objects: list[Object]) -> None:
