@@ -73,7 +73,7 @@ def add_weights(pod: Object, choices: Choices, *, whole: bool) -> None:
 
 
 def add_keys(pod: Object) -> None:
-    """The clients' keys, of the secret reranker-keys, as a directory: a changed secret then arrives without restart."""
+    """The clients' keys, of the secret reranker-keys. As a directory, so that a changed secret arrives there."""
     of_group = {"secretName": "reranker-keys", "defaultMode": 0o440}
     pod["volumes"].append({"name": "keys", "secret": of_group})
     mount = {"name": "keys", "mountPath": str(PurePosixPath(KEYS_FILE).parent), "readOnly": True}
