@@ -21,6 +21,7 @@ _LOAD = (
     "clients",
     "documents",
     "factor",
+    "flood_share",
     "rate",
     "mix",
     "keys",
@@ -93,10 +94,11 @@ def http(
     - throughput: documents/s of many clients, compared with the engine alone
     - mixed: latency of small requests while large ones run
     - overload: far more load than the maximum; how much is answered in time, and how accurate Retry-After is
+    - flood: latency of the requests of some API keys while another sends far more than the maximum
     - hostile: latency of small requests while clients send bodies made to hurt, and memory
     - soak: minutes of steady load; whether memory grows
 
-    In overload and soak, requests start at random times (a Poisson process), whether or not earlier ones were
+    In overload, flood and soak, requests start at random times (a Poisson process), whether or not earlier ones were
     answered, and latency counts from the intended start.
 
     Example: `reranker bench http --scenario overload --seconds 120 --picture overload.png`
@@ -113,6 +115,10 @@ def http(
         raise InvalidField(
             "--throughput-mode", "starts a server, and --url names a running one: leave one of them out"
         )
+    if "flood" in chosen and settings.keys < 2:
+        raise InvalidField("--keys", f"flood needs one key that floods and others, got {settings.keys}: try 100")
+    if "hostile" in chosen and settings.keys:
+        raise InvalidField("--keys", "the clients of hostile have none: leave --keys out, or run hostile alone")
     servers = Servers(
         url=url,
         args=_graph_args(model, simulated_tokens_per_s, graph_args),

@@ -53,6 +53,8 @@ def measure_fidelity(settings: FidelityBenchSettings, shapes: Sequence[str], con
             bar.update(task, description=name)
             with tempfile.TemporaryDirectory(prefix="reranker-bench-") as directory:
                 rows.append(_measure(name, Path(directory) / name, settings, pairs))
+            difference = rows[-1]["max_difference_float32"]  # shown at once: a shape may take minutes
+            console.print(f"{name}: max |Δ| {difference:.1e} in float32", markup=False)
             bar.advance(task)
     result = {"settings": settings.model_dump(mode="json"), "machine": machine_facts("cpu"), "models": rows}
     print_fidelity(result, console)

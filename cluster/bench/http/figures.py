@@ -30,6 +30,10 @@ def spread(seconds: Sequence[float] | Values) -> dict[str, Any]:
     }
 
 
+def over(value: float | None, base: float | None) -> float | None:
+    return value / base if value is not None and base else None
+
+
 def latencies(rows: Sequence[Row]) -> list[float]:
     """Latencies of the accepted requests, from their intended start."""
     return [row.latency_s for row in rows if row.accepted]

@@ -20,7 +20,7 @@ import httpx
 
 from cluster.bench.http.arrivals import Arrival
 from cluster.bench.http.records import NO_ANSWER, TOO_MANY, Row, read_retry_after
-from cluster.bench.http.targets import Target
+from cluster.bench.http.targets import Target, bearer
 
 # httpx scans all connections of a pool for every request, so many small pools are faster under overload.
 _POOLS = 16
@@ -70,8 +70,8 @@ class Clients:
             if request.body is None:
                 response = await pool.get(request.path)
             else:
-                key = {"authorization": f"Bearer {request.key}"} if request.key is not None else {}
-                response = await pool.post(request.path, content=request.body, headers=_JSON | key)
+                headers = _JSON | bearer(request.key)
+                response = await pool.post(request.path, content=request.body, headers=headers)
         except (httpx.HTTPError, OSError) as error:
             return Row(start_s, sent_s, self.now(), request.documents, NO_ANSWER, problem=type(error).__name__)
         wait_s = read_retry_after(response.headers) if response.status_code == TOO_MANY else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from cluster.bench.http.texts import Texts
 from cluster.bench.machine import machine_facts
 from cluster.bench.picture import save_rows
 from cluster.bench.report import Figures, print_machine
+from cluster.keys import add_key
 from cluster.local.graph import local_graph
 from reranker.settings import CheckpointSettings, ScorerSettings
 
@@ -51,7 +53,7 @@ def measure_http(
         peers = [connect(dialect.name, url, dialect) for dialect, url in servers.peers]
         console.print("preparing texts")
         texts = Texts(settings.seed)
-        targets = [*_ours(servers, stack, console), *peers]
+        targets = [*_ours(servers, settings.keys, stack, console), *peers]
         engine = None if servers.url else stack.enter_context(_engine_baseline(servers.args))
         bench = Bench(settings, targets, texts, engine, console)
         for scenario in scenarios:
@@ -73,11 +75,16 @@ def measure_http(
     return result
 
 
-def _ours(servers: Servers, stack: ExitStack, console: Console) -> list[Target]:
+def _ours(servers: Servers, keys: int, stack: ExitStack, console: Console) -> list[Target]:
     if servers.url is not None:
         return [connect("reranker", servers.url, OURS)]
-    graph = stack.enter_context(local_graph(console, servers.args, port=servers.port))
-    targets = [connect("default mode", graph.url, OURS, graph.process)]
+    args, accepted = dict(servers.args), list[str]()
+    if keys:
+        file = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="reranker-bench-"))) / "keys.json"
+        accepted = [add_key(file, f"bench-{number}") for number in range(keys)]
+        args["auth"] = {"keys_file": str(file)}
+    graph = stack.enter_context(local_graph(console, args, port=servers.port))
+    targets = [connect("default mode", graph.url, OURS, graph.process, accepted)]
     if servers.throughput_mode:
         replica_port = servers.port + 2
         ports = {
@@ -85,12 +92,10 @@ def _ours(servers: Servers, stack: ExitStack, console: Console) -> list[Target]:
             "RAY_SERVE_DIRECT_INGRESS_MAX_HTTP_PORT": str(replica_port + 100),
         }
         environment = _THROUGHPUT_MODE | ports
-        graph = stack.enter_context(
-            local_graph(console, servers.args, port=servers.port + 1, environment=environment)
-        )
-        targets.append(connect("throughput mode", graph.url, OURS, graph.process))
+        graph = stack.enter_context(local_graph(console, args, port=servers.port + 1, environment=environment))
+        targets.append(connect("throughput mode", graph.url, OURS, graph.process, accepted))
         direct = f"http://127.0.0.1:{replica_port}"
-        targets.append(connect("throughput mode, no proxy", direct, OURS, graph.process))
+        targets.append(connect("throughput mode, no proxy", direct, OURS, graph.process, accepted))
     return targets
 
 

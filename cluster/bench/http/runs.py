@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import repeat
+from itertools import cycle, repeat
 from typing import Any
 
 from cluster.bench.http.arrivals import Arrival
@@ -16,6 +16,7 @@ from cluster.bench.http.targets import Target
 from cluster.bench.http.texts import Texts
 
 _BACKGROUND_LEAD_S = 0.5
+_ANY: Iterable[int | None] = repeat(None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,13 +44,15 @@ def run_clients(
     return _closed(target, clients, prepared(target, texts, sizes), timeout_s, seconds)
 
 
-def run_arrivals(target: Target, texts: Texts, arrivals: Sequence[Arrival], timeout_s: float, keys: int = 0) -> Run:
-    """An open loop; returns when every request has finished. keys: as for `prepared`."""
+def run_arrivals(
+    target: Target, texts: Texts, arrivals: Sequence[Arrival], timeout_s: float, senders: Iterable[int | None] = _ANY
+) -> Run:
+    """An open loop; returns when every request has finished. senders: as for `prepared`."""
 
     async def run() -> list[Row]:
         async with Clients(target, timeout_s) as clients:
             sizes = (arrival.documents for arrival in arrivals)
-            return await open_loop(clients, arrivals, prepared(target, texts, sizes, keys))
+            return await open_loop(clients, arrivals, prepared(target, texts, sizes, senders))
 
     with max_open_files():
         return _timed(run)
@@ -79,15 +82,21 @@ def run_with_background(
     return _timed(run), background_rows
 
 
-def prepared(target: Target, texts: Texts, sizes: Iterable[int], keys: int = 0) -> Iterator[PreparedRequest]:
+def in_rotation(clients: int) -> Iterable[int | None]:
+    """Senders of requests that so many clients send in turn; 0 means that requests do not say who sends them."""
+    return cycle(range(clients)) if clients else _ANY
+
+
+def prepared(
+    target: Target, texts: Texts, sizes: Iterable[int], senders: Iterable[int | None] = _ANY
+) -> Iterator[PreparedRequest]:
     """Requests of these sizes. Documents are JSON already, so that adding a new query takes microseconds.
 
-    keys: number of API keys that the requests use in rotation; 0 sends none.
+    senders: the number of each request's client, which decides its API key; None for one that does not say.
     """
-    for number, size in enumerate(sizes):
-        key = f"bench-{number % keys}" if keys else None
+    for size, sender in zip(sizes, senders, strict=False):
         body = target.body(texts.query(), texts.block(size).json)
-        yield PreparedRequest(size, body, target.dialect.path, key)
+        yield PreparedRequest(size, body, target.dialect.path, target.key(sender))
 
 
 def _closed(

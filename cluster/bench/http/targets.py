@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
@@ -57,13 +57,25 @@ PEERS: Mapping[str, Dialect] = MappingProxyType(
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A server to measure. process: pid of the root of its processes if the benchmark started it, else None."""
+    """A server to measure.
+
+    process: pid of the root of its processes if the benchmark started it, else None. keys: API keys that it accepts;
+    empty if it needs none.
+    """
 
     name: str
     url: str
     dialect: Dialect
     model: str | None = None
     process: int | None = None
+    keys: Sequence[str] = ()
+
+    def key(self, client: int | None = None) -> str | None:
+        """What a request presents. client: number of the client; None does not say which, and needs a key only if
+        the server does."""
+        if client is None:
+            return self.keys[0] if self.keys else None
+        return self.keys[client] if self.keys else f"bench-{client}"
 
     def body(self, query: str, documents: bytes) -> bytes:
         return self.dialect.body(query, documents, self.model)
@@ -76,15 +88,16 @@ def dialect_of_peer(name: str) -> Dialect:
     return PEERS[name]
 
 
-def connect(name: str, url: str, dialect: Dialect, process: int | None = None) -> Target:
+def connect(name: str, url: str, dialect: Dialect, process: int | None = None, keys: Sequence[str] = ()) -> Target:
     """A target that answered a probe request correctly. Raises Unavailable with the answer and what to do."""
     url = url.rstrip("/")
     with httpx.Client(base_url=url, timeout=PROBE_TIMEOUT_S, trust_env=False) as client:
         try:
             model = _model(client, dialect) if dialect.models else None
-            target = Target(name, url, dialect, model, process)
+            target = Target(name, url, dialect, model, process, keys)
             body = target.body("a probe", json.dumps(["one", "two"]).encode())
-            response = client.post(dialect.path, content=body, headers={"content-type": "application/json"})
+            headers = {"content-type": "application/json"} | bearer(target.key())
+            response = client.post(dialect.path, content=body, headers=headers)
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise Unavailable(
                 f"{name}: no answer at {url} ({type(error).__name__}): start it, or give its base URL"
@@ -98,6 +111,11 @@ def connect(name: str, url: str, dialect: Dialect, process: int | None = None) -
             f"{dialect.name} run there?"
         )
     return target
+
+
+def bearer(key: str | None) -> dict[str, str]:
+    """The header that presents an API key; none without a key."""
+    return {} if key is None else {"authorization": f"Bearer {key}"}
 
 
 def _model(client: httpx.Client, dialect: Dialect) -> str | None:

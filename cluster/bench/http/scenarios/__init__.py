@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from cluster.bench.http.context import Scenario
+from cluster.bench.http.scenarios.flood import FLOOD
 from cluster.bench.http.scenarios.hostile import HOSTILE
 from cluster.bench.http.scenarios.mixed import MIXED
 from cluster.bench.http.scenarios.overhead import OVERHEAD
@@ -19,6 +20,7 @@ SCENARIOS: Mapping[str, Scenario] = MappingProxyType(
         "throughput": THROUGHPUT,
         "mixed": MIXED,
         "overload": OVERLOAD,
+        "flood": FLOOD,
         "hostile": HOSTILE,
         "soak": SOAK,
     }

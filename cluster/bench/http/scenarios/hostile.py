@@ -43,7 +43,7 @@ def measure(bench: Bench) -> Outcome:
                     "name": target.name,
                     "beside": kind,
                     "latency": spread,
-                    "p99_over_lone_p99": _over(spread["p99_s"], lone["p99_s"]),
+                    "p99_over_lone_p99": figures.over(spread["p99_s"], lone["p99_s"]),
                     "statuses": figures.statuses(small),
                     "hostile_answers": dict(answers),
                     "peak_memory_bytes": memory,
@@ -70,10 +70,6 @@ def _beside(
         run = runs.run_arrivals(target, texts, arrivals, settings.timeout_s)
     memory = {role: max(values) for role, values in sampler.series().items() if role in _ROLES} if sampler else {}
     return run.rows, answers, memory
-
-
-def _over(value: float | None, base: float | None) -> float | None:
-    return value / base if value is not None and base else None
 
 
 def report(result: Figures, console: Console) -> None:

@@ -49,8 +49,8 @@ def measure(bench: Bench) -> Outcome:
                 "name": target.name,
                 "lone": spread_alone,
                 "beside": spread_mixed,
-                "p99_over_lone_p50": _over(spread_mixed["p99_s"], spread_alone["p50_s"]),
-                "p99_over_lone_p99": _over(spread_mixed["p99_s"], spread_alone["p99_s"]),
+                "p99_over_lone_p50": figures.over(spread_mixed["p99_s"], spread_alone["p50_s"]),
+                "p99_over_lone_p99": figures.over(spread_mixed["p99_s"], spread_alone["p99_s"]),
                 "statuses": figures.statuses(mixed[target.name]),
                 "large": figures.spread(figures.latencies(background[target.name])),
                 "large_statuses": figures.statuses(background[target.name]),
@@ -59,10 +59,6 @@ def measure(bench: Bench) -> Outcome:
         )
     sizes = {"small_documents": small, "large_documents": large, "large_clients": settings.large_clients}
     return Outcome({"contenders": contenders, **sizes, "seconds": seconds}, bench.in_order(mixed))
-
-
-def _over(value: float | None, base: float | None) -> float | None:
-    return value / base if value is not None and base else None
 
 
 def report(result: Figures, console: Console) -> None:

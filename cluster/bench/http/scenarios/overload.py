@@ -29,7 +29,7 @@ def measure(bench: Bench) -> Outcome:
         rate = settings.rate or settings.factor * maximum / bench.mix.mean_documents
         bench.console.print(f"overload: {target.name}, {rate:.1f} requests/s for {seconds:.0f} s")
         arrivals = poisson(rate, seconds, bench.mix, settings.seed)
-        run = runs.run_arrivals(target, bench.texts, arrivals, settings.timeout_s, settings.keys)
+        run = runs.run_arrivals(target, bench.texts, arrivals, settings.timeout_s, runs.in_rotation(settings.keys))
         rows[target.name] = run.rows
         good = figures.goodput(run.rows, settings.in_time_s, seconds)
         contenders.append(

@@ -30,7 +30,9 @@ def measure(bench: Bench) -> Outcome:
         arrivals = poisson(rate, seconds, bench.mix, settings.seed)
         sampler = MemorySampler(target.process, min(5.0, seconds / 20)) if target.process else None
         with sampler or nullcontext():
-            run = runs.run_arrivals(target, bench.texts, arrivals, settings.timeout_s, settings.keys)
+            run = runs.run_arrivals(
+                target, bench.texts, arrivals, settings.timeout_s, runs.in_rotation(settings.keys)
+            )
         rows[target.name] = run.rows
         series = sampler.series() if sampler else {}
         minutes = sampler.minutes if sampler else []

@@ -18,12 +18,14 @@ from tests.cluster.conftest import Shell
         (("--peer", "cohere", "http://x"), "'cohere' is not known: use one of tei, vllm, infinity"),
         (
             ("--scenario", "overlaod"),
-            "'overlaod' is not known: use any of overhead,throughput,mixed,overload,hostile,soak",
+            "'overlaod' is not known: use any of overhead,throughput,mixed,overload,flood,hostile,soak",
         ),
         (("--mix", "ten"), "--mix: got 'ten'"),
         (("--graph-args", "[1]"), "--graph-args: must be a JSON object"),
         (("--seconds", "0"), "--seconds: Input should be greater than 0"),
         (("--url", "http://x", "--throughput-mode"), "leave one of them out"),
+        (("--scenario", "flood"), "--keys: flood needs one key that floods and others, got 0"),
+        (("--scenario", "hostile", "--keys", "3"), "--keys: the clients of hostile have none"),
     ],
 )
 def test_invalid_input_prints_one_line(shell: Shell, arguments: tuple[str, ...], complaint: str) -> None:
@@ -40,11 +42,11 @@ def busy() -> Iterator[Endpoint]:
 
 
 def test_command_measures_a_server_in_every_scenario_and_draws_it(shell: Shell, busy: Endpoint) -> None:
-    scenarios = "overhead,throughput,mixed,overload,soak"
+    scenarios = "overhead,throughput,mixed,overload,flood,soak"
     ended = shell(
         *("bench", "http", "--url", busy.url, "--scenario", scenarios, "--seconds", "1.5", "--rounds", "1"),
         *("--clients", "4", "--documents", "5", "--mix", "5:2,10:1", "--json", "-", "--picture", "all.png"),
-        *("--requests", "5", "--rate", "100"),
+        *("--requests", "5", "--rate", "100", "--keys", "4"),
     )
     assert ended.code == 0, ended.err
     found = json.loads(ended.out)["scenarios"]
@@ -56,6 +58,10 @@ def test_command_measures_a_server_in_every_scenario_and_draws_it(shell: Shell, 
     assert set(overhead["steps_p50_s"]) == {"/v1/models", "/health"}
     assert found["throughput"]["contenders"][0]["docs_per_s"] > 0
     assert found["mixed"]["contenders"][0]["lone"]["count"] > 0
+    (flood,) = found["flood"]["contenders"]
+    others = sum(flood["statuses"].values())
+    assert sum(flood["statuses_alone"].values()) == others > 0  # the same requests, alone and beside the flood
+    assert sum(flood["flood_statuses"].values()) > 10 * others
     assert found["soak"]["contenders"][0]["latency"]["count"] > 0
     assert Path("all.png").read_bytes().startswith(b"\x89PNG")
 

@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections import Counter
+from dataclasses import replace
 from itertools import islice, repeat
 
 from cluster.bench.http import figures, runs
@@ -30,7 +31,7 @@ def test_open_loop_does_not_wait_for_answers(texts: Texts) -> None:
     """The server answers only when all requests have arrived: clients that waited for an answer would hang."""
     with Endpoint(together=50).serving() as endpoint:
         arrivals = [Arrival(number / 500, 3) for number in range(50)]
-        run = runs.run_arrivals(target(endpoint), texts, arrivals, timeout_s=30, keys=5)
+        run = runs.run_arrivals(target(endpoint), texts, arrivals, timeout_s=30, senders=runs.in_rotation(5))
     assert [row.status for row in run.rows] == [200] * 50
     assert [row.intended_s for row in run.rows] == [arrival.at_s for arrival in arrivals]
     assert all(row.intended_s <= row.sent_s <= row.done_s for row in run.rows)
@@ -38,6 +39,14 @@ def test_open_loop_does_not_wait_for_answers(texts: Texts) -> None:
     assert Counter(endpoint.keys) == {f"Bearer bench-{number}": 10 for number in range(5)}
     assert len({str(body["query"]) for body in endpoint.bodies}) == 50
     assert all(len(list(body["documents"])) == 3 for body in endpoint.bodies)  # type: ignore[call-overload]
+
+
+def test_requests_present_the_keys_that_their_server_accepts(texts: Texts) -> None:
+    with Endpoint().serving() as endpoint:
+        guarded = replace(target(endpoint), keys=("first", "second"))
+        runs.run_sequential(guarded, texts, 1, 3, timeout_s=30)
+        runs.run_arrivals(guarded, texts, [Arrival(0.0, 3)] * 2, timeout_s=30, senders=[1, None])
+    assert sorted(endpoint.keys) == ["Bearer first", "Bearer first", "Bearer second"]
 
 
 def test_closed_loop_has_one_request_in_flight_per_client(texts: Texts) -> None:
