@@ -105,7 +105,9 @@ class ScoringLoop:
         finally:
             del self._callers[job]
             self._queue.cancel(job)
-        return job.logits, caller.work or ShardWork(queue_wait_s=time.monotonic() - caller.queued_at)
+        # A copy: of a partial answer, pairs may still be on the device, whose logits are written later.
+        logits = job.logits.copy() if job.unscored else job.logits
+        return logits, caller.work or ShardWork(queue_wait_s=time.monotonic() - caller.queued_at)
 
     def check(self) -> None:
         """Raises LoopStopped."""

@@ -173,10 +173,13 @@ async def test_partial_answer_has_nan_for_pairs_not_scored_by_the_deadline() -> 
     context = RequestContext("partial", timeout_s=0.5, partial=True)
     answer = asyncio.create_task(loop.score(context, pairs_of(1, 2, 3)))
     await gate.pass_one()
-    logits = (await answer).tolist()
+    logits = await answer
     assert logits[0] == 1
     assert all(math.isnan(logit) for logit in logits[1:])
-    gate.open.release()
+    gate.open.release(2)  # the pair that was on the device at the deadline is scored after the answer was given
+    assert (await loop.score(RequestContext("next"), pairs_of(4))).tolist() == [4]
+    assert gate.scored == [1, 2, 4]
+    assert all(math.isnan(logit) for logit in logits[1:])
 
 
 async def test_non_finite_logit_fails_only_its_own_request() -> None:
