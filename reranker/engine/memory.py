@@ -25,6 +25,8 @@ PREFIX_PASS_TOKENS = 2_048
 # Max attention scores of a block over all heads: on a CPU 2 MB of float32, which fit a core's cache; a GPU is faster
 # with large blocks.
 CPU_BLOCK_SCORES, GPU_BLOCK_SCORES = 2**19, 2**26
+# Max attention scores at once of a sequence that is longer than a block: more would gain nothing and fill memory.
+CPU_LONG_SCORES, GPU_LONG_SCORES = 2**23, 2**26
 # For the GPU's driver context, the workspaces of its matrix library, and fragmentation in the allocator.
 GPU_RESERVE_BYTES = 900 * 2**20
 
@@ -91,10 +93,14 @@ class MemoryPlan:
         # Token ids, positions, token types or rows of keys; rotations; log-sums of the attention kernel.
         indices = 4 + 8 + 8 + shape.head_dim * rotation + 4 * shape.heads
         fixed = GPU_RESERVE_BYTES if gpu else 0
-        if attention == "blocks":  # scores and probabilities, both rounded as well, of a block or of one longer pair
-            scores = max(GPU_BLOCK_SCORES if gpu else CPU_BLOCK_SCORES, shape.heads * max_pair_tokens**2)
-            masks = 1 + (shape.heads if shape.decoder_layers else 0)  # encoder-decoders add a bias to the scores
-            fixed += passes * (scores * (8 if number == 4 else 10) + 4 * masks * max_pair_tokens**2)
+        if attention == "blocks":  # scores and probabilities, both rounded as well, of a block or of rows of a pair
+            block, most = (GPU_BLOCK_SCORES, GPU_LONG_SCORES) if gpu else (CPU_BLOCK_SCORES, CPU_LONG_SCORES)
+            long = max(min(most, shape.heads * max_pair_tokens**2), shape.heads * max_pair_tokens)
+            rows = min(max_pair_tokens, max(1, most // (shape.heads * max_pair_tokens)))
+            scores, masks = max(block, long), rows * max_pair_tokens * (3 if shape.local_layers else 1)
+            if shape.decoder_layers:  # encoder-decoders add a bias to the scores of every head
+                masks += shape.heads * max_pair_tokens**2
+            fixed += passes * (scores * (8 if number == 4 else 10) + 4 * masks)
         return cls(
             weights_bytes=shape.weights_bytes(number),
             fixed_bytes=fixed,
@@ -131,6 +137,6 @@ class MemoryPlan:
         if tokens < max_pair_tokens:
             raise CheckpointError(
                 f"the model needs {self.bytes_for(max_pair_tokens) / 1e9:.1f} GB for one pair, and the device has "
-                f"{device_bytes / 1e9:.1f} GB: use a larger device or a smaller dtype"
+                f"{device_bytes / 1e9:.1f} GB: use a larger device, a smaller dtype or fewer max_pair_tokens"
             )
         return tokens

@@ -148,10 +148,12 @@ def test_worst_batches_of_a_decoder_are_within_its_plan_and_the_plan_not_far_abo
     assert peak <= planned(config, budget) - GPU_RESERVE_BYTES <= 1.05 * peak
 
 
-def test_pairs_longer_than_the_prefix_cache_are_within_the_plan() -> None:
+@pytest.mark.parametrize("attention", ["varlen", "blocks"])
+def test_pairs_longer_than_the_prefix_cache_are_within_the_plan(attention: AttentionKind) -> None:
     pair, budget = 6_000, 12_000
     batches = [own_queries(budget, pair - 1, 1), own_queries(budget, 3_000, 3_000), one_query(budget, 1, pair - 1)]
-    assert peak_of(SMALL, budget, batches, pair=pair) <= planned(SMALL, budget, pair=pair) - GPU_RESERVE_BYTES
+    plan = planned(SMALL, budget, attention, pair=pair) - GPU_RESERVE_BYTES
+    assert peak_of(SMALL, budget, batches, attention, pair=pair) <= plan < 3e9  # all scores at once are 2.3 GB more
 
 
 @st.composite
