@@ -56,14 +56,14 @@ def http(
             rich_help_panel=_SERVERS,
         ),
     ] = "{}",
-    throughput_mode: Annotated[
-        bool,
+    ingress: Annotated[
+        str,
         typer.Option(
-            "--throughput-mode",
-            help="Also start a server in Serve's throughput mode, and measure it with and without its proxy.",
+            help="Comma-separated ways into the started servers, one server each: default, Serve's own proxy; "
+            "throughput, its throughput mode, with and without its proxy; haproxy, as serve.haproxy.env sets it.",
             rich_help_panel=_SERVERS,
         ),
-    ] = False,
+    ] = "default",
     peer: Annotated[
         tuple[str, str] | None,
         typer.Option(
@@ -75,7 +75,7 @@ def http(
     port: Annotated[
         int,
         typer.Option(
-            help="Port on 127.0.0.1 of the started server; --throughput-mode also uses the following ports.",
+            help="Port on 127.0.0.1 of the first started server; some that follow are used as well.",
             rich_help_panel=_SERVERS,
         ),
     ] = 8200,
@@ -104,6 +104,7 @@ def http(
     Example: `reranker bench http --scenario overload --seconds 120 --picture overload.png`
     """
     from cluster.bench.http.arrivals import parse_mix
+    from cluster.bench.http.ingress import INGRESSES, check
     from cluster.bench.http.measure import Servers, measure_http
     from cluster.bench.http.scenarios import SCENARIOS
     from cluster.bench.http.targets import dialect_of_peer
@@ -111,10 +112,11 @@ def http(
     chosen = names_in("--scenario", scenario, SCENARIOS)
     settings = HttpBenchSettings.model_validate(options)
     parse_mix("--mix", settings.mix)
-    if url is not None and throughput_mode:
-        raise InvalidField(
-            "--throughput-mode", "starts a server, and --url names a running one: leave one of them out"
-        )
+    ingresses = names_in("--ingress", ingress, INGRESSES) or ["default"]
+    for name in ingresses:
+        check(name)
+    if url is not None and ingresses != ["default"]:
+        raise InvalidField("--ingress", "is of started servers, and --url names a running one: leave one of them out")
     if "flood" in chosen and settings.keys < 2:
         raise InvalidField("--keys", f"flood needs one key that floods and others, got {settings.keys}: try 100")
     if "hostile" in chosen and settings.keys:
@@ -122,7 +124,7 @@ def http(
     servers = Servers(
         url=url,
         args=_graph_args(model, simulated_tokens_per_s, graph_args),
-        throughput_mode=throughput_mode,
+        ingresses=ingresses,
         peers=[] if peer is None else [(dialect_of_peer(peer[0]), peer[1])],
         port=port,
     )

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from cluster.local import processes
-from cluster.local.environment import serve_environment
+from cluster.local.environment import haproxy_environment, serve_environment
 from cluster.local.host import free_port
 from cluster.local.processes import Session
 from tests.cluster.batch.jobs import wait_until
@@ -21,6 +21,8 @@ ENVIRONMENT = serve_environment() | {
     # Otherwise a head would require its user's token, if there is one; this process read its own mode at import.
     "RAY_AUTH_MODE": "disabled",
 }
+if os.environ.get("RERANKER_TEST_INGRESS") == "haproxy":
+    ENVIRONMENT |= haproxy_environment()
 
 
 class Nodes:

@@ -14,6 +14,7 @@ from rich.console import Console
 
 from cluster.bench.http.context import Bench, Outcome
 from cluster.bench.http.engine_baseline import EngineBaseline
+from cluster.bench.http.ingress import INGRESSES, environment_of
 from cluster.bench.http.scenarios import SCENARIOS
 from cluster.bench.http.settings import HttpBenchSettings
 from cluster.bench.http.targets import OURS, Dialect, Target, connect
@@ -26,20 +27,20 @@ from cluster.local.graph import local_graph
 from reranker.settings import CheckpointSettings, ScorerSettings
 
 _ROW_HEIGHT_IN = 3.3
-# Serve reads these from the environment only. The gateway's replica then also listens on a port of its own.
-_THROUGHPUT_MODE = {"RAY_SERVE_THROUGHPUT_OPTIMIZED": "1", "RAY_SERVE_PROXY_USE_GRPC": "1"}
+_PORTS = 200  # between two servers: the second half is for their gateways
 
 
 @dataclass(frozen=True, slots=True)
 class Servers:
     """The servers to measure. url: a running server of this project; None starts the laptop graph with `args`.
 
-    peers: the dialect and URL of each running peer.
+    ingresses: names of INGRESSES; a graph is started for each, the first on `port`. peers: the dialect and URL of
+    each running peer.
     """
 
     url: str | None
     args: Mapping[str, Any]
-    throughput_mode: bool
+    ingresses: Sequence[str]
     peers: Sequence[tuple[Dialect, str]]
     port: int
 
@@ -83,19 +84,16 @@ def _ours(servers: Servers, keys: int, stack: ExitStack, console: Console) -> li
         file = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="reranker-bench-"))) / "keys.json"
         accepted = [add_key(file, f"bench-{number}") for number in range(keys)]
         args["auth"] = {"keys_file": str(file)}
-    graph = stack.enter_context(local_graph(console, args, port=servers.port))
-    targets = [connect("default mode", graph.url, OURS, graph.process, accepted)]
-    if servers.throughput_mode:
-        replica_port = servers.port + 2
-        ports = {
-            "RAY_SERVE_DIRECT_INGRESS_MIN_HTTP_PORT": str(replica_port),
-            "RAY_SERVE_DIRECT_INGRESS_MAX_HTTP_PORT": str(replica_port + 100),
-        }
-        environment = _THROUGHPUT_MODE | ports
-        graph = stack.enter_context(local_graph(console, args, port=servers.port + 1, environment=environment))
-        targets.append(connect("throughput mode", graph.url, OURS, graph.process, accepted))
-        direct = f"http://127.0.0.1:{replica_port}"
-        targets.append(connect("throughput mode, no proxy", direct, OURS, graph.process, accepted))
+    targets = []
+    for number, ingress in enumerate(servers.ingresses):
+        port = servers.port + number * _PORTS
+        replica_port = port + _PORTS // 2
+        environment = environment_of(ingress, replica_port)
+        graph = stack.enter_context(local_graph(console, args, port=port, environment=environment))
+        targets.append(connect(INGRESSES[ingress], graph.url, OURS, graph.process, accepted))
+        if ingress == "throughput":
+            direct = f"http://127.0.0.1:{replica_port}"
+            targets.append(connect("throughput mode, no proxy", direct, OURS, graph.process, accepted))
     return targets
 
 

@@ -16,6 +16,8 @@ _REPLICA = re.compile(r"ray::ServeReplica:[^:]+:(\w+)")
 # The first of these that a command line contains determines the role.
 _OTHER_ROLES = (
     ("ray::ProxyActor", "proxy"),
+    ("bin/haproxy", "haproxy"),
+    ("ray::HAProxyManager", "haproxy manager"),
     ("ray::ServeController", "controller"),
     ("gcs_server", "gcs"),
     ("raylet/raylet", "raylet"),

@@ -50,7 +50,7 @@ INTERRUPTIBLE = "import signal; signal.signal(signal.SIGINT, signal.default_int_
         ("key new", ["NAME", "--role", "--tokens-per-minute", "--file"]),
         ("serve", ["--keys-file", "--port"]),
         ("bench", ["engine", "batch", "http", "autoscale", "train"]),
-        ("bench http", ["--scenario", "--url", "--peer", "--throughput-mode", "--picture"]),
+        ("bench http", ["--scenario", "--url", "--peer", "--ingress", "--picture"]),
         ("cluster", ["up", "status", "down", "manifests"]),
         ("cluster up", ["--gpus", "--port"]),
         ("cluster manifests", ["--image", "--gpu", "--config", "--gateway-class", "--batch", "--schedule"]),
