@@ -21,6 +21,8 @@ from cluster.batch.plan import Plan, read_unit
 from cluster.batch.report import BatchReport, Clock
 from cluster.batch.scored import RANKED_ROWS, Counts, Scale, ScoredUnit, Seconds
 from cluster.batch.settings import BatchSettings
+from cluster.batch.storage import Storage
+from cluster.batch.storage.directory import Directory
 from reranker.types import Passage
 from tests.cluster.batch.collections import Collection, write_files
 from tests.cluster.batch.outputs import SCALE
@@ -69,9 +71,13 @@ class FakeJob:
         with Path(os.devnull).open("w") as terminal:
             console = Console(file=terminal, record=True, width=1_000)
             try:
-                return complete(self._settings, self.identity, scored_by, console, Clock())
+                return complete(self._settings, self.storage(), self.identity, scored_by, console, Clock())
             finally:
                 self.said = console.export_text()
+
+    def storage(self) -> Storage:
+        """A new one for each process of the job."""
+        return Directory(self.output)
 
     def resumed(self) -> set[int]:
         """The units that a resumed job scores."""

@@ -97,6 +97,7 @@ def test_manifest_has_result_settings_and_no_password() -> None:
     assert manifest["top_k"] == 10
     assert manifest.keys() == BatchSettings.model_fields.keys() - {
         "output",
+        "work_dir",
         "resume",
         "address",
         "scorers",
