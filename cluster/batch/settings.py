@@ -3,20 +3,22 @@
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, Field, NonNegativeInt, PositiveInt, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, NonNegativeInt, PositiveInt, model_validator
 
 from reranker.errors import InvalidField
 from reranker.ir.locations import is_url, redacted
 from reranker.settings import CheckpointSettings, EngineSettings, Settings
 
 
-def _place(value: object) -> object:
+def _place(output: str | Path) -> str | Path:
     """A path, or the URL of an object store as it is: a path would lose one of its slashes. Raises InvalidField."""
-    if isinstance(value, Path) or not isinstance(value, str):
-        return value
-    if is_url(value) and not value.startswith("s3://"):
-        raise InvalidField("output", f"{redacted(value)!r} cannot be written: use a directory, or s3://bucket/prefix")
-    return value if is_url(value) else Path(value)
+    if not is_url(output):
+        return Path(output)
+    if not str(output).startswith("s3://"):
+        raise InvalidField(
+            "output", f"{redacted(output)!r} cannot be written: use a directory, or s3://bucket/prefix"
+        )
+    return output
 
 
 Location = Annotated[str, BeforeValidator(lambda value: str(value) if isinstance(value, Path) else value)]
@@ -48,7 +50,7 @@ class BatchSettings(Settings):
         description="Table with one row per query: query_id, query, and the lists docids and texts, and optionally "
         "titles and first_stage_scores.",
     )
-    output: Annotated[str | Path, BeforeValidator(_place)] = Field(
+    output: Annotated[str | Path, AfterValidator(_place)] = Field(
         description="Output directory or s3://bucket/prefix; it must be empty or not exist yet, except with --resume."
     )
     resume: bool = Field(False, description="Resume the unfinished job in --output, if there is one.")

@@ -127,7 +127,8 @@ class Lease:
         while True:
             found = self._objects.read(LEASE)
             lease = _Lease.of(found.contents) if found else None
-            if found is None or lease is None or lease.released or found.age_s >= lease.lease_s + _CLOCK_S:
+            ours = lease is not None and lease.owner == self._lease.owner  # an earlier try, whose answer was lost
+            if found is None or lease is None or ours or lease.released or found.age_s >= lease.lease_s + _CLOCK_S:
                 if self._write(found.version if found else None):
                     return
                 failed += 1  # another job was faster: read what it wrote

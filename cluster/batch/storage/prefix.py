@@ -126,5 +126,5 @@ class Prefix:
         for tried in range(1, _TRIES):
             with suppress(ConnectionError):
                 return call()
-            self._pause(2.0**tried)
+            self._pause(2.0 ** (tried - 1))
         return call()

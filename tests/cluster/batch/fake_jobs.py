@@ -39,7 +39,8 @@ PAIRS = 3 * 2 * UNITS
 
 
 class FakeJob:
-    """One job and its output. scored: numbers of the units that were scored, in order.
+    """One job and its output. inputs: their directory. scored: numbers of the units that were scored, in order.
+    lines: what its storage has said.
 
     order: in which units finish. dies_after: number of units after which its process is killed.
     """
@@ -54,10 +55,11 @@ class FakeJob:
                 "max_bad_rows": 2,
             }
         )
-        self.output, self.scale = output, scale
+        self.inputs, self.output, self.scale = directory, output, scale
         self.identity: Identity = {"version": version, "inputs": {"run": "sha"}, "checkpoint": "0af3"}
         self.scored: list[int] = []
         self.said = ""
+        self.lines: list[str] = []
 
     def run(self, *, dies_after: int = UNITS, reverse: bool = False) -> BatchReport:
         """Begin or resume the job."""
@@ -125,7 +127,7 @@ def copied(job: FakeJob, output: Path) -> FakeJob:
 
 def at(job: FakeJob, output: Path) -> FakeJob:
     """The same job with another output."""
-    return FakeJob(Path(str(job._settings.queries)).parent, output, scale=job.scale)
+    return FakeJob(job.inputs, output, scale=job.scale)
 
 
 def report_of(job: FakeJob) -> dict[str, object]:
