@@ -10,8 +10,11 @@ import pytest
 
 pytest.importorskip("boto3")
 
+from cluster.batch.settings import BatchSettings
 from cluster.batch.storage.lease import LEASE
+from cluster.batch.storage.opening import storage_of
 from cluster.batch.storage.s3 import S3Objects
+from reranker.errors import JobRefused
 from tests.cluster.batch.jobs import Job, wait_until, write_copies
 
 pytestmark = pytest.mark.slow
@@ -36,10 +39,12 @@ def test_killed_job_is_resumed_from_its_objects(s3_url: Callable[[], str], scrat
     objects = S3Objects(str(job.url))
     process = job.start(work_dir=tmp_path / "first-machine")
     assert wait_until(lambda: len(objects.names("parquet/")) >= 3, process)
-    second = Job(scratch, tmp_path / "second", url=job.url, **job.settings)
-    line = second.last_line(second.start())
-    assert line.startswith(f"JobRefused: {objects} is in use by process {process.pid} on ")
-    assert process.poll() is None, "the first one goes on"
+    settings = BatchSettings.model_validate({**inputs, "output": job.url, "work_dir": tmp_path})
+    with (
+        pytest.raises(JobRefused, match=f"^{objects} is in use by process {process.pid} on "),
+        storage_of(settings, lambda line: None).held(),
+    ):
+        pass
     process.kill()
     process.wait()
     before = files_at(str(job.url))

@@ -23,6 +23,7 @@ from cluster.batch.storage.opening import storage_of
 from cluster.batch.storage.prefix import Prefix
 from cluster.batch.storage.s3 import S3Objects
 from cluster.batch.survey import checksum_of
+from cluster.sample import QRELS, RUN
 from reranker.errors import InvalidFile, JobRefused, RerankerError, Unavailable
 from reranker.ir.runs import read_run
 from tests.cluster.batch.fake_jobs import FakeJob
@@ -43,16 +44,15 @@ class S3Job(FakeJob):
 
     def __init__(self, inputs: Path, url: str, work: Path) -> None:
         super().__init__(inputs, work / "not-used")
-        self.url, self.work = url, work
+        self.url, self.work, self.objects = url, work, S3Objects(url)
 
     def storage(self) -> Storage:
         return opened(self.url, self.work)
 
     @property
     def files(self) -> dict[str, bytes]:
-        objects = S3Objects(self.url)
-        names = (objects.names("") | objects.names("parquet/")) - {"parquet", LEASE, "report.json"}
-        return {name: found.contents for name in names if (found := objects.read(name))}
+        names = (self.objects.names("") | self.objects.names("parquet/")) - {"parquet", LEASE, "report.json"}
+        return {name: found.contents for name in names if (found := self.objects.read(name))}
 
 
 def test_output_in_s3_is_that_of_a_disk_byte_for_byte(s3_url: Callable[[], str], tmp_path: Path) -> None:
@@ -65,14 +65,14 @@ def test_output_in_s3_is_that_of_a_disk_byte_for_byte(s3_url: Callable[[], str],
     assert job.files == on_disk.files
     assert job.resumed() == set()
     part = "parquet/part-000001.parquet"
-    S3Objects(job.url).write(part, on_disk.files["parquet/part-000000.parquet"])
+    job.objects.write(part, on_disk.files["parquet/part-000000.parquet"])
     assert job.resumed() == {1}
     assert "damaged or missing: parquet/part-000001.parquet" in job.said
     assert job.files == on_disk.files
     assert list((tmp_path / "work").iterdir()) == [], "the plan is removed"
     location = job.url.replace("?", "/run.trec?")
     assert read_run(location) == read_run(on_disk.output / "run.trec"), "other commands read it by its URL"
-    report = S3Objects(job.url).read("report.json")
+    report = job.objects.read("report.json")
     assert report is not None
     assert json.loads(report.contents)["this_run"]["units"] == 1
 
@@ -81,7 +81,7 @@ def test_no_line_shows_the_credentials(s3_url: Callable[[], str], tmp_path: Path
     url = s3_url()
     job = S3Job(tmp_path / "in", url, tmp_path / "work")
     job.run()
-    S3Objects(url).write("parquet/part-000001.parquet", b"")
+    job.objects.write("parquet/part-000001.parquet", b"")
     job.run()
     said = job.said
     with (
@@ -106,14 +106,14 @@ def test_second_job_is_refused_while_the_first_one_has_its_lease(s3_url: Callabl
         assert output.units == {0}
 
 
-def test_plan_is_at_one_place_of_the_machine_for_each_output(s3_url: Callable[[], str], tmp_path: Path) -> None:
-    first, second = s3_url(), s3_url()
-    plans = [opened(url, tmp_path).plan for url in (first, first, second)]
-    assert plans[0] == plans[1] != plans[2]
-    assert {plan.parent for plan in plans} == {tmp_path}
-    by_default = storage_of(settings_of(first), lambda line: None).plan
+def test_plan_is_at_one_place_of_the_machine_for_each_output(tmp_path: Path) -> None:
+    urls = ("s3://key:secret@bucket/a", "s3://another:password@bucket/a", "s3://key:secret@bucket/b")
+    first, same, other = (opened(url, tmp_path).plan for url in urls)
+    assert first == same != other
+    assert {first.parent, other.parent} == {tmp_path}
+    by_default = storage_of(settings_of(urls[0]), lambda line: None).plan
+    assert by_default.name == first.name
     assert by_default.parent.stat().st_mode & 0o777 == 0o700
-    assert opened(first.replace("key:secret", "another:password"), tmp_path).plan == plans[0]
 
 
 @contextmanager
@@ -162,7 +162,6 @@ def error_at(url: str) -> RerankerError:
         (400, "ExpiredToken", InvalidFile, "credentials list objects (ExpiredToken): check them and their rights"),
         (404, "NoSuchBucket", InvalidFile, "there is no bucket 'bucket': create it, or check its name"),
         (400, "InvalidRequest", InvalidFile, "did not list objects (InvalidRequest)"),
-        (503, "SlowDown", Unavailable, "failed (SlowDown): try again"),
     ],
 )
 def test_error_of_the_store_is_one_line(status: int, code: str, kind: type[RerankerError], line: str) -> None:
@@ -170,6 +169,11 @@ def test_error_of_the_store_is_one_line(status: int, code: str, kind: type[Reran
         error = error_at(url)
     assert type(error) is kind
     assert line in str(error)
+
+
+def test_failure_of_the_store_is_one_that_may_pass() -> None:
+    with answering(503, "SlowDown") as url, pytest.raises(ConnectionError, match=r"failed \(SlowDown\): try again$"):
+        S3Objects(url).names("")
 
 
 def test_store_that_does_not_answer_is_one_line() -> None:
@@ -242,3 +246,14 @@ def test_command_ends_with_one_line_and_an_exit_code(s3_url: Callable[[], str], 
     assert ended.code == 2
     assert ended.err.endswith(" is not empty and holds no job: choose another --output\n")
     assert "secret" not in ended.err
+
+
+def test_run_in_s3_is_evaluated_by_its_url(s3_url: Callable[[], str], shell: Shell) -> None:
+    url = s3_url()
+    S3Objects(url).write("run.trec", RUN.read_bytes())
+    ended = shell("evaluate", "--json", "--qrels", QRELS, RUN, url.replace("?", "/run.trec?"))
+    assert ended.code == 0, ended.err
+    first, second = json.loads(ended.out)["runs"]
+    assert (first["run"], second["run"]) == (RUN.parent.name, url.partition("?")[0].rpartition("/")[2])
+    assert first["mean"] == second["mean"]
+    assert "secret" not in ended.out
