@@ -167,7 +167,7 @@ class BatchOutput:
 
     def _load(self, job: str = "") -> None:
         """Find the finished units of the job, or of the one that began here. Raises JobRefused."""
-        self._found = survey(self.storage.names(), self.storage.read, self.storage.checksum, job)
+        self._found = survey(self.storage.names(), self.storage.read_each, self.storage.checksum, job)
         self.damaged = self._found.damaged
         for name, part in self._found.parts.items():
             self.scale = self.scale or part.scale
@@ -184,20 +184,20 @@ class BatchOutput:
         self.bad_rows += part.bad_rows
         self._parts[part.unit] = checksum
 
-    def _part(self, unit: int) -> bytes:
-        """The contents of a unit's part. Raises CannotWrite if they are no longer what was written."""
-        name = path_of(unit)
-        contents = self.storage.read(name)
-        if checksum_of(contents) != self._parts[unit]:
-            raise CannotWrite(
-                f"{self.storage.where(name)} has changed since it was written: continue with --resume, which "
-                "scores its unit again"
-            )
-        return contents
+    def _contents(self) -> Iterator[bytes]:
+        """The contents of all parts, by unit. Raises CannotWrite if they are no longer what was written."""
+        names = {path_of(unit): checksum for unit, checksum in sorted(self._parts.items())}
+        for (name, checksum), contents in zip(names.items(), self.storage.read_each(list(names)), strict=True):
+            if checksum_of(contents) != checksum:
+                raise CannotWrite(
+                    f"{self.storage.where(name)} has changed since it was written: continue with --resume, which "
+                    "scores its unit again"
+                )
+            yield contents
 
     def _write_run(self) -> dict[str, str]:
         """Write the file; returns its checksum by name, as `_write_bad_rows` does."""
-        rankings = (ranking for unit in sorted(self._parts) for ranking in rankings_of(self._part(unit)))
+        rankings = (ranking for contents in self._contents() for ranking in rankings_of(contents))
         return {RUN: self.storage.write(RUN, run_lines(rankings, tag=RUN_TAG))}
 
     def _write_bad_rows(self, plan_dead_letters: Path) -> dict[str, str]:
@@ -206,7 +206,7 @@ class BatchOutput:
         if not planned and not self.bad_rows:
             self.storage.remove([BAD_ROWS])
             return {}
-        scored = (row for unit in sorted(self._parts) for row in bad_rows_of(self._part(unit)))
+        scored = (row for contents in self._contents() for row in bad_rows_of(contents))
         return {BAD_ROWS: self.storage.write(BAD_ROWS, chain(planned, scored))}
 
 

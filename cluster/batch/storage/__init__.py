@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Protocol
@@ -31,6 +31,9 @@ class Storage(Protocol):
 
     def read(self, name: str) -> bytes:
         """b"" if there is no such file, or it is damaged. Raises InvalidFile or Unavailable."""
+
+    def read_each(self, names: Sequence[str]) -> Iterator[bytes]:
+        """As `read`, in this order, with a few files in memory."""
 
     def checksum(self, name: str) -> str:
         """As `checksum_of` its contents, "" where `read` gives b""."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -44,6 +44,9 @@ class Directory:
             return (self._path / name).read_bytes()
         except OSError:
             return b""
+
+    def read_each(self, names: Sequence[str]) -> Iterator[bytes]:
+        return map(self.read, names)
 
     def checksum(self, name: str) -> str:
         try:

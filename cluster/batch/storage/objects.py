@@ -10,6 +10,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import IO, NamedTuple, Protocol
 
+READERS = 10
+"""Objects that are read at the same time."""
+
 
 class Found(NamedTuple):
     """An object. version: its ETag, another after each write of other contents. age_s: by the store's own clock."""

@@ -20,15 +20,20 @@ from boto3.s3.transfer import TransferConfig
 from botocore import exceptions
 from botocore.config import Config
 
-from cluster.batch.storage.objects import Found, NoConditionalWrites
+from cluster.batch.storage.objects import READERS, Found, NoConditionalWrites
 from reranker.errors import InvalidFile
 from reranker.ir.locations import one_line, redacted
 
 _OPTIONS = ("region", "scheme", "endpoint_override")
 _CHUNK_BYTES = 2**20
 # A request that is not answered ends before the lease runs out that was renewed before it.
-_CONFIG = {"connect_timeout": 5, "read_timeout": 20, "retries": {"mode": "standard", "total_max_attempts": 2}}
-_ONE_REQUEST = TransferConfig(multipart_threshold=2**26)  # below 64 MiB
+_CONFIG = {
+    "connect_timeout": 5,
+    "read_timeout": 20,
+    "retries": {"mode": "standard", "total_max_attempts": 2},
+    "max_pool_connections": 2 * READERS,  # the lease is renewed meanwhile
+}
+_TRANSFER = TransferConfig(multipart_threshold=2**24)  # less than 16 MiB in one request
 
 _NO_CREDENTIALS = (
     exceptions.NoCredentialsError,
@@ -128,7 +133,7 @@ class S3Objects:
 
     def upload(self, name: str, file: IO[bytes]) -> None:
         with self._translated("write objects"):
-            self._client.upload_fileobj(file, self._bucket, self._root + name, Config=_ONE_REQUEST)
+            self._client.upload_fileobj(file, self._bucket, self._root + name, Config=_TRANSFER)
 
     def remove(self, name: str) -> None:
         with self._translated("remove objects"):

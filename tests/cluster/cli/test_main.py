@@ -245,6 +245,7 @@ WRONG = [
     ("plan --batch --pairs 9 --p99-ms 9", "--p99-ms: is not of a job: leave it out, or leave --batch out"),
     ("cluster manifests --image reranker:latest", "image: 'reranker:latest' names no fixed version"),
     ("cluster manifests --image reranker:1 --gpu t4", "gpu: 't4' is not known: use one of l4, a10g, a100, h100"),
+    ("evaluate suite SAMPLE --output s3://b/o", "--output: 's3://b/o' is a URL, and a suite writes into a directory"),
     ("cluster manifests --image reranker:1 --batch-output s3://b/o", "batch-output: is of a batch job: give --batch"),
     ("batch INPUT --run SAMPLE/run.trec --output gs://b/o", "output: 'gs://b/o' cannot be written: use a directory"),
     ("cluster manifests --image reranker:1 --schedule @daily", "schedule: is of a batch job: give --batch, too"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import threading
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -17,6 +18,7 @@ from cluster.batch.output import BatchOutput
 from cluster.batch.plan import Plan
 from cluster.batch.scored import ScoredUnit
 from cluster.batch.storage.lease import LEASE, LEASE_S, Lease
+from cluster.batch.storage.objects import Found
 from cluster.batch.storage.prefix import Prefix
 from reranker.errors import CannotWrite, JobRefused, Unavailable
 from tests.cluster.batch.fake_jobs import UNITS, FakeJob
@@ -256,3 +258,33 @@ def test_files_larger_than_memory_are_written_from_their_lines(tmp_path: Path) -
         assert storage.names() == {"run.trec", "empty"}
     assert storage.names() == {"run.trec", "empty"}
     assert LEASE not in storage.names()
+
+
+class Slow(MemoryObjects):
+    """Answers a read only while another one waits, too."""
+
+    def __init__(self, store: Store) -> None:
+        super().__init__(store)
+        self._both = threading.Barrier(2)
+
+    def read(self, name: str) -> Found | None:
+        self._both.wait(30)
+        return super().read(name)
+
+
+def test_parts_are_read_several_at_a_time_and_in_order(tmp_path: Path) -> None:
+    names = [f"parquet/{number}" for number in range(40)]
+    store = Store({f"out/{name}": (name.encode(), 0.0) for name in names})
+    storage = Prefix(Slow(store), tmp_path, wait=True, say=lambda line: None)
+    assert list(storage.read_each(names)) == [name.encode() for name in names]
+    assert list(storage.read_each([])) == []
+
+
+def test_reading_that_is_given_up_ends_its_threads(tmp_path: Path) -> None:
+    names = [f"parquet/{number}" for number in range(40)]
+    storage = prefix(Store({f"out/{name}": (b"", 0.0) for name in names}), tmp_path)
+    before = threading.active_count()
+    reading = storage.read_each(names)
+    next(reading)
+    reading.close()  # type: ignore[attr-defined]
+    assert threading.active_count() == before
