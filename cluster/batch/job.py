@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from typing import Any
 
 import numpy as np
@@ -30,7 +30,7 @@ from cluster.batch.storage.opening import storage_of
 from reranker.checkpoints.encoders import load_encoder
 from reranker.checkpoints.files import locate
 from reranker.engine.allocator import give_back_freed_memory
-from reranker.errors import InvalidFile
+from reranker.errors import CannotWrite, InvalidFile
 
 Scored = Callable[[Plan, list[int], BatchSettings], AbstractContextManager[tuple[int, Iterable[ScoredUnit]]]]
 """Scores these units of the plan: the number of scorers, and the units as they finish, in any order."""
@@ -95,7 +95,8 @@ def _open_or_make_plan(settings: BatchSettings, output: BatchOutput, identity: I
         with console.status("reading the inputs …") as status:
             plan = make_plan(settings, output.plan, status.update, job)
     except BaseException:
-        output.discard_unscored()
+        with suppress(CannotWrite):  # what went wrong before is said
+            output.discard_unscored()
         raise
     give_back_freed_memory()  # planning takes more memory than the rest of the job
     return plan

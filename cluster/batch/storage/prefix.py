@@ -8,7 +8,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
@@ -19,7 +19,7 @@ from cluster.batch.storage.lease import LEASE, Lease
 from cluster.batch.storage.objects import READERS, Objects
 from cluster.batch.survey import checksum_of
 from reranker.errors import InvalidFile, Unavailable
-from reranker.files import make_directory
+from reranker.files import make_directory, write_errors
 
 T = TypeVar("T")
 
@@ -93,14 +93,16 @@ class Prefix:
         if isinstance(contents, bytes):
             self._changed(lambda: self._objects.write(name, contents))
             return checksum_of(contents)
-        make_directory(self.plan.parent)
-        digest = sha256()
-        with tempfile.TemporaryFile(dir=self.plan.parent) as file:
-            for line in contents:
-                encoded = line.encode()
-                digest.update(encoded)
-                file.write(encoded)
-            file.flush()
+        scratch, digest = self.plan.parent, sha256()
+        with ExitStack() as stack:
+            with write_errors(scratch):
+                make_directory(scratch)
+                file = stack.enter_context(tempfile.TemporaryFile(dir=scratch))
+                for line in contents:
+                    encoded = line.encode()
+                    digest.update(encoded)
+                    file.write(encoded)
+                file.flush()
 
             def upload() -> None:
                 with os.fdopen(os.dup(file.fileno()), "rb") as again:  # a client may close what it has sent

@@ -288,3 +288,13 @@ def test_reading_that_is_given_up_ends_its_threads(tmp_path: Path) -> None:
     next(reading)
     reading.close()  # type: ignore[attr-defined]
     assert threading.active_count() == before
+
+
+def test_full_work_directory_is_named(small_disk: Path) -> None:
+    storage = prefix(Store(), small_disk / "plan")
+    with (
+        storage.held(),
+        pytest.raises(CannotWrite, match=f"^{small_disk} cannot be written: No space left on device$"),
+    ):
+        storage.write("run.trec", ("x" * 100_000 for _ in range(20)))
+    assert storage.names() == set()
