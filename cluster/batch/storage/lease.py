@@ -117,9 +117,8 @@ class Lease:
         The object stays: a store that removes on no condition would remove that of the next owner.
         """
         with self._lock, suppress(OSError):
-            if self._lost is None:
-                self._lease = replace(self._lease, released=True)
-                self._write(self._version)
+            self._lease = replace(self._lease, released=True)
+            self._write(self._version)  # without effect if the lease is lost
 
     def _take(self, wait: bool, say: Callable[[str], None]) -> None:
         seen: Found | None = None

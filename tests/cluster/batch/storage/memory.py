@@ -12,10 +12,11 @@ from cluster.batch.storage.objects import Found, NoConditionalWrites
 
 @dataclass
 class Store:
-    """objects: key -> contents and when they were written. conditions: how the store takes conditional writes.
+    """objects: key -> contents and when they were written. conditions: those that it knows; others are "ignored" or
+    "refused", as `unknown` says.
 
     before: called before each request that changes something. lost_answers: number of changes that will be made,
-    and whose answers will not arrive. refuses: whether no request is answered at all.
+    and whose answers will not arrive. unreachable: whether no request is answered at all.
     """
 
     objects: dict[str, tuple[bytes, float]] = field(default_factory=dict)
