@@ -52,16 +52,19 @@ class S3Objects:
     """url: s3://[key:secret@]bucket[/prefix][?options]. Raises InvalidFile."""
 
     def __init__(self, url: str) -> None:
-        parts = urlsplit(url)
+        try:
+            parts = urlsplit(url)
+        except ValueError as error:
+            raise InvalidFile(redacted(url), f"is not a URL: {one_line(error)}") from None
         options = dict(parse_qsl(parts.query))
-        if not parts.netloc or (":" in parts.netloc and "@" not in parts.netloc):
+        if not parts.netloc or parts.fragment or (":" in parts.netloc and "@" not in parts.netloc):
             raise InvalidFile(redacted(url), "is not the URL of a place in a store: use s3://bucket/prefix")
         if unknown := options.keys() - set(_OPTIONS):
             raise InvalidFile(
                 redacted(url), f"has the option {min(unknown)!r}: an output knows {', '.join(_OPTIONS)}"
             )
         self._bucket = unquote(parts.netloc.rpartition("@")[2])
-        prefix = parts.path.strip("/")
+        prefix = unquote(parts.path).strip("/")
         self._root = f"{prefix}/" if prefix else ""
         self._url = f"s3://{self._bucket}/{prefix}".rstrip("/")
         override = options.get("endpoint_override")

@@ -58,7 +58,7 @@ class S3Job(FakeJob):
 def test_output_in_s3_is_that_of_a_disk_byte_for_byte(s3_url: Callable[[], str], tmp_path: Path) -> None:
     on_disk = FakeJob(tmp_path / "in", tmp_path / "out")
     on_disk.run()
-    job = S3Job(tmp_path / "in", s3_url(), tmp_path / "work")
+    job = S3Job(tmp_path / "in", s3_url().replace("?", "/a%20b?"), tmp_path / "work")
     with pytest.raises(KeyboardInterrupt):
         job.run(dies_after=2)
     assert job.resumed() == {2, 3}
@@ -215,6 +215,8 @@ def test_large_files_are_uploaded_whole(s3_url: Callable[[], str], tmp_path: Pat
     ("url", "line"),
     [
         ("s3:///out", "s3:///out: is not the URL of a place in a store: use s3://bucket/prefix"),
+        ("s3://bucket/out#1", "s3://bucket/out#1: is not the URL of a place in a store: use s3://bucket/prefix"),
+        ("s3://[bucket/out", "s3://[bucket/out: is not a URL: Invalid IPv6 URL"),
         ("s3://key:sec/ret@bucket/out", "s3://bucket/out: is not the URL of a place in a store"),
         ("s3://key:secret@bucket/out?acl=x", "s3://bucket/out?acl=x: has the option 'acl': an output knows region,"),
         ("s3://key:secret@bucket/out?endpoint_override=::x", "s3://bucket/out: cannot be opened: Invalid endpoint"),
