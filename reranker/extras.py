@@ -10,6 +10,8 @@ _EXTRA_OF = {
     "peft": "lora",
     "bm25s": "train",
     "sentence_transformers": "bi-encoder",
+    "boto3": "s3",
+    "botocore": "s3",
 }
 
 

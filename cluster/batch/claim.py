@@ -1,33 +1,23 @@
-"""Whether a job may have an output directory: it must be free, or hold a job to resume."""
+"""Whether a job may have an output: it must be free, or hold a job to resume."""
 
 from __future__ import annotations
 
-from pathlib import Path
-
-from cluster.batch.names import BAD_ROWS, JOB, PARTS, PLAN, REPORT, RUN, SUCCESS
-from reranker.errors import InvalidFile, JobRefused
-
-_WRITTEN = (JOB, RUN, BAD_ROWS, SUCCESS, REPORT)
+from cluster.batch.names import JOB, PLAN, SUCCESS, is_part
+from cluster.batch.storage import Storage
+from reranker.errors import JobRefused
 
 
-def refuse_occupied(directory: Path, *, resume: bool) -> None:
-    """Raises JobRefused unless the directory is absent or empty, or holds a job and `resume` is set."""
-    if not directory.exists():
-        return
-    if not directory.is_dir():
-        raise InvalidFile(directory, "is not a directory: choose another --output, or remove it")
-    names = {path.name for path in directory.iterdir()} - {".lock", *(path.name for path in half_written(directory))}
+def refuse_occupied(storage: Storage, *, resume: bool) -> None:
+    """Raises JobRefused unless the output is absent or empty, or holds a job and `resume` is set.
+
+    Raises InvalidFile and Unavailable as `Storage.names` does.
+    """
+    names = storage.names()
     if SUCCESS in names:
         problem = "" if resume else "holds the result of an earlier job: choose another --output, or remove it"
-    elif JOB in names or (directory / PLAN / "plan.json").exists() or any((directory / PARTS).glob("part-*.parquet")):
+    elif JOB in names or f"{PLAN}/plan.json" in names or any(map(is_part, names)):
         problem = "" if resume else "holds an unfinished job: continue it with --resume, or choose another --output"
     else:
         problem = "is not empty and holds no job: choose another --output" if names else ""
     if problem:
-        raise JobRefused(f"{directory} {problem}")
-
-
-def half_written(directory: Path) -> list[Path]:
-    """Temporary files that `write_atomically` leaves behind when it is killed."""
-    patterns = [f".{name}.*" for name in _WRITTEN] + [f"{PARTS}/.part-*"]
-    return [path for pattern in patterns for path in directory.glob(pattern)]
+        raise JobRefused(f"{storage} {problem}")

@@ -22,7 +22,9 @@ from cluster.batch.settings import BatchSettings
 from cluster.batch.stages.encode import EncodeStage
 from cluster.batch.stages.read import read_stage
 from cluster.batch.stages.score import ScoreStage
+from cluster.batch.storage.opening import storage_of
 from reranker.checkpoints.encoders import load_encoder
+from reranker.files import make_directory, write_errors
 
 _SAMPLE_SECONDS = 10.0
 """Time to spend on scoring sample units; at least one is scored."""
@@ -61,9 +63,13 @@ class Estimate:
 
 
 def estimate(settings: BatchSettings, console: Console) -> Estimate:
-    """Estimate the job. Raises as `run_batch` does."""
+    """Estimate the job. Raises as `run_batch` does, also if the output cannot be looked at."""
+    storage_of(settings, console.print).names()
     load_encoder(settings.checkpoint)
-    with tempfile.TemporaryDirectory(prefix="reranker-plan-") as scratch:
+    if settings.work_dir is not None:
+        with write_errors(settings.work_dir):
+            make_directory(settings.work_dir)
+    with tempfile.TemporaryDirectory(prefix="reranker-plan-", dir=settings.work_dir) as scratch:
         with console.status("reading the inputs …") as status:
             plan = make_plan(settings, Path(scratch, "plan"), status.update)
         with ray_session(settings.address), console.status("scoring a sample …"):

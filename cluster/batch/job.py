@@ -6,11 +6,9 @@ resumed from the parts it has written.
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager, contextmanager
-from pathlib import Path
+from contextlib import AbstractContextManager, contextmanager, suppress
 from typing import Any
 
 import numpy as np
@@ -20,7 +18,6 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from cluster.batch.claim import refuse_occupied
 from cluster.batch.identity import Identity, as_begun, identity_of, job_of
 from cluster.batch.inputs.bad_rows import BadRows
-from cluster.batch.names import REPORT
 from cluster.batch.output import BatchOutput
 from cluster.batch.pipeline import scored_units, scorers
 from cluster.batch.plan import Plan, make_plan
@@ -28,11 +25,12 @@ from cluster.batch.report import BatchReport, Clock, this_run
 from cluster.batch.scored import ScoredUnit
 from cluster.batch.session import ray_session, refuse_unreachable
 from cluster.batch.settings import BatchSettings
+from cluster.batch.storage import Storage
+from cluster.batch.storage.opening import storage_of
 from reranker.checkpoints.encoders import load_encoder
 from reranker.checkpoints.files import locate
 from reranker.engine.allocator import give_back_freed_memory
-from reranker.errors import InvalidFile
-from reranker.files import write_atomically
+from reranker.errors import CannotWrite, InvalidFile
 
 Scored = Callable[[Plan, list[int], BatchSettings], AbstractContextManager[tuple[int, Iterable[ScoredUnit]]]]
 """Scores these units of the plan: the number of scorers, and the units as they finish, in any order."""
@@ -46,7 +44,8 @@ def run_batch(settings: BatchSettings, console: Console) -> BatchReport:
     scoring or writing fails; finished units are then kept.
     """
     clock = Clock()
-    refuse_occupied(settings.output, resume=settings.resume)
+    storage = storage_of(settings, lambda line: console.print(line, markup=False, highlight=False))
+    refuse_occupied(storage, resume=settings.resume)
     refuse_unreachable(settings.address)
     files = locate(settings.checkpoint, weights=False)
     load_encoder(
@@ -54,14 +53,14 @@ def run_batch(settings: BatchSettings, console: Console) -> BatchReport:
     )  # a wrong checkpoint fails here, before inputs are read or Ray is started
     with console.status("reading the inputs …"):
         identity = identity_of(settings, files)
-    return complete(settings, identity, _scored_on_ray, console, clock)
+    return complete(settings, storage, identity, _scored_on_ray, console, clock)
 
 
 def complete(
-    settings: BatchSettings, identity: Identity, scored_by: Scored, console: Console, clock: Clock
+    settings: BatchSettings, storage: Storage, identity: Identity, scored_by: Scored, console: Console, clock: Clock
 ) -> BatchReport:
     """Do what is left of the job: all of it, the units that are missing or damaged, or nothing. Raises as above."""
-    with BatchOutput.opened(settings.output, resume=settings.resume) as output:
+    with BatchOutput.opened(storage, resume=settings.resume) as output:
         output.admit(identity)
         output.mend_run()
         if output.manifest is not None:
@@ -82,7 +81,7 @@ def complete(
         clock.finished_s = clock.now()
         without = output.queries_without_candidates
         report = BatchReport(output.counts, output.rows, output.bad_rows, this_run(clock, pool), without)
-        _write_report(settings.output, report)
+        output.write_report(report.to_json())
     return report
 
 
@@ -96,7 +95,8 @@ def _open_or_make_plan(settings: BatchSettings, output: BatchOutput, identity: I
         with console.status("reading the inputs …") as status:
             plan = make_plan(settings, output.plan, status.update, job)
     except BaseException:
-        output.discard_unscored()
+        with suppress(CannotWrite):  # what went wrong before is said
+            output.discard_unscored()
         raise
     give_back_freed_memory()  # planning takes more memory than the rest of the job
     return plan
@@ -140,7 +140,7 @@ def _admit_bad_scores(scored: ScoredUnit, bad: BadRows) -> None:
 def _damage(output: BatchOutput) -> str:
     """What is said of an earlier run's files that cannot be used."""
     names = ", ".join(output.damaged[:3]) + (", …" if len(output.damaged) > 3 else "")
-    return f"{output.directory}: damaged or missing: {names}. What they held is made again"
+    return f"{output.storage}: damaged or missing: {names}. What they held is made again"
 
 
 def _report_finished(output: BatchOutput, manifest: dict[str, Any], clock: Clock) -> BatchReport:
@@ -150,12 +150,8 @@ def _report_finished(output: BatchOutput, manifest: dict[str, Any], clock: Clock
     without = totals["queries_without_candidates"]
     report = BatchReport(output.counts, output.rows, totals["bad_rows"], this_run(clock, 0), without)
     if not totals.items() <= output.read_report().items():  # that process was killed after writing _SUCCESS
-        _write_report(output.directory, report)
+        output.write_report(report.to_json())
     return report
-
-
-def _write_report(directory: Path, report: BatchReport) -> None:
-    write_atomically(directory / REPORT, json.dumps(report.to_json(), indent=1) + "\n")
 
 
 @contextmanager

@@ -1,7 +1,8 @@
-"""The output directory of a job: one parquet part per unit, then a TREC run, and `_SUCCESS` as the last file.
+"""The output of a job: one parquet part per unit, then a TREC run, and `_SUCCESS` as the last file.
 
 Parts are the only record of finished work. They and `_SUCCESS` hold checksums: a file that was cut, changed, replaced
-or removed is found when the directory is opened. Its unit is then not finished, and without it neither is the job.
+or removed is found when the output is opened. Its unit is then not finished, and without it neither is the job.
+Knows nothing of disks or object stores: a `Storage` keeps the files.
 """
 
 from __future__ import annotations
@@ -15,32 +16,30 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from cluster.batch.claim import half_written, refuse_occupied
+from cluster.batch.claim import refuse_occupied
 from cluster.batch.identity import Identity, job_of, refuse_different_job
-from cluster.batch.names import BAD_ROWS, JOB, PARTS, PLAN, REPORT, RUN, SUCCESS, path_of
+from cluster.batch.names import BAD_ROWS, JOB, REPORT, RUN, SUCCESS, path_of
 from cluster.batch.part import Part, bad_rows_of, encode_part, rankings_of
 from cluster.batch.scored import Counts, Scale, ScoredUnit
 from cluster.batch.seal import SEAL, json_object, seal
+from cluster.batch.storage import Storage
 from cluster.batch.survey import Survey, checksum_of, differing, survey
-from cluster.locks import locked
-from reranker.errors import CannotWrite, InvalidFile, JobRefused
-from reranker.files import make_directory, sync, write_atomically
-from reranker.ir.locations import content_sha256
-from reranker.ir.runs import write_run
+from reranker.errors import CannotWrite, JobRefused
+from reranker.ir.runs import run_lines
 
 RUN_TAG = "dear-reranker"
 
 
 class BatchOutput:
-    """The directory of one job, locked against other processes. Open it with `opened`.
+    """The output of one job, held against other processes. Open it with `opened`.
 
     counts, rows, bad_rows, queries_without_candidates: totals; the caller adds those of the plan. damaged: names of
-    the files that are not as this job wrote them, or missing.
+    the files that are not as this job wrote them, or missing. plan: the local directory of the plan.
     """
 
-    def __init__(self, directory: Path) -> None:
-        self.directory = directory
-        self.plan = directory / PLAN
+    def __init__(self, storage: Storage) -> None:
+        self.storage = storage
+        self.plan = storage.plan
         self.counts = Counts()
         self.scale: Scale | None = None
         self.rows = self.bad_rows = self.queries_without_candidates = 0
@@ -50,22 +49,13 @@ class BatchOutput:
 
     @classmethod
     @contextmanager
-    def opened(cls, directory: Path, *, resume: bool) -> Iterator[BatchOutput]:
-        """Create the directory, or open that of an earlier run. Raises InvalidFile, JobRefused, CannotWrite."""
-        refuse_occupied(directory, resume=resume)
-        created = not directory.exists()
-        try:
-            make_directory(directory)
-        except OSError as error:
-            raise InvalidFile(directory, f"cannot be created: {error.strerror}") from None
-        try:
-            with locked(directory / ".lock"):
-                output = cls(directory)
-                output._load()
-                yield output
-        finally:
-            if created and directory.exists() and not any(directory.iterdir()):
-                directory.rmdir()
+    def opened(cls, storage: Storage, *, resume: bool) -> Iterator[BatchOutput]:
+        """Create the output, or open that of an earlier run. Raises as `Storage` does, and JobRefused."""
+        refuse_occupied(storage, resume=resume)
+        with storage.held():
+            output = cls(storage)
+            output._load()
+            yield output
 
     @property
     def identity(self) -> Identity | None:
@@ -87,16 +77,16 @@ class BatchOutput:
         return set(self._parts)
 
     def admit(self, identity: Identity) -> None:
-        """Raises JobRefused if the directory has results that are not those of this job.
+        """Raises JobRefused if the output has results that are not those of this job.
 
         If all parts are of this job, they are believed before a `_SUCCESS` or `job.json` that says otherwise.
         """
         found, begun, job = self._found, self.identity, job_of(identity)
         if found.has_results and begun is not None and (found.jobs != {job} or job_of(begun) == job):
-            refuse_different_job(begun, identity, str(self.directory))
+            refuse_different_job(begun, identity, str(self.storage))
         elif found.has_results and found.jobs != {job}:
             raise JobRefused(
-                f"{self.directory}: its {SUCCESS} or {JOB} cannot be read, and its parts are not all of this job: "
+                f"{self.storage}: its {SUCCESS} or {JOB} cannot be read, and its parts are not all of this job: "
                 "choose another --output, or remove it"
             )
         if found.job != job:
@@ -104,15 +94,11 @@ class BatchOutput:
 
     def begin(self, identity: Identity) -> None:
         """Begin the job or go on with it: record it, and remove damaged files and `_SUCCESS`. Raises CannotWrite."""
-        with _write_errors(self.directory):
-            write_atomically(self.directory / JOB, json.dumps(identity, indent=1) + "\n")
-            for name in self.damaged:
-                (self.directory / name).unlink(missing_ok=True)
-            if (self.directory / PARTS).exists():
-                sync(self.directory / PARTS)
+        with _write_errors(str(self.storage)):
+            self.storage.write(JOB, f"{json.dumps(identity, indent=1)}\n".encode())
+            self.storage.remove(self.damaged)
             # Last, because a part that is whole, but another than it lists, is known by that alone.
-            (self.directory / SUCCESS).unlink(missing_ok=True)
-            sync(self.directory)
+            self.storage.remove([SUCCESS])
         self.damaged = []
         self._found = Survey(identity, job_of(identity), has_results=self._found.has_results)
 
@@ -127,7 +113,7 @@ class BatchOutput:
         self.scale = self.scale or scale
         if scale != self.scale:
             raise JobRefused(
-                f"{self.directory}: a scorer differs from earlier ones in {self.scale.changes(scale)}. Give every "
+                f"{self.storage}: a scorer differs from earlier ones in {self.scale.changes(scale)}. Give every "
                 "node the same checkpoint, and set --dtype, --device and --threads to values that all of them support"
             )
 
@@ -135,25 +121,24 @@ class BatchOutput:
         """Write a unit's part, with its bad rows. Raises JobRefused or CannotWrite, and then has no effect."""
         self.require_scale(scored.scale)
         part, contents = encode_part(scored, self._found.job)
-        path = self.directory / path_of(scored.unit)
-        with _write_errors(path):
-            make_directory(path.parent)
-            write_atomically(path, contents)
-        self._add_part(part, checksum_of(contents))
+        name = path_of(scored.unit)
+        with _write_errors(self.storage.where(name)):
+            checksum = self.storage.write(name, contents)
+        self._add_part(part, checksum)
 
     def finish(self, plan_dead_letters: Path, job: Identity, settings: dict[str, Any]) -> None:
         """Write the run and the bad rows of all units, then `_SUCCESS` with a checksum of every file.
 
         Equal jobs write equal files, byte for byte. Raises CannotWrite.
         """
-        with _write_errors(self.directory):
+        with _write_errors(str(self.storage)):
             files = {path_of(unit): checksum for unit, checksum in sorted(self._parts.items())}
             files |= self._write_run() | self._write_bad_rows(plan_dead_letters)
             totals = {name: getattr(self, name) for name in ("rows", "bad_rows", "queries_without_candidates")}
             manifest = {"counts": asdict(self.counts) | totals, "scale": self.scale and asdict(self.scale)}
             manifest |= {"settings": settings, "job": job, "files": files} | SEAL
             contents = seal(json.dumps(manifest, indent=1).encode() + b"\n")
-            write_atomically(self.directory / SUCCESS, contents)
+            self.storage.write(SUCCESS, contents)
         self._found = replace(self._found, begun=job, manifest=json_object(contents))
         self.remove_work_files()
 
@@ -161,31 +146,34 @@ class BatchOutput:
         """Write a finished job's run again if it alone is damaged: it follows from the parts. Raises CannotWrite."""
         manifest = self._found.manifest
         if manifest is not None and self.damaged == [RUN]:
-            with _write_errors(self.directory):
+            with _write_errors(str(self.storage)):
                 written = self._write_run()
             self.damaged = differing(self._found.checksums | written, manifest["files"])
 
     def remove_work_files(self) -> None:
-        """Remove the files that only an unfinished job needs."""
+        """Remove the files that only an unfinished job needs. Raises CannotWrite."""
+        with _write_errors(str(self.storage)):
+            self.storage.remove([JOB])
         shutil.rmtree(self.plan, ignore_errors=True)
-        (self.directory / JOB).unlink(missing_ok=True)
+
+    def read_report(self) -> dict[str, Any]:
+        """{} if there is none, or it cannot be read."""
+        return json_object(self.storage.read(REPORT))
+
+    def write_report(self, report: dict[str, Any]) -> None:
+        """Raises CannotWrite."""
+        with _write_errors(self.storage.where(REPORT)):
+            self.storage.write(REPORT, f"{json.dumps(report, indent=1)}\n".encode())
 
     def _load(self, job: str = "") -> None:
-        """Find the finished units of the job, or of the one that began here, and delete temporary files.
-
-        Raises JobRefused.
-        """
-        parts = self.directory / PARTS
-        for path in half_written(self.directory):
-            path.unlink()
-        names = {str(path.relative_to(self.directory)) for path in [*self.directory.iterdir(), *parts.glob("*")]}
-        self._found = survey(names, self._read, self._checksum, job)
+        """Find the finished units of the job, or of the one that began here. Raises JobRefused."""
+        self._found = survey(self.storage.names(), self.storage.read_each, self.storage.checksum, job)
         self.damaged = self._found.damaged
         for name, part in self._found.parts.items():
             self.scale = self.scale or part.scale
             if part.scale != self.scale:
                 raise JobRefused(
-                    f"{self.directory / name} was scored otherwise than the parts before it: "
+                    f"{self.storage.where(name)} was scored otherwise than the parts before it: "
                     f"{self.scale.changes(part.scale)}. Scores must not be mixed: remove the parts of one kind"
                 )
             self._add_part(part, self._found.checksums[name])
@@ -196,56 +184,38 @@ class BatchOutput:
         self.bad_rows += part.bad_rows
         self._parts[part.unit] = checksum
 
-    def _part(self, unit: int) -> bytes:
-        """The contents of a unit's part. Raises CannotWrite if they are no longer what was written."""
-        contents = self._read(path_of(unit))
-        if checksum_of(contents) != self._parts[unit]:
-            raise CannotWrite(
-                f"{self.directory / path_of(unit)} has changed since it was written: continue with --resume, which "
-                "scores its unit again"
-            )
-        return contents
+    def _contents(self) -> Iterator[bytes]:
+        """The contents of all parts, by unit. Raises CannotWrite if they are no longer what was written."""
+        names = {path_of(unit): checksum for unit, checksum in sorted(self._parts.items())}
+        for (name, checksum), contents in zip(names.items(), self.storage.read_each(list(names)), strict=True):
+            if checksum_of(contents) != checksum:
+                raise CannotWrite(
+                    f"{self.storage.where(name)} has changed since it was written: continue with --resume, which "
+                    "scores its unit again"
+                )
+            yield contents
 
     def _write_run(self) -> dict[str, str]:
         """Write the file; returns its checksum by name, as `_write_bad_rows` does."""
-        rankings = (ranking for unit in sorted(self._parts) for ranking in rankings_of(self._part(unit)))
-        write_run(self.directory / RUN, rankings, tag=RUN_TAG)
-        return {RUN: self._checksum(RUN)}
+        rankings = (ranking for contents in self._contents() for ranking in rankings_of(contents))
+        return {RUN: self.storage.write(RUN, run_lines(rankings, tag=RUN_TAG))}
 
     def _write_bad_rows(self, plan_dead_letters: Path) -> dict[str, str]:
         """No file, and {}, if there are no bad rows."""
-        path = self.directory / BAD_ROWS
         planned = [plan_dead_letters.read_text("utf-8")] if plan_dead_letters.is_file() else []
         if not planned and not self.bad_rows:
-            path.unlink(missing_ok=True)
+            self.storage.remove([BAD_ROWS])
             return {}
-        scored = (row for unit in sorted(self._parts) for row in bad_rows_of(self._part(unit)))
-        write_atomically(path, chain(planned, scored))
-        return {BAD_ROWS: self._checksum(BAD_ROWS)}
-
-    def read_report(self) -> dict[str, Any]:
-        """{} if there is none, or it cannot be read."""
-        return json_object(self._read(REPORT))
-
-    def _read(self, name: str) -> bytes:
-        try:
-            return (self.directory / name).read_bytes()
-        except OSError:
-            return b""
-
-    def _checksum(self, name: str) -> str:
-        try:
-            return f"sha256:{content_sha256(self.directory / name)}"
-        except InvalidFile:
-            return ""
+        scored = (row for contents in self._contents() for row in bad_rows_of(contents))
+        return {BAD_ROWS: self.storage.write(BAD_ROWS, chain(planned, scored))}
 
 
 @contextmanager
-def _write_errors(path: Path) -> Iterator[None]:
+def _write_errors(where: str) -> Iterator[None]:
     """Raises CannotWrite for an OSError."""
     try:
         yield
     except OSError as error:
         raise CannotWrite(
-            f"{path} cannot be written: {error.strerror or error}. Finished units are kept: continue with --resume"
+            f"{where} cannot be written: {error.strerror or error}. Finished units are kept: continue with --resume"
         ) from error

@@ -3,16 +3,28 @@
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, Field, NonNegativeInt, PositiveInt, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, NonNegativeInt, PositiveInt, model_validator
 
 from reranker.errors import InvalidField
-from reranker.ir.locations import redacted
+from reranker.ir.locations import is_url, redacted
 from reranker.settings import CheckpointSettings, EngineSettings, Settings
+
+
+def _place(output: str | Path) -> str | Path:
+    """A path, or the URL of an object store as it is: a path would lose one of its slashes. Raises InvalidField."""
+    if not is_url(output):
+        return Path(output)
+    if not str(output).startswith("s3://"):
+        raise InvalidField(
+            "output", f"{redacted(output)!r} cannot be written: use a directory, or s3://bucket/prefix"
+        )
+    return output
+
 
 Location = Annotated[str, BeforeValidator(lambda value: str(value) if isinstance(value, Path) else value)]
 _FORMS = "--queries with --corpus and --run, or --pairs, or --candidates"
 # These say how a job runs and do not change its result.
-_NOT_IN_MANIFEST = {"output", "resume", "address", "scorers", "encoders", "max_bad_rows"}
+_NOT_IN_MANIFEST = {"output", "work_dir", "resume", "address", "scorers", "encoders", "max_bad_rows"}
 
 
 class BatchSettings(Settings):
@@ -38,7 +50,9 @@ class BatchSettings(Settings):
         description="Table with one row per query: query_id, query, and the lists docids and texts, and optionally "
         "titles and first_stage_scores.",
     )
-    output: Path = Field(description="Output directory; it must be empty or not exist yet, except with --resume.")
+    output: Annotated[str | Path, AfterValidator(_place)] = Field(
+        description="Output directory or s3://bucket/prefix; it must be empty or not exist yet, except with --resume."
+    )
     resume: bool = Field(False, description="Resume the unfinished job in --output, if there is one.")
     depth: PositiveInt | None = Field(
         None, description="Max candidates read per query, in the order of the first stage; all by default."
@@ -51,6 +65,11 @@ class BatchSettings(Settings):
         2_000,
         description="Max pairs per unit of work (or one whole query), scored and written together: what is lost when "
         "a scorer dies.",
+    )
+    work_dir: Path | None = Field(
+        None,
+        description="Directory on this machine for the job's passages, which are removed at the end; by default the "
+        "output directory, or with s3:// the one for temporary files.",
     )
     address: str | None = Field(
         None, description="Running Ray cluster, 'auto' or host:port; by default Ray is started on this machine."

@@ -5,7 +5,7 @@ Knows nothing of file systems: it is given the names of the files, and two funct
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Any
@@ -35,18 +35,25 @@ class Survey:
 
 
 def survey(
-    names: Collection[str], read: Callable[[str], bytes], checksum: Callable[[str], str], job: str = ""
+    names: Collection[str],
+    read_each: Callable[[Sequence[str]], Iterator[bytes]],
+    checksum: Callable[[str], str],
+    job: str = "",
 ) -> Survey:
-    """names: paths of all files in the output directory. read, checksum: of one of them, b"" and "" if it fails.
+    """names: paths of all files in the output. read_each, checksum: of some of them, b"" and "" for one that fails.
 
     job: the one whose files count; by default the one that began here, or that of the parts.
     """
-    success = read(SUCCESS) if SUCCESS in names else b""
+
+    def read(name: str) -> bytes:
+        return next(read_each([name])) if name in names else b""
+
+    success = read(SUCCESS)
     manifest: dict[str, Any] | None = json_object(success) if is_sealed(success) else {}
-    begun = _identity(json_object(success).get("job")) or _identity(json_object(read(JOB)) if JOB in names else {})
+    begun = _identity(json_object(success).get("job")) or _identity(json_object(read(JOB)))
     parts, checksums = {}, {}
-    for name in sorted(name for name in names if is_part(name)):
-        contents = read(name)
+    part_names = sorted(filter(is_part, names))
+    for name, contents in zip(part_names, read_each(part_names), strict=True):
         checksums[name] = checksum_of(contents)
         part = decode_part(contents)
         if part is not None and path_of(part.unit) == name:

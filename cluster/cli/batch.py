@@ -8,7 +8,7 @@ from cluster.batch.settings import BatchSettings
 from cluster.cli.options import MODEL_FIELDS, MODEL_PANEL, options_of
 
 _OPTIONS = {
-    "Options": ("output", "depth", "top_k", "resume", "max_bad_rows", "unit_pairs"),
+    "Options": ("output", "work_dir", "depth", "top_k", "resume", "max_bad_rows", "unit_pairs"),
     "Input files or s3://, gs:// URLs: queries, corpus and run; or pairs; or candidates": (
         "queries",
         "corpus",
@@ -37,7 +37,7 @@ def batch(
 
     Writes OUTPUT/parquet/*.parquet (query_id, docid, rank, logit), OUTPUT/run.trec, OUTPUT/report.json,
     OUTPUT/bad_rows.jsonl if rows were skipped, and last OUTPUT/_SUCCESS, which marks the job complete. A job that was
-    killed continues with --resume.
+    killed continues with --resume. OUTPUT may be s3://bucket/prefix, with `dear-reranker[s3]`.
 
     Example: `reranker batch --queries q.jsonl --corpus c.jsonl --run bm25.trec --output reranked --top-k 100`
     """
@@ -59,10 +59,11 @@ def batch(
 
     from cluster.batch.job import run_batch
     from cluster.batch.report import print_report
+    from reranker.ir.locations import redacted
 
     report = run_batch(settings, console)
     if as_json:
         print(json.dumps(report.to_json()))
     else:
         print_report(report, console)
-        console.print(f"-> {settings.output}", markup=False)
+        console.print(f"-> {redacted(settings.output)}", markup=False)

@@ -117,6 +117,10 @@ def manifests(
             help="Write a batch job, not the service: a directory with queries.jsonl, corpus.jsonl and run.trec.",
         ),
     ] = None,
+    batch_output: Annotated[
+        str | None,
+        typer.Option(metavar="URL", help="Output of the batch job, s3://bucket/prefix; by default on a volume."),
+    ] = None,
     batch_gpus: Annotated[int, typer.Option(min=1, max=1000, help="GPUs of the batch job.")] = 1,
     schedule: Annotated[
         str | None, typer.Option(metavar="CRON", help="Run the batch job at these times, as '0 1 * * *'.")
@@ -131,8 +135,12 @@ def manifests(
     from cluster.topologies.choices import Choices
     from reranker.errors import InvalidField
 
-    if schedule is not None and batch is None:
-        raise InvalidField("schedule", "is of a batch job: give --batch, too")
+    for option, value in (("schedule", schedule), ("batch-output", batch_output)):
+        if value is not None and batch is None:
+            raise InvalidField(option, "is of a batch job: give --batch, too")
     choices = Choices(image, gpu, config or PRODUCTION, gateway_class, weights_source, weights_image)
-    objects = written.service(choices) if batch is None else written.batch(choices, batch, batch_gpus, schedule)
+    if batch is None:
+        objects = written.service(choices)
+    else:
+        objects = written.batch(choices, batch, batch_gpus, schedule, batch_output)
     sys.stdout.write(written.to_yaml(objects))

@@ -10,6 +10,7 @@ import typer
 
 from cluster.cli.evaluate_suite import HtmlFile, PrintedJson, check_page, suite
 from cluster.evaluation.group import DEFAULT, CommandOrGroup
+from reranker.ir.locations import is_url, redacted
 from reranker.types import Ties
 
 evaluate = typer.Typer(cls=CommandOrGroup, help="Measure runs, or models over whole collections.")
@@ -28,16 +29,18 @@ TiesOption = Annotated[
 @evaluate.command(DEFAULT, hidden=True)
 def evaluate_runs(
     qrels: Annotated[
-        Path,
+        str,
         typer.Option(
             help="Relevance judgements: TREC's `qid 0 docid grade`, BEIR's `query-id corpus-id score`, or a table "
             "whose header says which column is which."
         ),
     ],
-    runs: Annotated[list[Path], typer.Argument(metavar="RUNS", help="TREC runs; the first one is the baseline.")],
+    runs: Annotated[
+        list[str], typer.Argument(metavar="RUNS", help="TREC runs, files or URLs; the first one is the baseline.")
+    ],
     as_json: PrintedJson = False,
     html: HtmlFile = None,
-    queries: Annotated[Path | None, typer.Option(help="Queries file whose texts the HTML page shows.")] = None,
+    queries: Annotated[str | None, typer.Option(help="Queries file whose texts the HTML page shows.")] = None,
     ties: TiesOption = "trec_eval",
 ) -> None:
     """Measure runs by nDCG@10, nDCG@20, AP, RR and R@100.
@@ -61,13 +64,14 @@ def evaluate_runs(
     judgements = read_qrels(qrels)
     texts = {} if queries is None else read_queries(queries)
     rankings = [read_run(run, ties) for run in runs]
-    for path, ranking in zip(runs, rankings, strict=True):
-        check_something_to_measure(path, ranking, qrels, judgements)
-    comparison = compare(judgements, list(zip(run_names(runs), rankings, strict=True)))
+    for run, ranking in zip(runs, rankings, strict=True):
+        check_something_to_measure(redacted(run), ranking, redacted(qrels), judgements)
+    names = run_names([_path_of(run) for run in runs])
+    comparison = compare(judgements, list(zip(names, rankings, strict=True)))
     if html is not None:
         from cluster.evaluation.page import runs_page, write_page
 
-        write_page(html, runs_page(comparison, qrels.name, texts))
+        write_page(html, runs_page(comparison, _path_of(qrels).name, texts))
     if as_json:
         print(json.dumps({"runs": as_rows(comparison)}))
     else:
@@ -76,3 +80,8 @@ def evaluate_runs(
         from cluster.evaluation.terminal import comparison_table
 
         Console().print(comparison_table(comparison))
+
+
+def _path_of(location: str) -> Path:
+    """Without credentials and options, if it is a URL."""
+    return Path(redacted(location).partition("?")[0]) if is_url(location) else Path(location)

@@ -13,6 +13,7 @@ from cluster.batch.settings import BatchSettings
 from cluster.cli.options import MODEL_FIELDS, MODEL_PANEL, options_of
 from reranker.errors import InvalidField, InvalidFile
 from reranker.extras import require
+from reranker.ir.locations import is_url, redacted
 from reranker.settings import CheckpointSettings
 
 PrintedJson = Annotated[bool, typer.Option("--json", help="Print JSON, with each query's values.")]
@@ -37,7 +38,7 @@ def suite(
         ),
     ],
     output: Annotated[
-        Path,
+        str,
         typer.Option(help="Output directory; it gets one directory per collection, with --models one per model."),
     ],
     depth: Annotated[
@@ -76,14 +77,16 @@ def suite(
     Example: `reranker evaluate suite beir --output compared --models embedded,DIR --price-per-hour 2.5`
     """
     require("scipy")
+    if is_url(output):
+        raise InvalidField("--output", f"{redacted(output)!r} is a URL, and a suite writes into a directory")
     if models is None:
         if price_per_hour is not None:
             raise InvalidField("--price-per-hour", "needs --models, which may also name one model alone")
-        _one_model(directory, output, depth, options, as_json, html)
+        _one_model(directory, Path(output), depth, options, as_json, html)
         return
     if price_per_hour is not None and not 0 < price_per_hour < math.inf:
         raise InvalidField("--price-per-hour", f"must be a number above 0, got {price_per_hour:g}")
-    _several_models(models, price_per_hour, directory, output, depth, options, as_json, html)
+    _several_models(models, price_per_hour, directory, Path(output), depth, options, as_json, html)
 
 
 def check_page(path: Path) -> None:

@@ -70,7 +70,7 @@ def _told_apart(paths: set[Parts]) -> dict[Parts, Parts]:
     return names
 
 
-def check_something_to_measure(run_path: Path, run: Run, qrels_path: Path, qrels: Qrels) -> None:
+def check_something_to_measure(run_path: str | Path, run: Run, qrels_path: str | Path, qrels: Qrels) -> None:
     """Raises InvalidFile for a run and qrels whose measures would all be 0 whatever the run's quality."""
     if not any(grade > 0 for judged in qrels.values() for grade in judged.values()):
         raise InvalidFile(

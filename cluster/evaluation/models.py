@@ -71,7 +71,7 @@ def run_models(suites: Mapping[str, Suite], price_per_hour: float | None, consol
     counts = [next(reports) for _ in first.jobs]  # equal for all models, which read the same inputs
     results = []
     for place, (collection, _) in enumerate(first.jobs):
-        runs = [(name, read_run(suite.jobs[place][1].output / "run.trec")) for name, suite in suites.items()]
+        runs = [(name, read_run(_outputs(suite)[place] / "run.trec")) for name, suite in suites.items()]
         runs.append((FIRST_STAGE, read_first_stage(collection.run, first.depth)))
         comparison = compare(read_qrels(collection.qrels), runs)
         results.append(CollectionResult(collection, counts[place].queries, counts[place].pairs, comparison))
@@ -91,4 +91,4 @@ def _path_of(model: str) -> Path:
 
 
 def _outputs(suite: Suite) -> Sequence[Path]:
-    return [settings.output for _, settings in suite.jobs]
+    return [Path(settings.output) for _, settings in suite.jobs]

@@ -92,7 +92,7 @@ def run_suite(suite: Suite, console: Console) -> SuiteReport:
     for (collection, settings), report in zip(suite.jobs, reports, strict=True):
         runs = [
             (FIRST_STAGE, read_first_stage(collection.run, suite.depth)),
-            (RERANKED, read_run(settings.output / "run.trec")),
+            (RERANKED, read_run(Path(settings.output, "run.trec"))),
         ]
         comparison = compare(read_qrels(collection.qrels), runs)
         results.append(RerankedResult(collection, report.queries, report.pairs, comparison))
@@ -102,7 +102,7 @@ def run_suite(suite: Suite, console: Console) -> SuiteReport:
 def run_jobs(jobs: Sequence[tuple[str, BatchSettings]], console: Console) -> list[BatchReport]:
     """Run one job after another, each announced by its name, and skip those that an earlier call has finished."""
     reports = []
-    unfinished = [settings for _, settings in jobs if not (settings.output / "_SUCCESS").is_file()]
+    unfinished = [settings for _, settings in jobs if not Path(settings.output, "_SUCCESS").is_file()]
     with ray_session(unfinished[0].address) if unfinished else nullcontext():  # one Ray for all jobs
         for number, (name, settings) in enumerate(jobs, 1):
             console.print(f"{name} ({number} of {len(jobs)})", markup=False, highlight=False)

@@ -24,8 +24,9 @@ from cluster.topologies.ray_cluster import (
     scratch_of,
 )
 from reranker.errors import InvalidField
+from reranker.ir.locations import redacted
 
-_OUTPUT = "/output"
+_OUTPUT, _WORK = "/output", "/work"
 # Settings of the served model that a batch job takes over, so that it gives the same scores.
 _MODEL_FIELDS = ("model", "revision", "template", "max_pair_tokens", "dtype", "device")
 _INPUTS = {"queries": "queries.jsonl", "corpus": "corpus.jsonl", "run": "run.trec"}
@@ -58,28 +59,49 @@ def service(choices: Choices) -> list[Object]:
     return [*objects, *_policies("service")]
 
 
-def batch(choices: Choices, inputs: str, gpus: int, schedule: str | None = None) -> list[Object]:
+def batch(
+    choices: Choices, inputs: str, gpus: int, schedule: str | None = None, output: str | None = None
+) -> list[Object]:
     """A RayJob, or with a schedule a RayCronJob, and what it needs: a volume for its output, policies.
 
-    inputs: URL of a directory with queries.jsonl, corpus.jsonl and run.trec. schedule: five fields of cron.
+    inputs: URL of a directory with queries.jsonl, corpus.jsonl and run.trec. schedule: five fields of cron. output:
+    s3://bucket/prefix, and the volume then lasts no longer than the head, for the passages that it scores.
     """
     if "://" not in inputs:
         raise InvalidField("batch", f"{inputs!r} is not a URL, and a pod reads nothing else: use s3:// or gs://")
-    job, *others = read_template("batch.yaml")
+    job, claim, *others = read_template("batch.yaml")
     cluster = ray_cluster(choices, "batch", gpus, gpus)
     head = pod_of(cluster["headGroupSpec"])
-    head["volumes"].append({"name": "output", "persistentVolumeClaim": {"claimName": "reranker-batch"}})
-    head["containers"][0]["volumeMounts"].append({"name": "output", "mountPath": _OUTPUT})
+    more = ""
+    if output is None:
+        volume = {"name": "output", "persistentVolumeClaim": {"claimName": claim["metadata"]["name"]}}
+        mount, output = _OUTPUT, _OUTPUT if schedule else f"{_OUTPUT}/reranked"
+        others.insert(0, claim)
+    else:
+        volume = {"name": "work", "ephemeral": {"volumeClaimTemplate": {"spec": claim["spec"]}}}
+        mount, output, more = _WORK, shlex.quote(_place(output)), f" --work-dir {_WORK}"
+    head["volumes"].append(volume)
+    head["containers"][0]["volumeMounts"].append({"name": volume["name"], "mountPath": mount})
     add_weights(head, choices, whole=False)  # the driver reads config and tokenizer
     job["spec"]["rayClusterSpec"] = cluster
-    output = f"{_OUTPUT}/$(date -u +%F)" if schedule else f"{_OUTPUT}/reranked"
-    job["spec"]["entrypoint"] = _command(choices.model, inputs.rstrip("/"), output)
+    dated = f"{output}/$(date -u +%F)" if schedule else output
+    job["spec"]["entrypoint"] = _command(choices.model, inputs.rstrip("/"), dated) + more
     if schedule is not None:
         if len(schedule.split()) != 5:
             raise InvalidField("schedule", f"{schedule!r} does not have cron's five fields, as '0 1 * * *' has")
         job |= {"kind": "RayCronJob", "metadata": {"name": "reranker-nightly"}}
         job["spec"] = {"schedule": schedule, "jobTemplate": job["spec"]}
     return [job, *others, *_policies("batch")]
+
+
+def _place(output: str) -> str:
+    """The URL of an output, which a manifest shows to everybody. Raises InvalidField."""
+    if not output.startswith("s3://") or "?" in output or "@" in output:
+        raise InvalidField(
+            "batch-output",
+            f"{redacted(output)!r} is not of the form s3://bucket/prefix; keys, region and endpoint are the pod's",
+        )
+    return output.rstrip("/")
 
 
 def serve_config(config: Object) -> Object:

@@ -1,15 +1,13 @@
-"""TREC runs: reading with trec_eval's order or that of the file, and writing. Every error names file and line."""
+"""TREC runs: reading with trec_eval's order or that of the file, and their lines. Every error names file and line."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 from reranker.errors import InvalidFile
-from reranker.files import write_atomically
 from reranker.ir.fields import id_of, number_of
 from reranker.ir.lines import OnBad, columns_of, iter_lines, refuse
 from reranker.ir.locations import Location, redacted
@@ -78,19 +76,15 @@ def _best_first(scores: dict[str, float], ties: Ties) -> list[str]:
     return sorted(scores, key=lambda docid: (singles[docid], docid), reverse=True)
 
 
-def write_run(path: Path, rankings: Iterable[tuple[str, Iterable[str], FloatArray]], *, tag: str) -> None:
-    """Write (query_id, docids, logits), best first, as a TREC run, atomically.
+def run_lines(rankings: Iterable[tuple[str, Iterable[str], FloatArray]], *, tag: str) -> Iterator[str]:
+    """The lines of a TREC run, of (query_id, docids, logits), best first.
 
     Scores are the logits, with ties moved apart so that every tool ranks as we do.
     """
-
-    def lines() -> Iterator[str]:
-        for query_id, docids, logits in rankings:
-            scores = strictly_decreasing(logits)
-            for rank, (docid, score) in enumerate(zip(docids, scores, strict=True), 1):
-                yield f"{query_id} Q0 {docid} {rank} {score!s} {tag}\n"
-
-    write_atomically(path, lines())
+    for query_id, docids, logits in rankings:
+        scores = strictly_decreasing(logits)
+        for rank, (docid, score) in enumerate(zip(docids, scores, strict=True), 1):
+            yield f"{query_id} Q0 {docid} {rank} {score!s} {tag}\n"
 
 
 def strictly_decreasing(logits: FloatArray) -> FloatArray:

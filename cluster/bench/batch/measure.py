@@ -168,4 +168,4 @@ def _run(job: BatchSettings, cpus: int) -> tuple[Figures, Memory]:
         _, stderr = process.communicate(job.model_dump_json())
     if process.returncode:
         raise Unavailable(f"the job exited with code {process.returncode}: {stderr.strip()[-500:]}")
-    return json.loads((job.output / "report.json").read_bytes()), summarize(watch.samples)
+    return json.loads((Path(job.output) / "report.json").read_bytes()), summarize(watch.samples)

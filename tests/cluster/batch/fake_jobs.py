@@ -21,6 +21,8 @@ from cluster.batch.plan import Plan, read_unit
 from cluster.batch.report import BatchReport, Clock
 from cluster.batch.scored import RANKED_ROWS, Counts, Scale, ScoredUnit, Seconds
 from cluster.batch.settings import BatchSettings
+from cluster.batch.storage import Storage
+from cluster.batch.storage.directory import Directory
 from reranker.types import Passage
 from tests.cluster.batch.collections import Collection, write_files
 from tests.cluster.batch.outputs import SCALE
@@ -37,7 +39,8 @@ PAIRS = 3 * 2 * UNITS
 
 
 class FakeJob:
-    """One job and its output. scored: numbers of the units that were scored, in order.
+    """One job and its output. inputs: their directory. scored: numbers of the units that were scored, in order.
+    lines: what its storage has said.
 
     order: in which units finish. dies_after: number of units after which its process is killed.
     """
@@ -52,10 +55,11 @@ class FakeJob:
                 "max_bad_rows": 2,
             }
         )
-        self.output, self.scale = output, scale
+        self.inputs, self.output, self.scale = directory, output, scale
         self.identity: Identity = {"version": version, "inputs": {"run": "sha"}, "checkpoint": "0af3"}
         self.scored: list[int] = []
         self.said = ""
+        self.lines: list[str] = []
 
     def run(self, *, dies_after: int = UNITS, reverse: bool = False) -> BatchReport:
         """Begin or resume the job."""
@@ -69,9 +73,13 @@ class FakeJob:
         with Path(os.devnull).open("w") as terminal:
             console = Console(file=terminal, record=True, width=1_000)
             try:
-                return complete(self._settings, self.identity, scored_by, console, Clock())
+                return complete(self._settings, self.storage(), self.identity, scored_by, console, Clock())
             finally:
                 self.said = console.export_text()
+
+    def storage(self) -> Storage:
+        """A new one for each process of the job."""
+        return Directory(self.output)
 
     def resumed(self) -> set[int]:
         """The units that a resumed job scores."""
@@ -119,7 +127,7 @@ def copied(job: FakeJob, output: Path) -> FakeJob:
 
 def at(job: FakeJob, output: Path) -> FakeJob:
     """The same job with another output."""
-    return FakeJob(Path(str(job._settings.queries)).parent, output, scale=job.scale)
+    return FakeJob(job.inputs, output, scale=job.scale)
 
 
 def report_of(job: FakeJob) -> dict[str, object]:

@@ -30,16 +30,18 @@ PART = "part-*.parquet"
 class Job:
     """The settings and output directory of one job, whose processes are started one after another.
 
-    scratch: a short path for Ray's files, by which the job's processes are found.
+    scratch: a short path for Ray's files, by which the job's processes are found. url: the output, if it is not in
+    the directory, which then only names the job's log.
     """
 
-    def __init__(self, scratch: Path, output: Path, **settings: Any) -> None:
-        self.scratch, self.output, self.settings = scratch, output, settings
+    def __init__(self, scratch: Path, output: Path, *, url: str | None = None, **settings: Any) -> None:
+        self.scratch, self.output, self.url, self.settings = scratch, output, url, settings
         self._log = output.with_name(f"{output.name}.log")
 
     def start(self, *, env: dict[str, str] | None = None, **changes: Any) -> subprocess.Popen[bytes]:
         """Start a process that begins or resumes the job. changes: settings for this process only."""
-        settings = BatchSettings.model_validate({"resume": True, **self.settings, **changes, "output": self.output})
+        given = {"resume": True, **self.settings, **changes, "output": self.url or self.output}
+        settings = BatchSettings.model_validate(given)
         path = self.output.with_name(f"{self.output.name}.json")
         path.write_text(settings.model_dump_json())
         with self._log.open("ab") as log:

@@ -45,7 +45,7 @@ def rankings_of(units: Iterable[ScoredUnit]) -> list[dict[str, Any]]:
 def begin(output: BatchOutput) -> BatchOutput:
     """Begin a job: write its identity and create the plan's directory."""
     output.begin(JOB)
-    output.plan.mkdir(exist_ok=True)
+    output.plan.mkdir(parents=True, exist_ok=True)
     return output
 
 

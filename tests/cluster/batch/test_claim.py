@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from cluster.batch.claim import half_written, refuse_occupied
+from cluster.batch.claim import refuse_occupied
+from cluster.batch.storage.directory import Directory, half_written
 from cluster.locks import locked
 from reranker.errors import CannotWrite, JobRefused
 
@@ -42,24 +43,24 @@ def test_other_files_are_not_taken_for_temporary_ones(name: str, tmp_path: Path)
 def test_directory_with_nothing_but_a_lock_and_temporary_files_is_free(resume: bool, tmp_path: Path) -> None:
     for name in (".lock", *LEFTOVERS[:-1]):
         write(tmp_path, name)
-    refuse_occupied(tmp_path, resume=resume)
+    refuse_occupied(Directory(tmp_path), resume=resume)
 
 
 @pytest.mark.parametrize("name", ["job.json", "work/plan.json", "parquet/part-000000.parquet"])
 def test_each_record_of_an_unfinished_job_alone_needs_resume(name: str, tmp_path: Path) -> None:
     write(tmp_path, name)
-    refuse_occupied(tmp_path, resume=True)
+    refuse_occupied(Directory(tmp_path), resume=True)
     problem = f"^{tmp_path} holds an unfinished job: continue it with --resume, or choose another --output$"
     with pytest.raises(JobRefused, match=problem):
-        refuse_occupied(tmp_path, resume=False)
+        refuse_occupied(Directory(tmp_path), resume=False)
 
 
 def test_success_alone_needs_resume(tmp_path: Path) -> None:
     write(tmp_path, "_SUCCESS")
-    refuse_occupied(tmp_path, resume=True)
+    refuse_occupied(Directory(tmp_path), resume=True)
     problem = f"^{tmp_path} holds the result of an earlier job: choose another --output, or remove it$"
     with pytest.raises(JobRefused, match=problem):
-        refuse_occupied(tmp_path, resume=False)
+        refuse_occupied(Directory(tmp_path), resume=False)
 
 
 @pytest.mark.parametrize("resume", [False, True])
@@ -67,7 +68,7 @@ def test_success_alone_needs_resume(tmp_path: Path) -> None:
 def test_directory_with_other_files_is_refused(name: str, resume: bool, tmp_path: Path) -> None:
     write(tmp_path, name)
     with pytest.raises(JobRefused, match=f"^{tmp_path} is not empty and holds no job: choose another --output$"):
-        refuse_occupied(tmp_path, resume=resume)
+        refuse_occupied(Directory(tmp_path), resume=resume)
 
 
 def test_lock_file_that_cannot_be_created_is_refused(tmp_path: Path) -> None:

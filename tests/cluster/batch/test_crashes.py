@@ -12,6 +12,7 @@ from cluster.batch.identity import job_of
 from cluster.batch.names import path_of
 from cluster.batch.output import BatchOutput
 from cluster.batch.part import encode_part
+from cluster.batch.storage.directory import Directory
 from reranker.files import write_atomically
 from tests.cluster.batch.crashes import Disk, before_each_file_operation, copy_tree
 from tests.cluster.batch.fake_jobs import UNITS, FakeJob, at
@@ -98,12 +99,12 @@ def test_damaged_part_is_gone_from_the_disk_before_the_success_that_tells(
         disk.write_to(states[-1])
 
     monkeypatch.setattr(os, "fsync", fsync)
-    with BatchOutput.opened(output_directory, resume=False) as output:
+    with BatchOutput.opened(Directory(output_directory), resume=False) as output:
         begin(output).commit(scored_unit(0))
         finish(output)
     write_atomically(output_directory / path_of(0), encode_part(scored_unit(0, bad=["x"]), job_of(JOB))[1])
     before = len(states)
-    with BatchOutput.opened(output_directory, resume=True) as output:
+    with BatchOutput.opened(Directory(output_directory), resume=True) as output:
         assert output.damaged == [path_of(0)]
         output.begin(JOB)
     found = [[(state / "out" / name).exists() for name in ("_SUCCESS", path_of(0))] for state in states[before - 1 :]]

@@ -18,6 +18,7 @@ from cluster.batch.job import run_batch
 from cluster.batch.output import BatchOutput
 from cluster.batch.report import BatchReport
 from cluster.batch.settings import BatchSettings
+from cluster.batch.storage.directory import Directory
 from reranker.errors import JobRefused
 from tests.cluster.batch.jobs import PART, SAMPLE, Job, inputs_in, wait_until
 
@@ -67,7 +68,7 @@ def test_lock_is_exclusive_when_many_threads_open_and_close(tmp_path: Path) -> N
     def open_repeatedly(_: int) -> int:
         entered = 0
         for _ in range(300):
-            with suppress(JobRefused), BatchOutput.opened(tmp_path, resume=True):
+            with suppress(JobRefused), BatchOutput.opened(Directory(tmp_path), resume=True):
                 assert inside.acquire(blocking=False)
                 entered += 1
                 inside.release()
@@ -80,7 +81,7 @@ def test_lock_is_exclusive_when_many_threads_open_and_close(tmp_path: Path) -> N
 def test_temporary_files_of_a_killed_process_are_deleted(tmp_path: Path) -> None:
     for name in (".job.json.q2k0", ".run.trec.x_8a", "._SUCCESS.77ab"):
         (tmp_path / name).write_text("partial")
-    with BatchOutput.opened(tmp_path, resume=False):
+    with BatchOutput.opened(Directory(tmp_path), resume=False):
         assert [path.name for path in tmp_path.iterdir()] == [".lock"]
 
 

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from cluster.batch.inputs.bad_rows import BadRow, append_bad_rows
 from cluster.batch.output import BatchOutput
 from cluster.batch.scored import RANKED_ROWS, Counts, Scale
+from cluster.batch.storage.directory import Directory
 from reranker.errors import CannotWrite
 from reranker.ir.runs import read_run
 from tests.cluster.batch.outputs import JOB, SCALE, begin, contents_of, finish, rankings_of, scored_unit
@@ -27,27 +28,27 @@ def parts_of(directory: Path) -> list[str]:
 
 
 def test_parts_hold_the_committed_rankings(tmp_path: Path) -> None:
-    with BatchOutput.opened(tmp_path / "a" / "b", resume=False) as output:
+    with BatchOutput.opened(Directory(tmp_path / "a" / "b"), resume=False) as output:
         begin(output)
         for unit in (UNITS[3], UNITS[1]):
             output.commit(unit)
         assert output.units == {1, 3}
         assert (output.rows, output.bad_rows) == (12, 2)
         assert output.counts == UNITS[1].counts + UNITS[3].counts
-    assert parts_of(output.directory) == ["part-000001.parquet", "part-000003.parquet"]
-    table = pq.read_table(output.directory / "parquet" / "part-000003.parquet")
+    assert parts_of(tmp_path / "a" / "b") == ["part-000001.parquet", "part-000003.parquet"]
+    table = pq.read_table(tmp_path / "a" / "b" / "parquet" / "part-000003.parquet")
     assert table.equals(UNITS[3].ranked)
     assert table.schema.equals(RANKED_ROWS)
 
 
 def test_reopened_output_knows_finished_units_and_deletes_partial_files(tmp_path: Path) -> None:
-    with BatchOutput.opened(tmp_path, resume=False) as output:
+    with BatchOutput.opened(Directory(tmp_path), resume=False) as output:
         begin(output)
         for unit in UNITS[:3]:
             output.commit(unit)
     whole = contents_of(tmp_path / "parquet")
     (tmp_path / "parquet" / ".part-000003.parquet").write_bytes(b"PAR1 half of it")
-    with BatchOutput.opened(tmp_path, resume=True) as again:
+    with BatchOutput.opened(Directory(tmp_path), resume=True) as again:
         assert again.units == {0, 1, 2}
         assert (again.counts, again.rows, again.bad_rows) == (output.counts, output.rows, output.bad_rows)
         assert (again.scale, again.identity, again.is_finished) == (SCALE, JOB, False)
@@ -69,7 +70,7 @@ def test_parts_are_never_seen_half_written(tmp_path: Path) -> None:
                     seen[part.name] = pq.read_table(part).num_rows
 
     watcher = threading.Thread(target=watch, daemon=True)
-    with BatchOutput.opened(tmp_path, resume=False) as output:
+    with BatchOutput.opened(Directory(tmp_path), resume=False) as output:
         begin(output)
         watcher.start()
         for number in range(20):
@@ -92,7 +93,7 @@ def test_output_files_do_not_depend_on_order_or_interruptions(
         (other, [order[first:last] for first, last in pairwise(bounds)]),
     ):
         for number, piece in enumerate(pieces):
-            with BatchOutput.opened(directory, resume=number > 0) as output:
+            with BatchOutput.opened(Directory(directory), resume=number > 0) as output:
                 if not number:
                     append_bad_rows(begin(output).plan / "bad_rows.jsonl", [lost])
                 for unit in piece:
@@ -109,7 +110,7 @@ def test_output_files_do_not_depend_on_order_or_interruptions(
 
 
 def test_run_equals_the_parts_and_success_has_a_checksum_of_every_file(tmp_path: Path) -> None:
-    with BatchOutput.opened(tmp_path, resume=False) as output:
+    with BatchOutput.opened(Directory(tmp_path), resume=False) as output:
         begin(output)
         for unit in reversed(UNITS):
             output.commit(unit)
@@ -136,7 +137,7 @@ def test_run_equals_the_parts_and_success_has_a_checksum_of_every_file(tmp_path:
 
 
 def test_output_without_scored_candidates_has_an_empty_run(tmp_path: Path) -> None:
-    with BatchOutput.opened(tmp_path, resume=False) as output:
+    with BatchOutput.opened(Directory(tmp_path), resume=False) as output:
         begin(output).commit(UNITS[2])
         finish(output)
     assert (tmp_path / "run.trec").read_bytes() == b""
@@ -144,7 +145,7 @@ def test_output_without_scored_candidates_has_an_empty_run(tmp_path: Path) -> No
 
 
 def test_output_without_bad_rows_has_no_bad_rows_file(tmp_path: Path) -> None:
-    with BatchOutput.opened(tmp_path, resume=False) as output:
+    with BatchOutput.opened(Directory(tmp_path), resume=False) as output:
         begin(output).commit(UNITS[0])
         finish(output)
     assert set(contents_of(tmp_path)) == {"_SUCCESS", "run.trec", "parquet/part-000000.parquet"}
@@ -152,7 +153,7 @@ def test_output_without_bad_rows_has_no_bad_rows_file(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["run.trec", "_SUCCESS"])
 def test_output_that_failed_to_finish_has_no_success_and_can_be_resumed(name: str, tmp_path: Path) -> None:
-    with BatchOutput.opened(tmp_path, resume=False) as output:
+    with BatchOutput.opened(Directory(tmp_path), resume=False) as output:
         begin(output).commit(UNITS[0])
         (tmp_path / name).mkdir()
         with pytest.raises(CannotWrite, match="Finished units are kept: continue with --resume"):
@@ -160,17 +161,17 @@ def test_output_that_failed_to_finish_has_no_success_and_can_be_resumed(name: st
     assert not (tmp_path / "_SUCCESS").is_file()
     assert [path.name for path in tmp_path.glob(".*")] == []
     (tmp_path / name).rmdir()
-    with BatchOutput.opened(tmp_path, resume=True) as output:
+    with BatchOutput.opened(Directory(tmp_path), resume=True) as output:
         assert output.units == {0}
         finish(output)
     assert (tmp_path / "_SUCCESS").is_file()
-    with BatchOutput.opened(tmp_path, resume=True) as output:
+    with BatchOutput.opened(Directory(tmp_path), resume=True) as output:
         assert output.is_finished
         assert (output.identity, output.counts) == (JOB, UNITS[0].counts)
 
 
 def test_unit_committed_twice_after_a_failure_writes_its_bad_rows_once(tmp_path: Path) -> None:
-    with BatchOutput.opened(tmp_path, resume=False) as output:
+    with BatchOutput.opened(Directory(tmp_path), resume=False) as output:
         begin(output)
         (tmp_path / "parquet").write_text("in the way")
         with pytest.raises(CannotWrite, match=r"part-000001\.parquet cannot be written"):
@@ -185,7 +186,7 @@ def test_unit_committed_twice_after_a_failure_writes_its_bad_rows_once(tmp_path:
 
 def test_part_that_changes_before_the_job_is_finished_is_scored_again(tmp_path: Path) -> None:
     part = tmp_path / "parquet" / "part-000001.parquet"
-    with BatchOutput.opened(tmp_path, resume=False) as output:
+    with BatchOutput.opened(Directory(tmp_path), resume=False) as output:
         for unit in UNITS[:2]:
             begin(output).commit(unit)
         part.write_bytes(part.read_bytes()[:-1])
@@ -194,23 +195,23 @@ def test_part_that_changes_before_the_job_is_finished_is_scored_again(tmp_path: 
         ):
             finish(output)
     assert not (tmp_path / "_SUCCESS").exists()
-    with BatchOutput.opened(tmp_path, resume=True) as output:
+    with BatchOutput.opened(Directory(tmp_path), resume=True) as output:
         assert output.units == {0}
 
 
 def test_finished_output_says_at_once_what_it_says_when_it_is_opened_again(tmp_path: Path) -> None:
-    with BatchOutput.opened(tmp_path, resume=False) as output:
+    with BatchOutput.opened(Directory(tmp_path), resume=False) as output:
         begin(output).commit(UNITS[1])
         assert (output.manifest, output.identity, output.is_finished) == (None, JOB, False)
         finish(output)
-    with BatchOutput.opened(tmp_path, resume=True) as again:
+    with BatchOutput.opened(Directory(tmp_path), resume=True) as again:
         assert output.manifest is not None
         assert output.manifest == again.manifest
         assert output.identity == again.identity
 
 
 def test_bad_rows_of_an_earlier_try_do_not_outlive_a_job_without_any(tmp_path: Path) -> None:
-    with BatchOutput.opened(tmp_path, resume=False) as output:
+    with BatchOutput.opened(Directory(tmp_path), resume=False) as output:
         begin(output).commit(UNITS[0])
         (tmp_path / "bad_rows.jsonl").write_text("{}")
         finish(output)
@@ -219,7 +220,7 @@ def test_bad_rows_of_an_earlier_try_do_not_outlive_a_job_without_any(tmp_path: P
 
 
 def test_report_that_is_missing_or_unreadable_is_empty(tmp_path: Path) -> None:
-    with BatchOutput.opened(tmp_path, resume=False) as output:
+    with BatchOutput.opened(Directory(tmp_path), resume=False) as output:
         assert output.read_report() == {}
         for contents, report in (("[1]", {}), ("{", {}), ('{"pairs": 3}', {"pairs": 3})):
             (tmp_path / "report.json").write_text(contents)
@@ -227,13 +228,13 @@ def test_report_that_is_missing_or_unreadable_is_empty(tmp_path: Path) -> None:
 
 
 def test_directory_in_the_place_of_a_part_is_not_a_finished_unit(tmp_path: Path) -> None:
-    with BatchOutput.opened(tmp_path, resume=False) as output:
+    with BatchOutput.opened(Directory(tmp_path), resume=False) as output:
         begin(output).commit(UNITS[0])
         finish(output)
     for name in ("parquet/part-000000.parquet", "run.trec"):
         (tmp_path / name).unlink()
         (tmp_path / name).mkdir()
-    with BatchOutput.opened(tmp_path, resume=True) as output:
+    with BatchOutput.opened(Directory(tmp_path), resume=True) as output:
         assert output.damaged == ["parquet/part-000000.parquet", "run.trec"]
         assert (output.units, output.is_finished) == (set(), False)
         with pytest.raises(CannotWrite, match="cannot be written: Is a directory"):
@@ -241,19 +242,19 @@ def test_directory_in_the_place_of_a_part_is_not_a_finished_unit(tmp_path: Path)
 
 
 def test_run_is_mended_only_if_it_alone_is_damaged(tmp_path: Path) -> None:
-    with BatchOutput.opened(tmp_path, resume=False) as output:
+    with BatchOutput.opened(Directory(tmp_path), resume=False) as output:
         for unit in UNITS[:2]:
             begin(output).commit(unit)
         finish(output)
     whole = contents_of(tmp_path)
     (tmp_path / "run.trec").write_bytes(b"")
-    with BatchOutput.opened(tmp_path, resume=True) as output:
+    with BatchOutput.opened(Directory(tmp_path), resume=True) as output:
         output.mend_run()
         assert (output.damaged, output.is_finished) == ([], True)
     assert contents_of(tmp_path) == whole
     for name in ("run.trec", "bad_rows.jsonl"):
         (tmp_path / name).write_bytes(b"")
-    with BatchOutput.opened(tmp_path, resume=True) as output:
+    with BatchOutput.opened(Directory(tmp_path), resume=True) as output:
         output.mend_run()
         assert output.damaged == ["bad_rows.jsonl", "run.trec"]
     assert (tmp_path / "run.trec").read_bytes() == b""

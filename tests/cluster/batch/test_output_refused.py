@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from cluster.batch.output import BatchOutput
+from cluster.batch.storage.directory import Directory
 from reranker.errors import CannotWrite, InvalidFile, JobRefused
 from tests.cluster.batch.outputs import JOB, SCALE, begin, contents_of, finish, scored_unit
 
@@ -23,9 +24,10 @@ HOLDER = """
 import sys
 from pathlib import Path
 from cluster.batch.output import BatchOutput
+from cluster.batch.storage.directory import Directory
 from tests.cluster.batch.outputs import begin, scored_unit
 
-with BatchOutput.opened(Path(sys.argv[1]), resume=False) as output:
+with BatchOutput.opened(Directory(Path(sys.argv[1])), resume=False) as output:
     begin(output).commit(scored_unit(0))
     print("locked", flush=True)
     sys.stdin.read()
@@ -62,7 +64,7 @@ def locked_by_another(directory: Path) -> Iterator[subprocess.Popen[str]]:
 
 def open_and_close(directory: Path, *, resume: bool = True) -> set[int]:
     """The finished units of the directory's job."""
-    with BatchOutput.opened(directory, resume=resume) as output:
+    with BatchOutput.opened(Directory(directory), resume=resume) as output:
         return output.units
 
 
@@ -102,7 +104,7 @@ def test_lock_file_removed_before_it_was_locked_is_refused(tmp_path: Path, monke
 
 
 def test_failed_job_releases_the_lock_and_removes_only_its_own_directory(tmp_path: Path) -> None:
-    with pytest.raises(ZeroDivisionError), BatchOutput.opened(tmp_path / "out", resume=False):
+    with pytest.raises(ZeroDivisionError), BatchOutput.opened(Directory(tmp_path / "out"), resume=False):
         raise ZeroDivisionError
     assert list(tmp_path.iterdir()) == [], "a directory that the job created is removed if it is empty"
     (tmp_path / "mine").mkdir()
@@ -114,12 +116,12 @@ def test_failed_job_releases_the_lock_and_removes_only_its_own_directory(tmp_pat
 def test_commit_refuses_scores_of_a_different_scale(name: str, value: Any, tmp_path: Path) -> None:
     other = scored_unit(1, scale=replace(SCALE, **{name: value}))
     message = f"differs from earlier ones in {name} {asdict(SCALE)[name]} \\(now {value}\\)\\. Give every node"
-    with BatchOutput.opened(tmp_path, resume=False) as output:
+    with BatchOutput.opened(Directory(tmp_path), resume=False) as output:
         begin(output).commit(scored_unit(0))
         with pytest.raises(JobRefused, match=message):
             output.commit(other)
         output.commit(scored_unit(2))
-    with BatchOutput.opened(tmp_path, resume=True) as output:
+    with BatchOutput.opened(Directory(tmp_path), resume=True) as output:
         with pytest.raises(JobRefused, match=message):
             output.commit(other)
         assert output.units == {0, 2}
@@ -131,7 +133,7 @@ def test_different_scales_cover_every_field() -> None:
 
 
 def test_refused_scale_names_every_difference(tmp_path: Path) -> None:
-    with BatchOutput.opened(tmp_path, resume=False) as output:
+    with BatchOutput.opened(Directory(tmp_path), resume=False) as output:
         output.require_scale(SCALE)
         with pytest.raises(JobRefused, match=r"dtype float32 \(now float16\), device cpu \(now cuda\)\. Give"):
             output.require_scale(replace(SCALE, dtype="float16", device="cuda"))
@@ -139,7 +141,7 @@ def test_refused_scale_names_every_difference(tmp_path: Path) -> None:
 
 def test_parts_of_different_scales_are_refused_by_name(tmp_path: Path) -> None:
     for name, scale in (("one", SCALE), ("other", replace(SCALE, dtype="bfloat16"))):
-        with BatchOutput.opened(tmp_path / name, resume=False) as output:
+        with BatchOutput.opened(Directory(tmp_path / name), resume=False) as output:
             begin(output)
             for number in range(2):
                 output.commit(scored_unit(number, scale=scale))
@@ -158,7 +160,7 @@ OTHER_JOB = {"version": "2", "inputs": {"run": "sha"}}
 def test_results_without_a_readable_record_are_resumed_by_their_own_job_alone(
     finished: bool, record: bytes | None, tmp_path: Path
 ) -> None:
-    with BatchOutput.opened(tmp_path, resume=False) as output:
+    with BatchOutput.opened(Directory(tmp_path), resume=False) as output:
         begin(output).commit(scored_unit(0))
         if finished:
             finish(output)
@@ -169,10 +171,10 @@ def test_results_without_a_readable_record_are_resumed_by_their_own_job_alone(
         path.write_bytes(record)
     before = contents_of(tmp_path)
     problem = "_SUCCESS or job.json cannot be read, and its parts are not all of this job: choose another --output"
-    with BatchOutput.opened(tmp_path, resume=True) as output, pytest.raises(JobRefused, match=problem):
+    with BatchOutput.opened(Directory(tmp_path), resume=True) as output, pytest.raises(JobRefused, match=problem):
         output.admit(OTHER_JOB)
     assert contents_of(tmp_path) == before
-    with BatchOutput.opened(tmp_path, resume=True) as output:
+    with BatchOutput.opened(Directory(tmp_path), resume=True) as output:
         output.admit(JOB)
         assert (output.units, output.is_finished) == ({0}, False)
 
@@ -182,7 +184,10 @@ def test_empty_success_of_another_program_is_refused(tmp_path: Path) -> None:
     (tmp_path / "_SUCCESS").touch()
     (tmp_path / "part-0.parquet").write_bytes(b"theirs")
     before = contents_of(tmp_path)
-    with BatchOutput.opened(tmp_path, resume=True) as output, pytest.raises(JobRefused, match="cannot be read"):
+    with (
+        BatchOutput.opened(Directory(tmp_path), resume=True) as output,
+        pytest.raises(JobRefused, match="cannot be read"),
+    ):
         output.admit(JOB)
     assert contents_of(tmp_path) == before
 
@@ -199,7 +204,7 @@ def test_file_system_without_locks_is_refused(tmp_path: Path, monkeypatch: pytes
 
 def test_existing_job_is_opened_only_with_resume(tmp_path: Path) -> None:
     for name, ends in (("unfinished", lambda output: None), ("finished", finish)):
-        with BatchOutput.opened(tmp_path / name, resume=False) as output:
+        with BatchOutput.opened(Directory(tmp_path / name), resume=False) as output:
             begin(output).commit(scored_unit(0))
             ends(output)
     before = contents_of(tmp_path)
@@ -232,14 +237,14 @@ def test_directory_with_foreign_files_is_refused(resume: bool, tmp_path: Path) -
 
 @pytest.mark.parametrize("content", [b"", b"PAR1", None])
 def test_part_that_this_job_did_not_write_is_not_done_and_is_removed(content: bytes | None, tmp_path: Path) -> None:
-    with BatchOutput.opened(tmp_path, resume=False) as output:
+    with BatchOutput.opened(Directory(tmp_path), resume=False) as output:
         begin(output).commit(scored_unit(0))
     part = tmp_path / "parquet" / "part-000001.parquet"
     if content is None:
         pq.write_table(pa.table({"query_id": ["q"]}), part)
     else:
         part.write_bytes(content)
-    with BatchOutput.opened(tmp_path, resume=True) as output:
+    with BatchOutput.opened(Directory(tmp_path), resume=True) as output:
         assert (output.units, output.damaged) == ({0}, ["parquet/part-000001.parquet"])
         assert part.exists(), "nothing is removed before the job is known to be the same"
         output.admit(JOB)
@@ -248,19 +253,19 @@ def test_part_that_this_job_did_not_write_is_not_done_and_is_removed(content: by
 
 
 def test_discard_unscored_removes_a_job_only_if_it_has_no_parts(tmp_path: Path) -> None:
-    with BatchOutput.opened(tmp_path / "out", resume=False) as output:
+    with BatchOutput.opened(Directory(tmp_path / "out"), resume=False) as output:
         assert output.identity is None
         assert begin(output).identity == JOB
         output.discard_unscored()
         assert output.identity is None
     assert not (tmp_path / "out").exists()
-    with BatchOutput.opened(tmp_path / "out", resume=False) as output:
+    with BatchOutput.opened(Directory(tmp_path / "out"), resume=False) as output:
         begin(output).commit(scored_unit(0))
         output.discard_unscored()
         assert output.identity == JOB
     assert open_and_close(tmp_path / "out") == {0}
     (tmp_path / "out" / "parquet" / "part-000000.parquet").write_bytes(b"")
-    with BatchOutput.opened(tmp_path / "out", resume=True) as output:
+    with BatchOutput.opened(Directory(tmp_path / "out"), resume=True) as output:
         begin(output).discard_unscored()
         assert output.identity == JOB, "there was a part, even if it was damaged"
         assert output.plan.exists()
@@ -276,7 +281,7 @@ def test_full_disk_keeps_committed_parts_and_the_job_can_be_resumed(small_disk: 
         for unit in units:
             output.commit(unit)
 
-    with BatchOutput.opened(directory, resume=False) as output:
+    with BatchOutput.opened(Directory(directory), resume=False) as output:
         begin(output)
         with pytest.raises(CannotWrite, match=r"No space left on device\..*Finished units are kept") as caught:
             commit_all(output)
@@ -287,7 +292,7 @@ def test_full_disk_keeps_committed_parts_and_the_job_can_be_resumed(small_disk: 
     for number in range(done):
         assert pq.read_table(directory / "parquet" / f"part-{number:06d}.parquet").equals(units[number].ranked)
     filler.unlink()
-    with BatchOutput.opened(directory, resume=True) as output:
+    with BatchOutput.opened(Directory(directory), resume=True) as output:
         assert output.units == set(range(done))
         output.commit(units[done])
         finish(output)

@@ -53,6 +53,25 @@ def test_settings_from_paths_and_strings_are_equal(tmp_path: Path) -> None:
     assert settings_of("pairs", pairs=url).pairs == url, "URLs are not normalized as paths"
 
 
+def test_output_is_a_path_or_a_url_as_it_is_given(tmp_path: Path) -> None:
+    assert (
+        settings_of("pairs", output=tmp_path).output == settings_of("pairs", output=str(tmp_path)).output == tmp_path
+    )
+    url = "s3://key:secret@bucket//out?region=x"
+    settings = settings_of("pairs", output=url)
+    assert settings.output == url
+    assert BatchSettings.model_validate_json(settings.model_dump_json()) == settings
+
+
+@pytest.mark.parametrize("scheme", ["gs", "file", "s3a", "S3"])
+def test_output_in_an_unsupported_store_is_refused_without_its_password(scheme: str) -> None:
+    with pytest.raises(InvalidField) as caught:
+        settings_of("pairs", output=f"{scheme}://key:secret@bucket/out")
+    assert str(caught.value) == (
+        f"output: '{scheme}://bucket/out' cannot be written: use a directory, or s3://bucket/prefix"
+    )
+
+
 @pytest.mark.parametrize("form", FORMS, ids="+".join)
 def test_settings_survive_json(form: tuple[str, ...]) -> None:
     settings = settings_of(
@@ -97,6 +116,7 @@ def test_manifest_has_result_settings_and_no_password() -> None:
     assert manifest["top_k"] == 10
     assert manifest.keys() == BatchSettings.model_fields.keys() - {
         "output",
+        "work_dir",
         "resume",
         "address",
         "scorers",

@@ -19,7 +19,9 @@ Files = dict[str, bytes]
 
 
 def survey_of(files: Files, *job: str) -> Survey:
-    return survey(files.keys(), files.__getitem__, lambda name: checksum_of(files[name]), *job)
+    return survey(
+        files.keys(), lambda names: map(files.__getitem__, names), lambda name: checksum_of(files[name]), *job
+    )
 
 
 def part_of(unit: int, identity: Identity = JOB) -> bytes:

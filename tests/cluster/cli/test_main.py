@@ -30,7 +30,7 @@ INTERRUPTIBLE = "import signal; signal.signal(signal.SIGINT, signal.default_int_
         ("", ["rerank", "batch", "evaluate", "model", "bench", "--version"]),
         ("rerank", ["--query", "-q", "--top-n", "-n", "--json", "--format", "--model", "--template"]),
         ("rerank", ["--dtype", "--device"]),
-        ("batch", ["--queries", "--corpus", "--run", "--output", "--top-k", "--scorers", "--address"]),
+        ("batch", ["--queries", "--corpus", "--run", "--output", "--work-dir", "--top-k", "--scorers", "--address"]),
         (
             "batch",
             ["--pairs", "--candidates", "--depth", "--resume", "--max-bad-rows", "--dry-run", "--price-per-hour"],
@@ -54,7 +54,7 @@ INTERRUPTIBLE = "import signal; signal.signal(signal.SIGINT, signal.default_int_
         ("cluster", ["up", "status", "down", "manifests"]),
         ("cluster up", ["--gpus", "--port"]),
         ("cluster manifests", ["--image", "--gpu", "--config", "--gateway-class", "--batch", "--schedule"]),
-        ("cluster manifests", ["--weights-source", "--weights-image", "--batch-gpus"]),
+        ("cluster manifests", ["--weights-source", "--weights-image", "--batch-gpus", "--batch-output"]),
         ("train", ["data", "teacher", "run", "average", "demo"]),
         ("train data", ["OUTPUT", "--pairs", "--max-per-file", "--queries", "--corpus", "--qrels", "--run"]),
         ("train data", ["--negatives-depth", "--random-negatives", "--seed", "--licence"]),
@@ -245,6 +245,9 @@ WRONG = [
     ("plan --batch --pairs 9 --p99-ms 9", "--p99-ms: is not of a job: leave it out, or leave --batch out"),
     ("cluster manifests --image reranker:latest", "image: 'reranker:latest' names no fixed version"),
     ("cluster manifests --image reranker:1 --gpu t4", "gpu: 't4' is not known: use one of l4, a10g, a100, h100"),
+    ("evaluate suite SAMPLE --output s3://b/o", "--output: 's3://b/o' is a URL, and a suite writes into a directory"),
+    ("cluster manifests --image reranker:1 --batch-output s3://b/o", "batch-output: is of a batch job: give --batch"),
+    ("batch INPUT --run SAMPLE/run.trec --output gs://b/o", "output: 'gs://b/o' cannot be written: use a directory"),
     ("cluster manifests --image reranker:1 --schedule @daily", "schedule: is of a batch job: give --batch, too"),
     ("batch INPUT --run other.trec --output out", "other.trec: names 1 queries and 1 passages that are in no file"),
 ]

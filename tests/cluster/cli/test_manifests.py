@@ -29,8 +29,12 @@ IMAGE = "registry.example/dear-reranker:1"
             ["--batch", "s3://b/in", "--schedule", "0 1 * * *"],
             batch(Choices(IMAGE), "s3://b/in", 1, "0 1 * * *"),
         ),
+        (
+            ["--batch", "s3://b/in", "--batch-output", "s3://b/out"],
+            batch(Choices(IMAGE), "s3://b/in", 1, output="s3://b/out"),
+        ),
     ],
-    ids=["service", "service-options", "batch", "nightly"],
+    ids=["service", "service-options", "batch", "nightly", "batch-s3"],
 )
 def test_options_reach_the_manifests(options: list[str], expected: list[Object]) -> None:
     done = CliRunner().invoke(cluster, ["manifests", "--image", IMAGE, *options])

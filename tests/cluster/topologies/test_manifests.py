@@ -37,6 +37,8 @@ CLUSTERS = {
     "service-volume": service(VOLUME),
     "batch": batch(NODE, "s3://bucket/inputs/", 4),
     "nightly": batch(VOLUME, "gs://bucket/inputs", 1, "0 1 * * *"),
+    "batch-s3": batch(NODE, "s3://bucket/inputs", 4, output="s3://results/a b/"),
+    "nightly-s3": batch(VOLUME, "s3://bucket/inputs", 1, "0 1 * * *", "s3://results/nightly"),
 }
 SERVICES = {name: objects for name, objects in CLUSTERS.items() if name.startswith("service")}
 
@@ -151,7 +153,17 @@ def test_a_job_runs_the_served_model(objects: list[Object]) -> None:
     assert settings.checkpoint.model_dump().items() >= {name: args[name] for name in model}.items()
     scheme = str(settings.queries).partition("://")[0]
     assert settings.queries == f"{scheme}://bucket/inputs/queries.jsonl"
-    assert settings.output.parts[:2] == ("/", "output")
+    place = str(settings.output if settings.work_dir is None else settings.work_dir)
+    head = pod_of(ray_cluster_of(objects)["headGroupSpec"])
+    mounts = {mount["mountPath"]: mount["name"] for mount in head["containers"][0]["volumeMounts"]}
+    (volume,) = (volume for volume in head["volumes"] if volume["name"] == mounts["/" + place.split("/")[1]])
+    claims = [o["metadata"]["name"] for o in objects if o["kind"] == "PersistentVolumeClaim"]
+    if settings.work_dir is None:
+        assert claims == [volume["persistentVolumeClaim"]["claimName"]]
+    else:
+        assert (claims, "ephemeral" in volume) == ([], True)
+        day = "/2026-01-31" if entry is not entry.get("jobTemplate", entry) else ""
+        assert settings.output == ("s3://results/nightly" if day else "s3://results/a b") + day
 
 
 def test_images_are_pinned(objects: list[Object]) -> None:
@@ -311,3 +323,12 @@ def test_configs_that_are_none_are_refused(tmp_path: Path, text: str, complaint:
 def test_jobs_that_cannot_run_are_refused(inputs: str, schedule: str | None, complaint: str) -> None:
     with pytest.raises(InvalidField, match=re.escape(complaint)):
         batch(NODE, inputs, 1, schedule)
+
+
+@pytest.mark.parametrize(
+    "output", ["/output", "gs://bucket/out", "s3://key:secret@bucket/out", "s3://b/out?region=x"]
+)
+def test_output_of_a_job_that_no_manifest_may_hold_is_refused(output: str) -> None:
+    with pytest.raises(InvalidField, match=r"batch-output: .* is not of the form s3://bucket/prefix; keys") as caught:
+        batch(NODE, "s3://bucket/inputs", 1, output=output)
+    assert "secret" not in str(caught.value)
