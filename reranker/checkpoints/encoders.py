@@ -16,6 +16,7 @@ from reranker.checkpoints.positions import positions_of
 from reranker.checkpoints.prompts import prompts_warning
 from reranker.checkpoints.resolve import resolve
 from reranker.checkpoints.score_tokens import token_weights
+from reranker.checkpoints.sentence_transformers import own_length
 from reranker.encoder import Encoder
 from reranker.errors import CheckpointError
 from reranker.layout import PairLayout
@@ -31,7 +32,7 @@ def load_encoder(settings: CheckpointSettings, files: CheckpointFiles | None = N
     """The encoder of a checkpoint. Raises CheckpointError.
 
     Settings override the checkpoint's recipe (see `resolve`). Where nobody says how long a pair may be, it is the
-    model's max length, at most 512.
+    model's max length, at most 512 (8192 of a language model).
     """
     files = files or locate(settings, weights=False)
     resolved = resolve(settings, files)
@@ -42,7 +43,7 @@ def load_encoder(settings: CheckpointSettings, files: CheckpointFiles | None = N
         raise CheckpointError(f"{files.name} has model_max_length {limit!r} in tokenizer_config.json: set a number")
     longest = int(min(positions_of(config, files.name) or limit, limit))
     assumed = MAX_ASSUMED_PROMPT_TOKENS if recipe.score.kind == "tokens" else MAX_ASSUMED_PAIR_TOKENS
-    max_pair_tokens = recipe.max_pair_tokens or min(longest, assumed)
+    max_pair_tokens = recipe.max_pair_tokens or min(longest, own_length(files.directory) or assumed)
     warnings: list[str | None] = []
     if resolved.assumed or (files.manifest is None and recipe.max_pair_tokens is None):
         warnings.append(f"has no reranker.json: assuming template {recipe.template.name}, {max_pair_tokens} tokens")

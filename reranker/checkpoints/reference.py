@@ -6,6 +6,7 @@ tokenized whole, and of a language model the logits of all its tokens.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -72,9 +73,15 @@ def reference_inputs(
     """
     if template.special_tokens != "pair":
         return _one(_ids_of_pieces(tokenizer, template, max_pair_tokens, query, passage))
-    caps = [_cap(piece.max_tokens, piece.max_share, max_pair_tokens) for piece in template.pieces]
+    caps = [
+        min(
+            piece.max_tokens or sys.maxsize,
+            int(max_pair_tokens * piece.max_share) if piece.max_share else sys.maxsize,
+        )
+        for piece in template.pieces
+    ]
     texts = [template.query(query), template.passage(passage)]
-    if template.cuts == "document" or any(cap < max_pair_tokens for cap in caps):
+    if template.cuts == "document" or min(caps) < sys.maxsize:
         return _capped_pair(tokenizer, template, max_pair_tokens, texts, caps, padded=padded)
     inputs: BatchEncoding = tokenizer(
         texts[:1],

@@ -52,6 +52,18 @@ def own_words(directory: Path) -> OwnWords:
     return OwnWords(score, _default_prompt(directory), chat if isinstance(chat, dict) else None, tuple(unknown))
 
 
+def own_length(directory: Path) -> int | None:
+    """The most tokens of a pair, where sentence_bert_config.json says it; the tokenizer's own limit is not in it."""
+    content = read_object(directory / "sentence_bert_config.json")
+    options = content.get("processing_kwargs")
+    text = options.get("text") if isinstance(options, dict) else None
+    said = [text.get("max_length")] if isinstance(text, dict) else []
+    for length in (*said, content.get("max_seq_length")):
+        if isinstance(length, int) and not isinstance(length, bool) and length > 0:
+            return length
+    return None
+
+
 def template_with_prompt(prompt: str) -> PromptTemplate:
     """A pair of texts, the query behind a prompt."""
     query = Piece(text=f"{_escaped(prompt)}{{query}}")

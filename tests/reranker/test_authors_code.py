@@ -4,6 +4,7 @@ The weights are random and the tokenizers small, with the special tokens that th
 the way from texts to the logit: prompt, places where it is cut, tokens, and where the score is read.
 """
 
+import itertools
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,11 @@ from tokenizers.processors import TemplateProcessing
 from transformers import AutoTokenizer, ModernBertConfig, ModernBertForSequenceClassification
 
 from reranker import Reranker
+from reranker.checkpoints.encoders import load_encoder
 from reranker.checkpoints.recipes import recipe_named
+from reranker.checkpoints.reference import reference_inputs
+from reranker.settings import CheckpointSettings
+from reranker.types import Passage
 from tests.checkpoints import EOS, SAMPLE_TEXTS, rewrite_json, write_bert, write_language_model, write_llama
 
 QUERIES = ("when is high tide", "  ¿dónde está 潮汐 🌊?\n", "tide " * 700)
@@ -227,3 +232,25 @@ def test_recipe_scores_as_the_authors_code(recipe: str, architecture: str, score
     for query in queries:
         expected = [score(tokenizer, model, query, document) for document in DOCUMENTS]
         np.testing.assert_allclose(served.score(query, DOCUMENTS), expected, atol=2e-4, err_msg=query[:40])
+
+
+@pytest.mark.parametrize(("recipe", "family"), [("bge-reranker", "bert"), ("rankllama", "llama")])
+@pytest.mark.parametrize("max_pair_tokens", [7, 8, 64, 200])
+def test_texts_that_are_cut_alone_keep_the_same_tokens_at_any_length(
+    recipe: str, family: str, max_pair_tokens: int, request: pytest.FixtureRequest
+) -> None:
+    """Query and document shorter and longer than their caps and than the pair, and a request for shorter pairs."""
+    directory: Path = request.getfixturevalue(family)
+    settings: dict[str, object] = {"model": str(directory), "recipe": recipe, "max_pair_tokens": max_pair_tokens}
+    if recipe == "rankllama":
+        settings["pooling"] = "last"
+    encoder = load_encoder(CheckpointSettings.model_validate(settings))
+    tokenizer = AutoTokenizer.from_pretrained(directory)
+    texts = ["", "tide", "tide bread 🌊 der", "tower " * 60, "bread 潮汐 " * 200]
+    for query, text in itertools.product(texts, texts):
+        for longest in {max_pair_tokens, min(max_pair_tokens, 33)}:
+            pairs = encoder.encode(query, [Passage(text)], max_pair_tokens=longest)
+            inputs = reference_inputs(tokenizer, encoder.template, longest, query, Passage(text))
+            assert pairs.pair_ids(0).tolist() == inputs.input_ids[0].tolist()
+            windows = encoder.encode(query, [Passage(text)], "max_passage", max_pair_tokens=longest)
+            assert windows.lengths.max() <= longest

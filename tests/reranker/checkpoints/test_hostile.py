@@ -14,6 +14,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
+from reranker.checkpoints.encoders import load_encoder
 from reranker.checkpoints.files import from_anywhere, locate
 from reranker.checkpoints.recipes import known_for
 from reranker.checkpoints.resolve import resolve
@@ -314,3 +315,18 @@ def test_embedding_model_of_that_architecture_is_refused(tmp_path: Path) -> None
     changed(directory, lambda tensors: tensors.pop("score.weight"))
     with pytest.raises(CheckpointError, match="lacks weights its config requires"):
         load_verified(CheckpointSettings(model=str(directory), max_pair_tokens=100), EngineSettings())
+
+
+@pytest.mark.parametrize(
+    ("content", "length"),
+    [
+        ({"max_seq_length": 64}, 64),
+        ({"max_seq_length": 64, "processing_kwargs": {"text": {"max_length": 32}}}, 32),
+        ({"max_seq_length": 9999}, 512),
+        ({"max_seq_length": None, "processing_kwargs": {"text": True}}, 512),
+    ],
+)
+def test_length_of_sentence_transformers_is_kept(content: dict[str, Any], length: int, tmp_path: Path) -> None:
+    directory = write_bert(tmp_path / "model")
+    (directory / "sentence_bert_config.json").write_text(json.dumps(content))
+    assert load_encoder(CheckpointSettings(model=str(directory))).max_pair_tokens == length
