@@ -64,6 +64,12 @@ class Encoder(ABC):
         self.warnings = warnings
         self.token_weights = token_weights
         self._texts = FirstTokens.of(tokenizer, embeddings)
+        for mark in sorted(self.template.marks):
+            if len(self._texts.ids([mark], None)[0]) != 1:
+                raise CheckpointError(
+                    f"the template {self.template.name} spells {mark}, which is no token of this tokenizer and "
+                    "model: are they those that the recipe is for, with all added tokens?"
+                )
 
     @abstractmethod
     def encode(

@@ -69,9 +69,11 @@ class PadToken:
 
 
 def special_tokens_of_text(tokenizer: PreTrainedTokenizerBase) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """The special tokens a tokenizer puts before one text and behind it."""
+    """The special tokens a tokenizer puts before one text and behind it. Raises CheckpointError without a text."""
     probe = tokenizer("a")
     ids, owners = probe["input_ids"], probe.sequence_ids()
+    if 0 not in owners:
+        raise CheckpointError("its tokenizer does not encode texts: it has no token for the letter a")
     start = owners.index(0)
     end = len(owners) - owners[::-1].index(0)
     return tuple(ids[:start]), tuple(ids[end:])

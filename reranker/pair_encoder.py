@@ -22,7 +22,7 @@ from reranker.layout import PadToken, PairLayout
 from reranker.pairs import EncodedPairs, IntArray, offsets
 from reranker.prompt import Piece, PromptTemplate
 from reranker.recipe import Recipe
-from reranker.truncation import longest_first
+from reranker.truncation import longest_first, only_passage
 from reranker.types import Passage, Truncation
 
 
@@ -63,8 +63,6 @@ class PairEncoder(Encoder):
                 f"{layout.special_tokens} special tokens: allow at least {layout.special_tokens + 2}"
             )
         self._cut_left = tokenizer.truncation_side == "left"
-        query, passage = template.pieces
-        self._query_cap, self._passage_cap = (max_tokens(piece, max_pair_tokens) for piece in (query, passage))
 
     def encode(
         self,
@@ -83,9 +81,11 @@ class PairEncoder(Encoder):
         candidate_of = np.arange(len(passages), dtype=np.int32)
         cut = np.zeros(len(passages), dtype=bool)
         if truncation == "max_passage":
-            room = budget - min(len(query_ids), budget // 2)
-            if self._passage_cap is not None:
-                room = min(room, self._passage_cap)
+            query_cap, passage_cap = self._caps(budget)
+            query_tokens = len(query_ids) if query_cap is None else min(len(query_ids), query_cap)
+            room = budget - min(query_tokens, budget - 1 if self.template.cuts == "document" else budget // 2)
+            if passage_cap is not None:
+                room = min(room, passage_cap)
             windows = self._windows(passages, passage_ids, room, self.template.passage, max_whole_chars)
             passage_ids = windows.ids
             candidate_of, cut = np.array(windows.candidate_of, dtype=np.int32), np.array(windows.cut, dtype=bool)
@@ -117,9 +117,11 @@ class PairEncoder(Encoder):
         if cut is None:
             cut = np.zeros(len(passage_ids), dtype=bool)
         lengths = np.array([len(ids) for ids in passage_ids], dtype=np.int64)
-        capped_query = _capped(np.array([len(query_ids)]), self._query_cap)[0]
-        query_kept, passage_kept = longest_first(
-            int(capped_query), _capped(lengths, self._passage_cap), budget or self._text_budget
+        budget = budget or self._text_budget
+        query_cap, passage_cap = self._caps(budget)
+        kept = only_passage if self.template.cuts == "document" else longest_first
+        query_kept, passage_kept = kept(
+            int(_capped(np.array([len(query_ids)]), query_cap)[0]), _capped(lengths, passage_cap), budget
         )
         prefix_kept, prefix_of = np.unique(query_kept, return_inverse=True)
         head, middle, tail = (
@@ -139,6 +141,12 @@ class PairEncoder(Encoder):
             candidate_of=candidate_of,
             truncated=(query_kept < len(query_ids)) | (passage_kept < lengths) | cut,
         )
+
+    def _caps(self, budget: int) -> tuple[int | None, int | None]:
+        """The most tokens of the query and of a passage, in pairs of so many tokens of text."""
+        longest = budget + self.layout.special_tokens
+        query, passage = (max_tokens(piece, longest) for piece in self.template.pieces)
+        return query, passage
 
     def _smaller_budget(self, max_pair_tokens: int) -> int:
         """Tokens of text in a pair of so many. Raises InvalidField if there is no room for any."""

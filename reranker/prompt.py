@@ -8,6 +8,7 @@ template has a version.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from functools import cached_property
 from string import Formatter
@@ -18,6 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, PositiveInt, model_validator
 
 from reranker.types import Passage
 
+_MARKS = re.compile(r"<\|[^\s<>|]+\|>|</?s>|<bos>|<unk>")
 DOCUMENT_SLOTS = frozenset({"document", "text", "title"})
 SLOTS = frozenset({"query", "instruction"}) | DOCUMENT_SLOTS
 
@@ -33,7 +35,8 @@ class Piece(BaseModel):
     """One piece of a template.
 
     with_instruction: its text if there is an instruction, where that is more than a slot. max_tokens: the most tokens
-    that it may have; max_share: the same as a share of a pair's. More are cut.
+    that it may have; max_share: the same as a share of a pair's. More are cut. strips: query and document lose white
+    space at both ends.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -42,6 +45,7 @@ class Piece(BaseModel):
     with_instruction: str | None = None
     max_tokens: PositiveInt | None = None
     max_share: float | None = Field(None, gt=0, lt=1)
+    strips: bool = False
 
     @model_validator(mode="before")
     @classmethod
@@ -82,7 +86,7 @@ class Piece(BaseModel):
     def around(self, query: str, instruction: str = "") -> Around:
         if instruction and self._instructed is not None:
             return self._instructed.around(query, instruction)
-        values = {"query": query, "instruction": instruction}
+        values = {"query": query.strip() if self.strips else query, "instruction": instruction}
         document = self._document
         before = _filled(self.parts[: document.start], values)
         if not self.has_document:
@@ -94,11 +98,12 @@ class Piece(BaseModel):
         title, text = passage.title, passage.text
         values = {"title": title, "text": text, "document": f"{title} {text}" if title else text}
         first, *others = self.parts[self._document]
-        return _filled((("", first[1]), *others), values)
+        text = _filled((("", first[1]), *others), values)
+        return text.strip() if self.strips else text
 
     @cached_property
     def _instructed(self) -> Piece | None:
-        return None if self.with_instruction is None else Piece(text=self.with_instruction)
+        return None if self.with_instruction is None else Piece(text=self.with_instruction, strips=self.strips)
 
     @cached_property
     def _document(self) -> slice:
@@ -120,6 +125,7 @@ class PromptTemplate(BaseModel):
     version: PositiveInt = 1
     pieces: tuple[Piece, ...] = Field(min_length=1)
     special_tokens: Literal["pair", "single", "none"] = "pair"
+    cuts: Literal["longest_first", "document"] = "longest_first"
     instruction: str | None = None
 
     @model_validator(mode="after")
@@ -143,6 +149,17 @@ class PromptTemplate(BaseModel):
     @property
     def takes_instruction(self) -> bool:
         return self.instruction is not None or any(piece.with_instruction for piece in self.pieces)
+
+    @property
+    def marks(self) -> frozenset[str]:
+        """Special tokens that the pieces spell, such as <|im_start|>."""
+        literals = (literal for piece in self.pieces for literal, _ in piece.parts)
+        return frozenset(mark for literal in literals for mark in _MARKS.findall(literal))
+
+    @property
+    def text(self) -> str:
+        """All pieces as one format string."""
+        return "".join(piece.text for piece in self.pieces)
 
     @cached_property
     def document_place(self) -> int:

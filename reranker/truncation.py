@@ -24,3 +24,14 @@ def longest_first(
         np.where(query_is_longer, long_kept, short_kept),
         np.where(query_is_longer, short_kept, long_kept),
     )
+
+
+def only_passage(
+    query_tokens: int, passage_tokens: NDArray[np.int64], budget: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """As `longest_first`, but only passages are cut, and the query where it would leave no token to them.
+
+    Source: Hugging Face's `only_second`.
+    """
+    query = np.full_like(passage_tokens, min(query_tokens, budget - 1))
+    return query, np.minimum(passage_tokens, budget - query)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +21,14 @@ def adapter_config(directory: Path) -> dict[str, Any]:
     path = directory / ADAPTER_CONFIG
     with as_checkpoint_error(directory.name):
         config: dict[str, Any] = json.loads(path.read_bytes())
-    if not isinstance(config, dict) or not config.get("base_model_name_or_path"):
-        raise CheckpointError(f"{path} has no base_model_name_or_path")
+    if (
+        not isinstance(config, dict)
+        or not (name := config.get("base_model_name_or_path"))
+        or not isinstance(name, str)
+    ):
+        raise CheckpointError(
+            f"{path} has no base_model_name_or_path: name the directory or hub id of its base model"
+        )
     task = config.get("task_type")
     if task not in (*_CLASSIFIERS, *LANGUAGE_MODEL_TASKS):
         raise CheckpointError(
@@ -56,13 +63,36 @@ def merge_adapter(module: Any, directory: Path, missing: set[str]) -> Any:
     if rows is not None and rows != module.get_input_embeddings().num_embeddings:
         module.resize_token_embeddings(rows, mean_resizing=False)  # to what it was in training
     try:
-        adapted = PeftModel.from_pretrained(module, str(directory))
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Found missing adapter keys")  # refused below, by name
+            adapted = PeftModel.from_pretrained(module, str(directory))
     except KeyError as error:  # a module that it should have saved
         raise CheckpointError(_without(directory, str(error.args[0]))) from error
+    _check_all_applied(adapted, directory)
     if not hasattr(adapted, "merge_and_unload"):
         kind = adapted.active_peft_config.peft_type.value
         raise CheckpointError(f"{directory.name} is an adapter of type {kind}, which cannot be merged into its base")
     return adapted.merge_and_unload()
+
+
+def _check_all_applied(adapted: Any, directory: Path) -> None:
+    """Raises CheckpointError where the adapter's file and the adapted model have other tensors.
+
+    PEFT only warns, and leaves what is missing without effect.
+    """
+    from peft import get_peft_model_state_dict
+
+    expected = get_peft_model_state_dict(adapted, save_embedding_layers=False)
+    found = _shapes(directory).keys()
+    for odd, kind in (
+        (found - expected.keys(), "has no place in its base model for"),
+        (expected.keys() - found, "lacks"),
+    ):
+        if name := min((name for name in odd if not _is_embedding(name)), default=None):
+            raise CheckpointError(
+                f"{directory.name} is an adapter that {kind} {name.removeprefix('base_model.model.')}: is its base "
+                "model the one that it was trained on, and its file whole?"
+            )
 
 
 def _without(directory: Path, tensor: str) -> str:

@@ -16,28 +16,34 @@ from reranker.checkpoints.positions import positions_of
 from reranker.checkpoints.prompts import prompts_warning
 from reranker.checkpoints.resolve import resolve
 from reranker.checkpoints.score_tokens import token_weights
+from reranker.checkpoints.sentence_transformers import own_length
 from reranker.encoder import Encoder
 from reranker.errors import CheckpointError
+from reranker.layout import PairLayout
 from reranker.pair_encoder import PairEncoder
 from reranker.settings import CheckpointSettings
 from reranker.text_encoder import TextEncoder
 
 MAX_ASSUMED_PAIR_TOKENS = 512
+MAX_ASSUMED_PROMPT_TOKENS = 8192  # of a language model that says how it is asked, and not at which length
 
 
 def load_encoder(settings: CheckpointSettings, files: CheckpointFiles | None = None) -> Encoder:
     """The encoder of a checkpoint. Raises CheckpointError.
 
     Settings override the checkpoint's recipe (see `resolve`). Where nobody says how long a pair may be, it is the
-    model's max length, at most 512.
+    model's max length, at most 512 (8192 of a language model).
     """
     files = files or locate(settings, weights=False)
     resolved = resolve(settings, files)
     recipe = resolved.recipe
     tokenizer = load_tokenizer(files, trust_remote_code=settings.trust_remote_code)
     config = load_config(files, score=recipe.score, trust_remote_code=settings.trust_remote_code)
-    longest = min(positions_of(config, files.name) or tokenizer.model_max_length, tokenizer.model_max_length)
-    max_pair_tokens = recipe.max_pair_tokens or min(longest, MAX_ASSUMED_PAIR_TOKENS)
+    if not isinstance(limit := tokenizer.model_max_length, int | float):
+        raise CheckpointError(f"{files.name} has model_max_length {limit!r} in tokenizer_config.json: set a number")
+    longest = int(min(positions_of(config, files.name) or limit, limit))
+    assumed = MAX_ASSUMED_PROMPT_TOKENS if recipe.score.kind == "tokens" else MAX_ASSUMED_PAIR_TOKENS
+    max_pair_tokens = recipe.max_pair_tokens or min(longest, own_length(files.directory) or assumed)
     warnings: list[str | None] = []
     if resolved.assumed or (files.manifest is None and recipe.max_pair_tokens is None):
         warnings.append(f"has no reranker.json: assuming template {recipe.template.name}, {max_pair_tokens} tokens")
@@ -61,6 +67,11 @@ def load_encoder(settings: CheckpointSettings, files: CheckpointFiles | None = N
     recipe = recipe.model_copy(update={"max_pair_tokens": max_pair_tokens, "pooling": pooling})
     in_words, told = describe(pooling, pad), tuple(filter(None, warnings))
     read_at = pad if pooling == "padded" else None
+    if resolved.assumed and not PairLayout.of(tokenizer).middle:
+        raise CheckpointError(
+            f"{files.name} has a tokenizer that puts nothing between query and document, and nobody says how its "
+            "pairs are written: name a recipe with --recipe (see `reranker model list`), or write one"
+        )
     if recipe.template.special_tokens != "pair":
         return TextEncoder(tokenizer, recipe, max_pair_tokens, embeddings, read_at, in_words, told, tokens)
     return PairEncoder(

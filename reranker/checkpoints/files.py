@@ -52,13 +52,24 @@ def locate(settings: CheckpointSettings, *, weights: bool) -> CheckpointFiles:
     """
     directory = _local_directory(settings.model, settings.revision, weights=weights)
     if not (directory / "config.json").is_file() and not (directory / ADAPTER_CONFIG).is_file():
-        raise CheckpointError(f"{directory} has neither config.json nor {ADAPTER_CONFIG}: it is not a checkpoint")
+        raise CheckpointError(
+            f"{directory} has neither config.json nor {ADAPTER_CONFIG}: it is not a checkpoint"
+            f"{_instead_of(directory)}"
+        )
     check_no_pointers(directory, weights=weights)
     base = None
     if (directory / ADAPTER_CONFIG).is_file():
         base = _base_of(directory, weights=weights)
         check_no_pointers(base, weights=weights)
     return CheckpointFiles(settings.model_name, directory, base, read_manifest(directory))
+
+
+def _instead_of(directory: Path) -> str:
+    """Weights in a format that is not read here, for the message."""
+    for ending in (".gguf", ".onnx"):
+        if any(directory.glob(f"*{ending}")):
+            return f": {ending} is not read; use the model's own directory, in safetensors"
+    return ""
 
 
 def load_tokenizer(files: CheckpointFiles, *, trust_remote_code: bool = False) -> PreTrainedTokenizerBase:
@@ -79,6 +90,7 @@ def load_config(
 ) -> PretrainedConfig:
     """Raises CheckpointError unless the config is of an architecture that gives this score."""
     config = read_config_object(files, one_logit=score.kind == "classifier", trust_remote_code=trust_remote_code)
+    _check_runs(files, config)
     if score.kind == "classifier":
         chain = module_chain(files.directory)
         if chain is None:
@@ -125,6 +137,8 @@ def model_type_of(files: CheckpointFiles) -> str:
 
 def _read_as(model_type: str, directory: Path) -> PretrainedConfig:
     keys = {**read_object(directory / "config.json"), "is_causal": False}
+    if keys.get("pooling", "avg") != "avg":  # its own code knows more than one, and its recipe says mean
+        raise CheckpointError(f"{directory.name} pools by {keys['pooling']!r}: of its architecture only avg is known")
     for name in ("auto_map", "model_type"):
         keys.pop(name, None)
     # transformers takes a config's `temperature` for one of text generation, and drops it.
@@ -135,7 +149,8 @@ def _read_as(model_type: str, directory: Path) -> PretrainedConfig:
 
 def architecture(config: PretrainedConfig) -> str | None:
     """The first architecture that a config names."""
-    return next(iter(config.architectures or []), None)
+    names = config.architectures
+    return str(names[0]) if isinstance(names, list) and names else None
 
 
 def is_classifier(config: PretrainedConfig) -> bool:
@@ -144,24 +159,54 @@ def is_classifier(config: PretrainedConfig) -> bool:
 
 def other_architecture(config: PretrainedConfig) -> str | None:
     """The architecture that a config names, unless it is a sequence classifier."""
-    names = config.architectures or []
-    return next((name for name in names if not name.endswith("ForSequenceClassification")), None)
+    name = architecture(config)
+    return None if name is None or is_classifier(config) else name
+
+
+def _check_runs(files: CheckpointFiles, config: PretrainedConfig) -> None:
+    """Raises CheckpointError for sizes that no model has, and for weights that transformers would misread."""
+    text = config.get_text_config()
+    for key in ("num_hidden_layers", "num_attention_heads"):
+        if isinstance(size := getattr(text, key, None), int) and size < 1:
+            raise CheckpointError(f"{files.name} has {key} {size} in its config.json: a model has at least 1")
+    quantization = getattr(config, "quantization_config", None)
+    if quantization is None:
+        return
+    from transformers.quantizers.auto import AUTO_QUANTIZATION_CONFIG_MAPPING
+
+    method = quantization.get("quant_method") if isinstance(quantization, dict) else quantization
+    if method not in AUTO_QUANTIZATION_CONFIG_MAPPING and not (
+        isinstance(quantization, dict) and (quantization.get("load_in_8bit") or quantization.get("load_in_4bit"))
+    ):  # it would be ignored, and the codes taken for numbers
+        raise CheckpointError(
+            f"{files.name} is quantized by {method!r}, which transformers cannot read: serve the checkpoint in "
+            f"bfloat16, or one quantized by {', '.join(sorted(AUTO_QUANTIZATION_CONFIG_MAPPING))}"
+        )
 
 
 def _check_one_logit(files: CheckpointFiles, config: PretrainedConfig) -> None:
     if config.num_labels == 1:
         return
     if files.base is None and (other := other_architecture(config)):
-        raise CheckpointError(f"{files.name} is a {other}: a reranker is a sequence classifier with one logit")
-    raise CheckpointError(f"{files.name} has {config.num_labels} logits: a reranker has exactly one")
+        raise CheckpointError(
+            f"{files.name} is a {other}: a reranker is a sequence classifier with one logit, or a language model "
+            "with a recipe; a base model has no head yet, and an embedding model reads query and document apart"
+        )
+    raise CheckpointError(
+        f"{files.name} has {config.num_labels} logits: a reranker has exactly one, and which of these, or what of "
+        "them, is the relevance cannot be told: serve a checkpoint with one label"
+    )
 
 
 def from_anywhere(settings: CheckpointSettings) -> CheckpointSettings:
-    """The same settings for a process with another working directory: a local path becomes absolute."""
+    """The same settings for a process with another working directory: a local path becomes absolute.
+
+    A link stays one, because a known model is known by the name that it was given.
+    """
     path = Path(settings.model).expanduser()
     if settings.model == EMBEDDED or not path.is_dir():
         return settings
-    return settings.model_copy(update={"model": str(path.resolve())})
+    return settings.model_copy(update={"model": str(path.absolute())})
 
 
 def _local_directory(model: str, revision: str | None, *, weights: bool) -> Path:
@@ -170,6 +215,14 @@ def _local_directory(model: str, revision: str | None, *, weights: bool) -> Path
     path = Path(model).expanduser()
     if path.is_dir():
         return path.resolve()
+    if path.is_file():
+        raise CheckpointError(
+            f"{model} is a file: name the directory of a checkpoint, with its config.json, tokenizer.json and "
+            "weights in safetensors"
+        )
+    if "@" in model:
+        name, _, wanted = model.partition("@")
+        raise CheckpointError(f"{model} is no hub id: name the model {name}, and {wanted} as its revision")
     if path.is_absolute() or model.startswith((".", "~")) or model.count("/") > 1:
         raise CheckpointError(f"{model} is not a directory on this machine")
 

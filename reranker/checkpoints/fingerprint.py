@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import IO
 
 from reranker.checkpoints.files import CheckpointFiles
-from reranker.checkpoints.module_chain import chain_files
+from reranker.checkpoints.module_chain import chain_files, module_configs
 from reranker.checkpoints.weight_files import weight_files
 from reranker.errors import CheckpointError
 
@@ -21,6 +21,12 @@ _TEXT_FILES = (
     "config.json",
     "adapter_config.json",
     "reranker.json",
+    # What sentence-transformers writes: modules, lengths, prompts; and the chat template that a recipe is made of.
+    "modules.json",
+    "sentence_bert_config.json",
+    "config_sentence_transformers.json",
+    "chat_template.jinja",
+    "chat_template.json",
     # All files that a tokenizer may consist of.
     "tokenizer.json",
     "tokenizer_config.json",
@@ -52,7 +58,7 @@ def checkpoint_sha256(files: CheckpointFiles) -> str | None:
             weights += 1
             digest.update(f"{path.name}:{path.stat().st_size}:".encode())
             _add_samples(digest, path)
-        for path in chain_files(directory):
+        for path in sorted({*chain_files(directory), *module_configs(directory)}):
             digest.update(f"{path.relative_to(directory)}:".encode() + hashlib.sha256(path.read_bytes()).digest())
     return digest.hexdigest() if weights else None
 

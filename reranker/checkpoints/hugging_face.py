@@ -14,6 +14,10 @@ from reranker.extras import how_to_install
 _EXPLAINED = {
     "contains custom code": "it needs Python code that ships with it: read that, and set trust_remote_code if you "
     "trust it",
+    "Error no file named model.safetensors": "it has no weights in safetensors or PyTorch's format: copy "
+    "model.safetensors, or its shards with their index, beside config.json (GGUF and ONNX are not read)",
+    "Weights only load failed": "its PyTorch file is damaged, or holds more than tensors: copy it again, or its "
+    "safetensors",
     "Padding_idx must be within num_embeddings": "pad_token_id of its config.json has no embedding: set it to the "
     "tokenizer's pad token",
 }

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from reranker.checkpoints.json_files import read_json, read_object
+from reranker.checkpoints.json_files import read_object, read_objects
 from reranker.errors import CheckpointError
 
 Pooling = Literal["cls", "mean"]
@@ -58,18 +58,19 @@ class ModuleChain:
 
 def module_chain(directory: Path) -> ModuleChain | None:
     """The head in a checkpoint's modules; None if it has none. Raises CheckpointError for one that is not known."""
-    listed = read_json(directory / "modules.json")
-    modules = [module for module in listed if isinstance(module, dict)] if isinstance(listed, list) else []
+    modules = read_objects(directory / "modules.json")
     kinds = [str(module.get("type", "")).rsplit(".", 1)[-1] for module in modules]
     if kinds[:2] != [_FIRST, "Pooling"]:
         return None
     paths = [str(module.get("path", "")) for module in modules]
+    outputs = read_object(directory / paths[-1] / "config.json").get("out_features")
+    if kinds[-1] != "Dense" or outputs != 1:
+        raise CheckpointError(
+            f"{directory.name} gives embeddings, and no score (its modules are {', '.join(kinds)}): it is a "
+            "bi-encoder, which reads query and document apart; a reranker reads both at once: name a cross-encoder"
+        )
     pooling = _pooling(read_object(directory / paths[1] / "config.json"), directory)
     layers = tuple(_layer(directory, path, kind) for path, kind in zip(paths[2:], kinds[2:], strict=True))
-    if not layers or layers[-1].outputs != 1:
-        raise CheckpointError(
-            f"{directory.name} gives embeddings, and no score: its last module has no single output"
-        )
     return ModuleChain(pooling, layers)
 
 
@@ -111,6 +112,11 @@ def chain_files(directory: Path) -> tuple[Path, ...]:
     chain = module_chain(directory)
     if chain is None:
         return ()
-    listed = directory / "modules.json"
-    configs = [directory / str(module["path"]) / "config.json" for module in read_json(listed) if module.get("path")]
-    return (listed, *configs, *chain.weights(directory))
+    return (directory / "modules.json", *module_configs(directory), *chain.weights(directory))
+
+
+def module_configs(directory: Path) -> tuple[Path, ...]:
+    """The config of each module behind the transformer; of a LogitScore, the tokens that it reads."""
+    modules = read_objects(directory / "modules.json")
+    paths = [directory / str(module["path"]) / "config.json" for module in modules if module.get("path")]
+    return tuple(path for path in paths if path.is_file())

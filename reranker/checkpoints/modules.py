@@ -8,6 +8,8 @@ from reranker.checkpoints.adapter import merge_adapter
 from reranker.checkpoints.files import CheckpointFiles, is_classifier, load_config, other_architecture
 from reranker.checkpoints.hugging_face import as_checkpoint_error, offline
 from reranker.checkpoints.module_chain import module_chain
+from reranker.checkpoints.weight_files import weight_files
+from reranker.checkpoints.weights import check_all_used, check_not_quantized
 from reranker.errors import CheckpointError
 from reranker.recipe import BARE_CLASSIFIER, CLASSIFIER, Recipe
 
@@ -39,6 +41,8 @@ def load_module(
     disable_progress_bar()  # one per replica would clutter the log
     score = recipe.score
     config = load_config(files, score=score, trust_remote_code=trust_remote_code)
+    if getattr(config, "quantization_config", None) is None:
+        check_not_quantized(files.name, weight_files(files.base or files.directory))
     if recipe.attention is not None:
         config.is_causal = recipe.attention == "causal"
     of_kind = {
@@ -70,6 +74,7 @@ def load_module(
             advice = f"it is a {other}, and a reranker is a sequence classifier with one logit"
         names = ", ".join(sorted(missing)[:3])
         raise CheckpointError(f"{files.name} lacks weights its config requires ({names}): {advice}")
+    check_all_used(files.name, loaded["unexpected_keys"])
     if loaded["mismatched_keys"]:
         raise CheckpointError(f"the weights of {files.name} do not match its config: {loaded['mismatched_keys']}")
     return module.eval().requires_grad_(False)  # type: ignore[no-any-return]

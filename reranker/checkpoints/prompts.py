@@ -14,7 +14,7 @@ _CHAT_TEMPLATE_FILES = ("tokenizer_config.json", "chat_template.json", "processo
 
 
 def prompts_warning(*directories: Path, template: PromptTemplate = BARE) -> str | None:
-    """Names what the template does not apply; None if there is nothing. Files that cannot be read have no prompts.
+    """Names what the template does not apply; None if there is nothing. Raises CheckpointError for a damaged file.
 
     A template that is no pair of texts counts as the chat template: it was made from it, or by whoever knows it.
     """

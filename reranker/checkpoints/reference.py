@@ -6,6 +6,7 @@ tokenized whole, and of a language model the logits of all its tokens.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -72,10 +73,16 @@ def reference_inputs(
     """
     if template.special_tokens != "pair":
         return _one(_ids_of_pieces(tokenizer, template, max_pair_tokens, query, passage))
-    caps = [_cap(piece.max_tokens, piece.max_share, max_pair_tokens) for piece in template.pieces]
+    caps = [
+        min(
+            piece.max_tokens or sys.maxsize,
+            int(max_pair_tokens * piece.max_share) if piece.max_share else sys.maxsize,
+        )
+        for piece in template.pieces
+    ]
     texts = [template.query(query), template.passage(passage)]
-    if any(cap < max_pair_tokens for cap in caps):
-        return _capped_pair(tokenizer, texts, caps, max_pair_tokens)
+    if template.cuts == "document" or min(caps) < sys.maxsize:
+        return _capped_pair(tokenizer, template, max_pair_tokens, texts, caps, padded=padded)
     inputs: BatchEncoding = tokenizer(
         texts[:1],
         texts[1:],
@@ -88,16 +95,34 @@ def reference_inputs(
 
 
 def _capped_pair(
-    tokenizer: PreTrainedTokenizerBase, texts: list[str], caps: list[int], max_pair_tokens: int
+    tokenizer: PreTrainedTokenizerBase,
+    template: PromptTemplate,
+    max_pair_tokens: int,
+    texts: list[str],
+    caps: list[int],
+    *,
+    padded: bool,
 ) -> BatchEncoding:
     """Each text is cut alone, as a trainer does before it joins them, and then both as a pair is."""
     layout = PairLayout.of(tokenizer)
     query, passage = (
         tokenizer(text, add_special_tokens=False)["input_ids"][:cap] for text, cap in zip(texts, caps, strict=True)
     )
-    kept = longest_first(len(query), np.array([len(passage)]), max_pair_tokens - layout.special_tokens)
-    ids = [*layout.head, *query[: kept[0][0]], *layout.middle, *passage[: kept[1][0]], *layout.tail]
-    return _one(ids)
+    budget = max_pair_tokens - layout.special_tokens
+    if template.cuts == "document":
+        query = query[: budget - 1]
+        passage = passage[: budget - len(query)]
+    kept = longest_first(len(query), np.array([len(passage)]), budget)
+    first = [*layout.head, *query[: kept[0][0]], *layout.middle]
+    second = [*passage[: kept[1][0]], *layout.tail]
+    inputs = _one([*first, *second])
+    if layout.sends_types:
+        typed = len(second) + layout.middle_passage_typed
+        types = [layout.prefix_type] * (len(first) + len(second) - typed) + [layout.passage_type] * typed
+        inputs["token_type_ids"] = torch.tensor([types])
+    if not padded:
+        return inputs
+    return tokenizer.pad(inputs, padding="max_length", max_length=max_pair_tokens, return_tensors="pt")
 
 
 def _one(ids: list[int]) -> BatchEncoding:

@@ -10,8 +10,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 
-from transformers import PretrainedConfig
+from transformers import PretrainedConfig, PreTrainedTokenizerBase
 
 from reranker.checkpoints.adapter import LANGUAGE_MODEL_TASKS, adapter_config
 from reranker.checkpoints.files import (
@@ -23,12 +24,14 @@ from reranker.checkpoints.files import (
     model_type_of,
     read_config_object,
 )
+from reranker.checkpoints.json_files import read_object
 from reranker.checkpoints.manifest import MANIFEST_NAME
-from reranker.checkpoints.recipes import known_for, recipe_named
+from reranker.checkpoints.recipes import KnownRecipe, known_for, recipe_named
+from reranker.checkpoints.score_tokens import token_weights
 from reranker.checkpoints.sentence_transformers import OwnWords, own_words, template_of_chat, template_with_prompt
 from reranker.errors import CheckpointError
-from reranker.prompt import DEAR, TEMPLATES, PromptTemplate
-from reranker.recipe import CLASSIFIER, Recipe
+from reranker.prompt import DEAR, TEMPLATES
+from reranker.recipe import CLASSIFIER, Recipe, Score
 from reranker.settings import CheckpointSettings
 
 DEAR_PAIR_TOKENS = 228
@@ -77,7 +80,8 @@ def _found(settings: CheckpointSettings, files: CheckpointFiles) -> tuple[Recipe
     if files.manifest is not None:
         return files.manifest.recipe, MANIFEST_NAME
     adapter = adapter_config(files.directory) if files.base is not None else None
-    known = known_for(settings.model, *([] if adapter is None else [str(adapter["base_model_name_or_path"])]))
+    keys = read_object((files.base or files.directory) / "config.json")
+    known = _known(settings, files, adapter, keys)
     if known is not None and known.needs_code and not settings.trust_remote_code:
         raise CheckpointError(f"{files.name} runs only with Python that ships with it: {known.why}")
     if known is None and (other := READ_AS.get(model_type_of(files))) is not None:
@@ -91,14 +95,13 @@ def _found(settings: CheckpointSettings, files: CheckpointFiles) -> tuple[Recipe
             f"{files.name} has modules that are not known here ({', '.join(words.modules)}): give it a recipe"
         )
     if words.score is not None and not classifies:
-        template = _of_chat(settings, files, words)
-        return Recipe(name="its own", template=template, score=words.score), "its own modules.json and chat template"
+        return _of_own_words(settings, files, words, words.score, known)
     if known is not None:
-        # Conversions to classifiers keep the names of the language models that they were made from.
-        recipe = known.recipe.model_copy(update={"score": CLASSIFIER}) if classifies else known.recipe
-        return recipe, f"known recipe {known.name}"
+        return (_of_conversion(known, files) if classifies else known.recipe), f"known recipe {known.name}"
     if not classifies and (adapter is not None or (architecture(config) or "").endswith(_LANGUAGE_MODELS)):
         raise CheckpointError(_unasked(files, config, adapter))
+    if not settings.trust_remote_code and settings.template == "auto":
+        _check_no_code(files, keys)
     if Path(settings.model).name.lower().startswith("dear-"):
         return Recipe(name="dear", template=DEAR, max_pair_tokens=DEAR_PAIR_TOKENS), _DEFAULT
     if words.prompt is not None:
@@ -106,11 +109,82 @@ def _found(settings: CheckpointSettings, files: CheckpointFiles) -> tuple[Recipe
     return Recipe(name="bare"), _DEFAULT
 
 
-def _of_chat(settings: CheckpointSettings, files: CheckpointFiles, words: OwnWords) -> PromptTemplate:
+def _known(
+    settings: CheckpointSettings,
+    files: CheckpointFiles,
+    adapter: Mapping[str, object] | None,
+    keys: Mapping[str, Any],
+) -> KnownRecipe | None:
+    """By the name that it was given, by that of its directory behind a link, and by that of its base model."""
+    names = keys.get("architectures")
+    models = [settings.model, str(files.directory)]
+    if adapter is not None:
+        models.append(str(adapter["base_model_name_or_path"]))
+    return known_for(*models, architecture=str(names[0]) if isinstance(names, list) and names else None)
+
+
+def _of_conversion(known: KnownRecipe, files: CheckpointFiles) -> Recipe:
+    """Classifiers made of a language model keep its name, and have its score as their one logit."""
+    if any(abs(weight) != 1 for weight in known.score.tokens.values()):
+        raise CheckpointError(
+            f"{files.name} is a classifier with the name of {known.name}, whose score is a multiple of a token's "
+            "logit, and whether its one logit is that multiple cannot be told: serve the language model, or give it "
+            "a recipe of your own"
+        )
+    return known.recipe.model_copy(update={"score": CLASSIFIER})
+
+
+def _check_no_code(files: CheckpointFiles, keys: Mapping[str, Any]) -> None:
+    """Raises CheckpointError for a checkpoint whose model is Python of its own under a known model type."""
+    named = keys.get("auto_map")
+    classes = (
+        [str(name) for auto, name in named.items() if auto.startswith("AutoModel")] if isinstance(named, dict) else []
+    )
+    if classes:
+        raise CheckpointError(
+            f"{files.name} ships Python of its own for its model ({classes[0]}), and what transformers has under the "
+            "same name may compute something else: read it and set trust_remote_code, or name a recipe or a template "
+            "if you know that the two are the same"
+        )
+
+
+def _of_own_words(
+    settings: CheckpointSettings, files: CheckpointFiles, words: OwnWords, score: Score, known: KnownRecipe | None
+) -> tuple[Recipe, str]:
+    """What the directory says, and what it does not: a known recipe's length and factor, if it has the same tokens.
+
+    sentence-transformers cannot save a factor, and no limit of tokens but the model's.
+    """
     tokenizer = load_tokenizer(files, trust_remote_code=settings.trust_remote_code)
-    if not tokenizer.chat_template:
-        raise CheckpointError(f"{files.name} reads its score from tokens and has no chat template: give it a recipe")
-    return template_of_chat(tokenizer, files.name, words.prompt, words.chat_options)
+    origin = "its own modules.json and chat template"
+    if known is not None and not _same_tokens(score, known.score, tokenizer):
+        known = None
+    try:
+        if not tokenizer.chat_template:
+            raise CheckpointError(
+                f"{files.name} reads its score from tokens and has no chat template: give it a recipe"
+            )
+        template = template_of_chat(tokenizer, files.name, words.prompt, words.chat_options)
+    except CheckpointError:
+        if known is None:
+            raise
+        return known.recipe, f"known recipe {known.name}"
+    if known is None:
+        return Recipe(name="its own", template=template, score=score), origin
+    if template.text == known.template.text:
+        template = known.template.model_copy(update={"instruction": template.instruction})
+        origin = f"known recipe {known.name}"
+    else:
+        origin = f"{origin}, and known recipe {known.name}"
+    return known.recipe.model_copy(update={"template": template}), origin
+
+
+def _same_tokens(score: Score, other: Score, tokenizer: PreTrainedTokenizerBase) -> bool:
+    try:
+        first, second = (token_weights(each, tokenizer, None, "") for each in (score, other))
+    except CheckpointError:  # the tokenizer lacks one: it is not that of the other
+        return False
+    return first.keys() == second.keys()
 
 
 def _unasked(files: CheckpointFiles, config: PretrainedConfig, adapter: Mapping[str, object] | None) -> str:

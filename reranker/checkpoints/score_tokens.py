@@ -39,4 +39,6 @@ def _id_of(token: str, tokenizer: PreTrainedTokenizerBase, name: str) -> int:
             f"{name}: its score is read from {token!r}, which is {len(ids)} tokens in its tokenizer: name a text "
             f"that is one token, or write {VOCABULARY_ID} and its vocabulary id"
         )
+    if ids[0] == tokenizer.unk_token_id and token != tokenizer.unk_token:
+        raise CheckpointError(f"{name}: its score is read from {token!r}, which its tokenizer does not know")
     return int(ids[0])

@@ -1,6 +1,6 @@
 """What a checkpoint that sentence-transformers saved says of itself: its score, its chat template, its prompt.
 
-Source of the files' meaning: CrossEncoder of sentence-transformers 6.2. Files that cannot be read say nothing.
+Source of the files' meaning: CrossEncoder of sentence-transformers 6.2. Files that are not there say nothing.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
-from reranker.checkpoints.json_files import read_json, read_object
+from reranker.checkpoints.hugging_face import as_checkpoint_error
+from reranker.checkpoints.json_files import read_object, read_objects
 from reranker.errors import CheckpointError
 from reranker.prompt import BARE, Piece, PromptTemplate
 from reranker.recipe import VOCABULARY_ID, Score
@@ -37,12 +38,10 @@ class OwnWords:
 
 
 def own_words(directory: Path) -> OwnWords:
-    """What the files of a checkpoint say."""
-    chain = read_json(directory / "modules.json")
-    modules = [module for module in chain if isinstance(module, dict)] if isinstance(chain, list) else []
+    """What the files of a checkpoint say. Raises CheckpointError for one that is damaged."""
     score = None
     unknown = []
-    for module in modules:
+    for module in read_objects(directory / "modules.json"):
         kind = str(module.get("type", "")).rsplit(".", 1)[-1]
         if kind in _SCORES:
             score = _logit_score(directory / str(module.get("path", "")) / "config.json")
@@ -51,6 +50,18 @@ def own_words(directory: Path) -> OwnWords:
     options = read_object(directory / "sentence_bert_config.json").get("processing_kwargs")
     chat = options.get("chat_template") if isinstance(options, dict) else None
     return OwnWords(score, _default_prompt(directory), chat if isinstance(chat, dict) else None, tuple(unknown))
+
+
+def own_length(directory: Path) -> int | None:
+    """The most tokens of a pair, where sentence_bert_config.json says it; the tokenizer's own limit is not in it."""
+    content = read_object(directory / "sentence_bert_config.json")
+    options = content.get("processing_kwargs")
+    text = options.get("text") if isinstance(options, dict) else None
+    said = [text.get("max_length")] if isinstance(text, dict) else []
+    for length in (*said, content.get("max_seq_length")):
+        if isinstance(length, int) and not isinstance(length, bool) and length > 0:
+            return length
+    return None
 
 
 def template_with_prompt(prompt: str) -> PromptTemplate:
@@ -67,8 +78,8 @@ def template_of_chat(
     prompt: the content of a system message. Raises CheckpointError for a chat template that changes texts, or that
     has no place for one.
     """
-    marked = _rendered(tokenizer, _MARKS, options, system=_MARKS["instruction"])
-    plain = _rendered(tokenizer, _MARKS, options, system=prompt)
+    marked = _rendered(tokenizer, name, options, system=_MARKS["instruction"])
+    plain = _rendered(tokenizer, name, options, system=prompt)
     instruction = _between(marked, plain, _MARKS["instruction"])
     text = _escaped(marked if instruction is not None else plain)
     for slot, mark in _MARKS.items():
@@ -86,15 +97,15 @@ def template_of_chat(
 
 def _rendered(
     tokenizer: PreTrainedTokenizerBase,
-    texts: Mapping[str, str],
+    name: str,
     options: Mapping[str, Any] | None,
     system: str | None,
 ) -> str:
-    messages = [{"role": role, "content": texts[role]} for role in ("query", "document")]
+    messages = [{"role": role, "content": _MARKS[role]} for role in ("query", "document")]
     if system is not None:
         messages.insert(0, {"role": "system", "content": system})
-    text = tokenizer.apply_chat_template(messages, tokenize=False, **(options or {}))
-    return str(text)
+    with as_checkpoint_error(f"the chat template of {name}"):
+        return str(tokenizer.apply_chat_template(messages, tokenize=False, **(options or {})))
 
 
 def _between(marked: str, plain: str, mark: str) -> str | None:
@@ -105,13 +116,20 @@ def _between(marked: str, plain: str, mark: str) -> str | None:
     return plain[len(before) : len(plain) - len(after)] if len(plain) >= len(before) + len(after) else None
 
 
-def _logit_score(path: Path) -> Score | None:
+def _logit_score(path: Path) -> Score:
+    """Raises CheckpointError for a file that does not name one token, or two."""
     content = read_object(path)
-    yes, no = content.get("true_token_id"), content.get("false_token_id")
-    if not isinstance(yes, int):
-        return None
-    tokens = {f"{VOCABULARY_ID}{yes}": 1.0}
-    return Score(kind="tokens", tokens=tokens | ({f"{VOCABULARY_ID}{no}": -1.0} if isinstance(no, int) else {}))
+    ids = [content.get("true_token_id"), *filter(lambda token: token is not None, [content.get("false_token_id")])]
+    if any(not isinstance(token, int) or isinstance(token, bool) or token < 0 for token in ids) or len({*ids}) < len(
+        ids
+    ):
+        raise CheckpointError(
+            f"{path} must have a vocabulary id as true_token_id, and another one or null as false_token_id: its "
+            "score is read from them"
+        )
+    return Score(
+        kind="tokens", tokens=dict(zip((f"{VOCABULARY_ID}{token}" for token in ids), (1.0, -1.0), strict=False))
+    )
 
 
 def _default_prompt(directory: Path) -> str | None:

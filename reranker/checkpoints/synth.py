@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import re
 import shutil
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -34,7 +33,6 @@ _WORDS = (
     r"|\s+(?!\S)|\s+"
 )
 _BLOCK_WEIGHTS = 2**24  # weights generated at once
-_MARKERS = re.compile(r"<[^\s<>]*\|[^\s<>]*>|</?s>|<bos>|<unk>")  # spelled special tokens of real tokenizers
 _REPEATS = 2_000  # of the words that carry a score, so that each becomes one token
 
 
@@ -133,7 +131,6 @@ def _write_tokenizer(shape: SynthShape, directory: Path, texts: Iterable[str]) -
     Special tokens: two BOS in a pair, an end token behind a single text, or none; and those that a template spells.
     """
     recipe = shape.pairs
-    markers = {mark for piece in recipe.template.pieces for mark in _MARKERS.findall(piece.text)}
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [pre_tokenizers.Split(Regex(_WORDS), "isolated"), pre_tokenizers.ByteLevel(False, use_regex=False)]
@@ -141,7 +138,7 @@ def _write_tokenizer(shape: SynthShape, directory: Path, texts: Iterable[str]) -
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
         vocab_size=min(TRAINED_TOKENS, shape.config["vocab_size"]),
-        special_tokens=list(dict.fromkeys([BOS, EOS, *sorted(markers)])),
+        special_tokens=list(dict.fromkeys([BOS, EOS, *sorted(recipe.template.marks)])),
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )

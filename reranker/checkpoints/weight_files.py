@@ -7,9 +7,9 @@ Source: `_get_resolved_checkpoint_files` of transformers 5, `load_peft_weights` 
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
+from reranker.checkpoints.json_files import read_object
 from reranker.errors import CheckpointError
 
 ADAPTER_CONFIG = "adapter_config.json"
@@ -32,10 +32,12 @@ def weight_files(directory: Path) -> tuple[Path, ...]:
     if path is None or path != weight_index(directory):
         return () if path is None else (path,)
     try:
-        names = sorted(set(json.loads(path.read_bytes())["weight_map"].values()))
+        names = sorted(set(read_object(path)["weight_map"].values()))
         shards = tuple(directory / name for name in names)
-    except (ValueError, KeyError, TypeError, AttributeError):
-        raise CheckpointError(f"{path} is not an index of weight files") from None
+    except (KeyError, TypeError, AttributeError):
+        names = []
+    if not names:
+        raise CheckpointError(f"{path} is not an index of weight files: copy the checkpoint's own file again")
     missing = [shard.name for shard in shards if not shard.is_file()]
     if missing:
         raise CheckpointError(f"{path} names {missing[0]}, which is not there: copy all its files")
@@ -56,10 +58,7 @@ def _preferred(directory: Path) -> Path | None:
 
 def _named_by_config(directory: Path) -> tuple[str, ...]:
     """The file that config.json names; it may name one instead of using the usual names."""
-    try:
-        name = json.loads((directory / "config.json").read_bytes()).get("transformers_weights")
-    except (OSError, ValueError, AttributeError):
-        return ()  # loading the config explains it
+    name = read_object(directory / "config.json").get("transformers_weights")
     if name is None:
         return ()
     path = directory / str(name)

@@ -6,7 +6,8 @@ nothing of architectures.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -15,6 +16,15 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from reranker.errors import CheckpointError, MissingWeights
+
+_FLOATS = frozenset({"F64", "F32", "F16", "BF16"})  # as safetensors calls them
+_OF_LAYER = re.compile(r"\.(layer|layers|block|blocks|h)\.\d+\.")
+# Buffers that transformers computes itself, and what T5 does not need: its decoder's first token attends to itself
+# alone, and old files have a bias of positions in cross-attention, which no version of transformers reads.
+_NEEDLESS = re.compile(
+    r"inv_freq|position_ids|masked_bias|\.attn\.bias$|relative_attention_bias"
+    r"|^decoder\.block\.\d+\.layer\.0\.SelfAttention\.[qk]\."
+)
 
 
 class Weights(Protocol):
@@ -40,6 +50,7 @@ class SafetensorsWeights:
     def __init__(self, name: str, files: Sequence[Path]) -> None:
         self._name = name
         self._file_of: dict[str, Path] = {}
+        self._read: set[str] = set()
         if not files or any(path.suffix != ".safetensors" for path in files):
             raise MissingWeights(f"{name} has no safetensors weights")
         for path in files:
@@ -49,18 +60,25 @@ class SafetensorsWeights:
     def __contains__(self, name: str) -> bool:
         return name in self._file_of
 
+    @property
+    def unread(self) -> set[str]:
+        """Names of the tensors that nobody has read yet."""
+        return self._file_of.keys() - self._read
+
     def read(self, *names: str, shape: Sequence[int], dtype: torch.dtype, device: str) -> Tensor:
         _check_presence(self, self._name, names)
         return _concatenated(self._name, {name: self._mapped(name) for name in names}, shape, dtype, device)
 
     def rows(self, name: str, indices: Sequence[int]) -> Tensor:
         _check_presence(self, self._name, [name])
+        self._read.add(name)
         with _opened(self._file_of[name]) as file:
             matrix = file.get_slice(name)  # reads only what is indexed
             _check_rows(self._name, name, matrix.get_shape(), indices)
             return torch.cat([matrix[index : index + 1] for index in indices]).float()
 
     def _mapped(self, name: str) -> Tensor:
+        self._read.add(name)
         with _opened(self._file_of[name]) as file:
             tensor: Tensor = file.get_tensor(name)
             return tensor
@@ -112,6 +130,34 @@ class ModuleWeights:
         matrix = self._tensors[name]
         _check_rows(self._name, name, matrix.shape, indices)
         return matrix[list(indices)].float().cpu()
+
+
+def check_all_used(checkpoint: str, unread: Iterable[str]) -> None:
+    """Raises CheckpointError if a layer's tensor is among those that a model has not read: its config is not theirs.
+
+    Tensors outside the layers may belong to other heads, which a reranker does not have.
+    """
+    for name in sorted(unread):
+        if _OF_LAYER.search(f".{name}") and not _NEEDLESS.search(name):
+            raise CheckpointError(
+                f"{checkpoint} has weights that its config has no place for ({name}): its scores would leave them "
+                "out: copy the config.json that belongs to them"
+            )
+
+
+def check_not_quantized(checkpoint: str, files: Sequence[Path]) -> None:
+    """Raises CheckpointError for weights that are codes and no numbers. For a config that says nothing of it."""
+    for path in files:
+        if path.suffix != ".safetensors":
+            continue
+        with _opened(path) as file:
+            for name in file.keys():  # noqa: SIM118  (no mapping)
+                dtype = file.get_slice(name).get_dtype()
+                if "weight" in name and dtype not in _FLOATS:
+                    raise CheckpointError(
+                        f"{checkpoint} has quantized weights ({name} is {dtype}), and its config.json has no "
+                        "quantization_config that says how: copy the checkpoint in float32, bfloat16 or float16"
+                    )
 
 
 def _check_presence(weights: Weights, checkpoint: str, names: Sequence[str]) -> None:

@@ -226,3 +226,18 @@ def test_pad_id_beyond_the_embeddings_is_refused(architecture: str, tmp_path: Pa
     rewrite_json(source / "config.json", pad_token_id=4000)
     with pytest.raises(CheckpointError, match=r"source cannot be loaded: pad_token_id of its config.json has no"):
         imported(source, tmp_path / "imported")
+
+
+@pytest.mark.parametrize("recipe", ["rankllama", "bge-reranker", "dear", "gte-reranker-modernbert-base"])
+def test_recipe_of_a_classifier_is_imported_exactly(recipe: str, tmp_path: Path) -> None:
+    """Texts that are cut alone, padded pairs and token types: the reference must do all three."""
+    family = {"rankllama": "llama", "dear": "llama", "bge-reranker": "bert"}.get(recipe, "modernbert")
+    if family == "llama":
+        write_llama(tmp_path / "model", config_pad=0)
+    else:
+        write_bert(tmp_path / "model", architecture=family, token_types=family == "bert")
+    settings = CheckpointSettings(model=str(tmp_path / "model"), recipe=recipe)
+    if family == "modernbert":
+        settings = settings.model_copy(update={"max_pair_tokens": 100})
+    written = import_checkpoint(settings, tmp_path / "imported")
+    assert {check.fidelity.split(":")[0] for check in written.checks} == {"verified"}

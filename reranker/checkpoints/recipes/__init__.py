@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from functools import cache
 from importlib import resources
@@ -44,15 +45,33 @@ def known_recipes() -> Mapping[str, KnownRecipe]:
     return {known.name: known for known in sorted(found, key=lambda known: known.name)}
 
 
-def known_for(*models: str) -> KnownRecipe | None:
-    """Of the first of these hub ids or directories that is known. A directory is known by its name."""
+def known_for(*models: str, architecture: str | None = None) -> KnownRecipe | None:
+    """Of the first of these hub ids or directories that is known. A directory is known by its name.
+
+    architecture: of the checkpoint's config.json. Another family than the recipe's is another model of the same name.
+    """
     names = {model.casefold(): known for known in known_recipes().values() for model in known.models}
     last = {name.rsplit("/", 1)[-1]: known for name, known in names.items()}
     for model in models:
         key = model.casefold()
-        if found := names.get(key) or last.get(Path(key).name):
+        found = names.get(key) or last.get(_in_hub_cache(key) or Path(key).name)
+        if found is not None and _same_family(found.architecture, architecture):
             return found
     return None
+
+
+def _in_hub_cache(path: str) -> str | None:
+    """The model's name in a path of the hub's cache: models--Qwen--Qwen3-Reranker-0.6B/snapshots/5f32…"""
+    *_, folder, snapshots, _ = ("", "", "", *Path(path).parts)
+    return folder.rsplit("--", 1)[-1] if snapshots == "snapshots" and folder.startswith("models--") else None
+
+
+def _same_family(known: str, architecture: str | None) -> bool:
+    """Whether two classes of transformers are one architecture with different heads; None: not known."""
+    if architecture is None:
+        return True
+    first, second = (re.split(r"For[A-Z]|Model$", name)[0] for name in (known, architecture))
+    return first.startswith(second) or second.startswith(first)
 
 
 def recipe_named(name: str) -> Recipe:

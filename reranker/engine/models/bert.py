@@ -41,6 +41,8 @@ def unsupported(config: PretrainedConfig) -> str | None:
     """Why this forward cannot run a checkpoint; None if it can."""
     if config.model_type not in _ROOTS:
         return f"its architecture is {config.model_type}"
+    if config.hidden_size % config.num_attention_heads:
+        return f"its {config.hidden_size} states do not divide into {config.num_attention_heads} heads"
     if config.hidden_act not in ("gelu", "relu"):
         return f"its activation is {config.hidden_act}"
     if getattr(config, "position_embedding_type", None) not in (None, "absolute"):

@@ -13,7 +13,14 @@ from reranker.checkpoints.module_chain import NORM_EPSILON, ModuleChain, module_
 from reranker.checkpoints.modules import load_module, temperature_of
 from reranker.checkpoints.token_head import TokenHead, logit_cap_of
 from reranker.checkpoints.weight_files import weight_files
-from reranker.checkpoints.weights import JoinedWeights, ModuleWeights, SafetensorsWeights, Weights
+from reranker.checkpoints.weights import (
+    JoinedWeights,
+    ModuleWeights,
+    SafetensorsWeights,
+    Weights,
+    check_all_used,
+    check_not_quantized,
+)
 from reranker.encoder import Encoder
 from reranker.engine.models import ScoringModel
 from reranker.engine.models import bert as bert_family
@@ -51,6 +58,8 @@ def load_model(
     """
 
     recipe, tokens = encoder.recipe, encoder.token_weights
+    if getattr(config, "quantization_config", None) is None:
+        check_not_quantized(files.name, weight_files(files.base or files.directory))
 
     def module(device: str) -> PreTrainedModel:
         return load_module(files, dtype=dtype, device=device, recipe=recipe, trust_remote_code=trust_remote_code)
@@ -89,10 +98,10 @@ def load_model(
 
     if files.base is None:
         try:
-            weights: Weights = SafetensorsWeights(files.name, weight_files(files.directory))
-            if chain is not None:
-                weights = JoinedWeights(weights, _head_weights(files, chain))
-            return fast(weights, config)
+            own = SafetensorsWeights(files.name, weight_files(files.directory))
+            model = fast(own if chain is None else JoinedWeights(own, _head_weights(files, chain)), config)
+            check_all_used(files.name, own.unread)
+            return model
         except MissingWeights as error:
             # Another file format or old tensor names: Hugging Face's loader converts both.
             log.info("%s is loaded through Hugging Face: %s", files.name, error)

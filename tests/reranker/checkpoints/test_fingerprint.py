@@ -102,6 +102,14 @@ def write_manifest(directory: Path) -> None:
     (directory / "reranker.json").write_text('{"template": "bare", "max_pair_tokens": 99}')
 
 
+def write_chat_template(directory: Path) -> None:
+    (directory / "chat_template.jinja").write_text("{{ messages[0].content }}")
+
+
+def write_prompt(directory: Path) -> None:
+    (directory / "config_sentence_transformers.json").write_text("{}")
+
+
 @pytest.mark.parametrize(
     "change",
     [
@@ -111,6 +119,8 @@ def write_manifest(directory: Path) -> None:
         change_tokenizer_settings,
         write_vocabulary,
         write_manifest,
+        write_chat_template,
+        write_prompt,
     ],
 )
 def test_change_to_any_file_that_scores_depend_on_changes_the_fingerprint(
@@ -119,6 +129,16 @@ def test_change_to_any_file_that_scores_depend_on_changes_the_fingerprint(
     before = checkpoint_sha256(files_of(copy))
     change(copy)
     assert checkpoint_sha256(CheckpointFiles("copy", copy, None, None)) not in (before, None)
+
+
+def test_tokens_that_a_module_reads_are_in_the_fingerprint(copy: Path) -> None:
+    (copy / "modules.json").write_text('[{"path": "", "type": "Transformer"}, {"path": "1", "type": "LogitScore"}]')
+    (copy / "1").mkdir()
+    seen = set()
+    for token in (1, 2):
+        (copy / "1" / "config.json").write_text(f'{{"true_token_id": {token}}}')
+        seen.add(checkpoint_sha256(CheckpointFiles("copy", copy, None, None)))
+    assert len(seen) == 2
 
 
 def test_checkpoint_without_weights_has_no_fingerprint(copy: Path) -> None:

@@ -25,7 +25,6 @@ TEXT = "Given a web search query, find passages that answer it. "
         ),
         ("config_sentence_transformers.json", {"prompts": {"query": "", "document": ""}}, []),
         ("config_sentence_transformers.json", {"prompts": None, "default_prompt_name": None}, []),
-        ("config_sentence_transformers.json", ["no object"], []),
         ("config.json", {"sentence_transformers": {"prompts": {"web": TEXT}}}, ["prompt 'web' of config.json"]),
         ("tokenizer_config.json", {"chat_template": "{{ messages }}"}, ["chat template of tokenizer_config.json"]),
         (

@@ -161,7 +161,7 @@ def test_weights_read_and_fingerprinted_are_those_of_hugging_face(
 @pytest.mark.parametrize(
     ("name", "content", "problem"),
     [
-        ("model.safetensors.index.json", "[]", "is not an index"),
+        ("model.safetensors.index.json", "[]", "is no JSON object"),
         ("model.safetensors.index.json", '{"weight_map": {"a": 3}}', "is not an index"),
         ("model.safetensors.index.json", '{"weight_map": {"a": "model-1.safetensors"}}', "names model-1.safetensors"),
         ("config.json", '{"transformers_weights": "../model.safetensors"}', "transformers_weights names"),
