@@ -25,6 +25,7 @@ from deployments.gateway import Gateway
 from deployments.http.routes import build_http
 from deployments.metrics import Alias, Metrics
 from deployments.ray_metrics import publish
+from deployments.request_record import RequestRecord
 from reranker.errors import Overloaded
 from reranker.pairs import CandidateScores, ShardScores, ShardWork
 from reranker.settings import LimitsSettings
@@ -216,8 +217,9 @@ async def test_ray_gets_every_sample_as_a_gauge_and_a_failing_ray_is_survived() 
     metrics = Metrics(VLLM)
     published: dict[tuple[Any, ...], float] = {}
     metrics.retried()
-    with metrics.request("TEI") as seen:
-        seen.status = 200
+    record = RequestRecord("TEI")
+    with metrics.request(record):
+        record.answered(200)
 
     class Recorded(Gauge):
         """Ray's own, which also checks names and labels."""
