@@ -19,7 +19,7 @@ pytest.importorskip("opentelemetry.exporter.otlp.proto.http", reason="needs the 
 
 TRACE, CALLER = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 HEADERS = {"traceparent": f"00-{TRACE}-{CALLER}-01", "x-request-id": "call-of-a-client-1"}
-SECRET = "when is xylophonic tide"
+TEXT = "when is xylophonic tide"
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +65,7 @@ def test_request_is_one_trace_of_gateway_tokenizer_and_scorer(
 ) -> None:
     """A small shard is tokenized by the scorer, a larger one by a tokenizer."""
     collector.spans.clear()
-    answer = client.post("/v2/rerank", json={"query": SECRET, "documents": [SECRET * times] * 2}, headers=HEADERS)
+    answer = client.post("/v2/rerank", json={"query": TEXT, "documents": [TEXT * times] * 2}, headers=HEADERS)
     assert answer.status_code == 200, answer.text
     collector.wait_until(lambda: len(collector.of_trace(TRACE)) >= 4)
 
@@ -83,13 +83,13 @@ def test_request_is_one_trace_of_gateway_tokenizer_and_scorer(
     assert queued.ended == scored.started
     assert root.attributes["gen_ai.response.id"] == HEADERS["x-request-id"] == answer.headers["x-rerank-id"]
     assert root.attributes["gen_ai.usage.input_tokens"] > 0
-    assert SECRET.encode() not in collector.raw
+    assert TEXT.encode() not in collector.raw
 
 
 def test_every_line_about_a_request_names_it_as_the_answer_does_and_quotes_no_text(
     client: httpx.Client, collector: Collector, logs: Path
 ) -> None:
-    body = {"query": SECRET, "documents": [SECRET * 50]}
+    body = {"query": TEXT, "documents": [TEXT * 50]}
     named = client.post("/v2/rerank", json=body, headers=HEADERS | {"x-request-id": "named-1"})
     unnamed = client.post("/v2/rerank", json=body)
     refused = client.post("/v2/rerank", json=body | {"documents": 3})
@@ -104,4 +104,4 @@ def test_every_line_about_a_request_names_it_as_the_answer_does_and_quotes_no_te
     assert (requests["named-1"]["status"], requests["named-1"]["documents"]) == (200, 1)
     assert requests["named-1"]["trace_id"] == TRACE
     assert requests[refused.headers["x-rerank-id"]]["status"] == 400
-    assert all(SECRET not in path.read_text() for path in logs.glob("*.log"))
+    assert all(TEXT not in path.read_text() for path in logs.glob("*.log"))
