@@ -110,6 +110,7 @@ def _parsed(url: str) -> httpx.URL:
         parsed = httpx.URL(url)
     except (httpx.InvalidURL, ValueError):
         parsed = httpx.URL("")
-    if parsed.scheme not in ("http", "https") or not parsed.host:
+    is_host = bool(parsed.host) and " " not in parsed.host and (parsed.port or 1) < 2**16
+    if parsed.scheme not in ("http", "https") or not is_host or parsed.query or parsed.fragment:
         raise InvalidField("URL", f"{url[:80]!r} is no address of an endpoint: write it like http://127.0.0.1:8000")
     return parsed
