@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from reranker.errors import InvalidField, ServiceError, Unavailable
 
 KEY_VARIABLE = "RERANKER_API_KEY"
 _TIMEOUT_S = 5.0
+_HOST = re.compile(r"[\w.:-]+")
 _HEALTH_EVERY_S = 5.0  # the endpoint asks a scorer for it
 
 Labels = tuple[tuple[str, str], ...]
@@ -110,7 +112,7 @@ def _parsed(url: str) -> httpx.URL:
         parsed = httpx.URL(url)
     except (httpx.InvalidURL, ValueError):
         parsed = httpx.URL("")
-    is_host = bool(parsed.host) and " " not in parsed.host and (parsed.port or 1) < 2**16
+    is_host = _HOST.fullmatch(parsed.host) is not None and (parsed.port or 1) < 2**16
     if parsed.scheme not in ("http", "https") or not is_host or parsed.query or parsed.fragment:
         raise InvalidField("URL", f"{url[:80]!r} is no address of an endpoint: write it like http://127.0.0.1:8000")
     return parsed
