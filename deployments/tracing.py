@@ -104,7 +104,7 @@ class Spans:
         with self._tracer.start_as_current_span(
             "tokenize",
             _context(traceparent),
-            attributes={"reranker.passages": passages},
+            attributes={"rerank.passages": passages},
             record_exception=False,  # its message may quote a text
             set_status_on_exception=False,
         ):
@@ -140,10 +140,10 @@ class Spans:
         add("queue", arrived_at, waited_until, {})
         for one in passes:
             attributes = {
-                "reranker.tokens": one.tokens,
-                "reranker.pairs": one.pairs,
-                "reranker.batch.tokens": one.batch_tokens,
-                "reranker.batch.fill": round(one.fill, 4),
+                "rerank.tokens": one.tokens,
+                "rerank.pairs": one.pairs,
+                "rerank.batch.tokens": one.batch_tokens,
+                "rerank.batch.fill": round(one.fill, 4),
             }
             add("device pass", one.started_at, one.started_at + one.seconds, attributes)
 
@@ -164,8 +164,8 @@ def _attributes(record: RequestRecord) -> dict[str, Any]:
         "gen_ai.rerank.candidate.count": record.documents,
         "http.request.method": "POST",
         "http.response.status_code": record.status,
-        "reranker.dialect": record.dialect_label,
-        "reranker.unscored": record.unscored,
+        "rerank.dialect": record.dialect_label,
+        "rerank.unscored": record.unscored,
     }
     if record.model:
         attributes["gen_ai.request.model"] = record.model[:_MAX_MODEL_CHARS]

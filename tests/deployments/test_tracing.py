@@ -70,8 +70,8 @@ async def test_request_is_a_server_span_with_numbers_and_without_texts() -> None
         "gen_ai.usage.input_tokens": 21,
         "http.request.method": "POST",
         "http.response.status_code": 200,
-        "reranker.dialect": "cohere_v2",
-        "reranker.unscored": 0,
+        "rerank.dialect": "cohere_v2",
+        "rerank.unscored": 0,
     }
     assert "SECRET" not in span.to_json()
 
@@ -144,8 +144,8 @@ async def test_shard_at_the_scorer_is_a_wait_and_a_span_for_each_batch_in_order(
         assert (f"{span.parent.trace_id:032x}", f"{span.parent.span_id:016x}") == (TRACE, PARENT)
         assert (span.start_time or 0) <= (span.end_time or 0)
     assert queue.end_time == batches[0].start_time
-    assert [(b.attributes or {})["reranker.tokens"] for b in batches] == [4, 2]
-    assert [(b.attributes or {})["reranker.batch.fill"] for b in batches] == [1.0, 0.5]
+    assert [(b.attributes or {})["rerank.tokens"] for b in batches] == [4, 2]
+    assert [(b.attributes or {})["rerank.batch.fill"] for b in batches] == [1.0, 0.5]
 
 
 async def test_shard_that_is_never_scored_is_a_wait_alone() -> None:
