@@ -55,7 +55,9 @@ def open_spans(settings: TracingSettings | None, role: Role) -> Spans | None:
     from opentelemetry.sdk.trace import TracerProvider
     from opentelemetry.sdk.trace.sampling import ALWAYS_ON
 
-    resource = Resource.create({"service.name": f"reranker-{role}", "service.version": __version__})
+    resource = Resource.create({"service.version": __version__, "rerank.part": role})
+    if str(resource.attributes["service.name"]).startswith("unknown_service"):  # no variable gives it
+        resource = resource.merge(Resource({"service.name": f"reranker-{role}"}))
     # None: as OTEL_TRACES_SAMPLER says, by default all, or as the caller decided.
     provider = TracerProvider(None if role == "gateway" else ALWAYS_ON, resource, shutdown_on_exit=False)
     for processor in span_processors():

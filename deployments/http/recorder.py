@@ -91,6 +91,9 @@ class Recorder:
         with self._metrics.request(record), self._logged(record), span:
             try:
                 await self._app(scope, receive, send_answer)
+            except Exception:
+                record.answered(500)  # as the server around this answers
+                raise
             finally:
                 if not record.seconds:  # the client has left
                     record.answered(record.status)

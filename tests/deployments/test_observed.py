@@ -13,6 +13,7 @@ from ray import serve
 from deployments.app import gateway, scorer, tokenizer
 from deployments.settings import AppSettings
 from tests.deployments.otlp_collector import Collector, running_collector
+from tests.deployments.test_tracing import silent_collector
 
 pytestmark = pytest.mark.slow
 pytest.importorskip("opentelemetry.exporter.otlp.proto.http", reason="needs the extra: dear-reranker[otel]")
@@ -52,6 +53,27 @@ def client(cluster: str, collector: Collector, logs: Path) -> Iterator[httpx.Cli
     with httpx.Client(base_url=f"{cluster}/observed", timeout=60) as client:
         yield client
     serve.delete("observed")
+
+
+def test_graph_with_a_silent_collector_answers_every_request_and_can_be_deleted(cluster: str) -> None:
+    with silent_collector() as url:
+        variables = {"OTEL_EXPORTER_OTLP_ENDPOINT": url, "OTEL_EXPORTER_OTLP_TIMEOUT": "600"}
+        variables |= {"OTEL_BSP_MAX_QUEUE_SIZE": "8", "OTEL_BSP_MAX_EXPORT_BATCH_SIZE": "4"}
+        settings = AppSettings.model_validate(
+            {"device": "cpu", "engine": {"threads": 1}, "tracing": {"enabled": True}}
+        )
+        options = {"ray_actor_options": {"num_cpus": 0.2, "runtime_env": {"env_vars": variables}}}
+        app = gateway.options(**options).bind(
+            settings,
+            tokenizer.options(**options).bind(settings.checkpoint, tracing=settings.tracing),
+            scorer.options(**options).bind(settings.checkpoint, settings.engine, settings.tracing),
+        )
+        serve.run(app, name="silent", route_prefix="/silent")
+        with httpx.Client(base_url=f"{cluster}/silent", timeout=60) as client:
+            body = {"query": "tide", "documents": ["high tide"]}
+            assert {client.post("/v2/rerank", json=body).status_code for _ in range(40)} == {200}
+        serve.delete("silent")
+        assert "silent" not in serve.status().applications
 
 
 def lines_of(logs: Path, part: str) -> list[dict[str, object]]:

@@ -20,6 +20,7 @@ from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, Sampler
 from opentelemetry.trace import SpanKind, StatusCode
 
 from deployments.http.routes import build_http
+from deployments.request_record import RequestRecord
 from deployments.scoring_loop import ScoringLoop
 from deployments.settings import AuthSettings, LogSettings, TracingSettings
 from deployments.tracing import Spans, open_spans
@@ -203,6 +204,27 @@ def tracing_on(monkeypatch: pytest.MonkeyPatch) -> Iterator[Spans]:
     log = logging.getLogger("ray.serve")
     for added in log.filters[:]:
         log.removeFilter(added)
+
+
+@pytest.mark.parametrize(
+    ("variables", "sampled", "service"),
+    [
+        ({}, True, "reranker-gateway"),
+        ({"OTEL_TRACES_SAMPLER": "always_off", "OTEL_SERVICE_NAME": "search"}, False, "search"),
+    ],
+)
+def test_environment_says_what_is_sampled_and_how_the_service_is_called(
+    variables: dict[str, str], sampled: bool, service: str, tracing_on: Spans, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    spans = open_spans(TracingSettings(enabled=True), "gateway")
+    assert spans is not None
+    record = RequestRecord("TEI")
+    with spans.request(record, []):
+        record.answered(200)
+    assert bool(record.traceparent) is sampled
+    assert spans._provider.resource.attributes["service.name"] == service
 
 
 @contextmanager
