@@ -12,6 +12,7 @@ from deployments.gateway import Gateway
 from deployments.scorer import Scorer
 from deployments.settings import AppSettings
 from deployments.tokenizer import Tokenizer
+from deployments.tracing import check_installed
 from reranker.settings import CheckpointSettings
 
 # The default back-off of Serve's router (25 to 500 ms) leaves replicas idle between forward passes.
@@ -45,12 +46,17 @@ scorer = serve.deployment(
 
 
 def build_app(settings: AppSettings) -> Application:
-    """The Serve application. The scorer's constructor refuses a checkpoint that cannot be served."""
-    checkpoint = settings.checkpoint
+    """The Serve application. The scorer's constructor refuses a checkpoint that cannot be served.
+
+    Raises InvalidField where tracing is on and its extra is not installed.
+    """
+    if settings.tracing.enabled:
+        check_installed()
+    checkpoint, tracing = settings.checkpoint, settings.tracing
     return gateway.bind(
         settings,
-        tokenizer.bind(checkpoint),
-        scorer.options(ray_actor_options=_scorer_resources(checkpoint)).bind(checkpoint, settings.engine),
+        tokenizer.bind(checkpoint, tracing=tracing),
+        scorer.options(ray_actor_options=_scorer_resources(checkpoint)).bind(checkpoint, settings.engine, tracing),
     )
 
 

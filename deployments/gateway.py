@@ -26,6 +26,7 @@ from deployments.reading import read
 from deployments.settings import AppSettings
 from deployments.shard_client import ShardClient
 from deployments.sharding import shard
+from deployments.tracing import open_spans
 from reranker.deduplicate import deduplicate_pairs
 from reranker.documents import check_length, check_request
 from reranker.errors import (
@@ -81,6 +82,7 @@ class Gateway:
         self._admission = Admission(settings.admission)
         self._estimate = TokenEstimate()
         self._rates = TokenRates()
+        self._spans = open_spans(settings.tracing, "gateway")
 
     def __serve_build_asgi_app__(self) -> FastAPI:
         warn_of_open_ports()
@@ -90,7 +92,11 @@ class Gateway:
         if ray.is_initialized():
             self._published = asyncio.create_task(publish(self.observe, Gauge))
         settings = self._settings
-        return build_http(self, settings.limits, settings.http, settings.auth)
+        return build_http(self, settings.limits, settings.http, settings.auth, settings.logs, self._spans)
+
+    def __del__(self) -> None:  # called by Serve before it ends the replica
+        if spans := getattr(self, "_spans", None):
+            spans.close()
 
     @property
     def model_name(self) -> str:
@@ -138,7 +144,7 @@ class Gateway:
         check_not_cut(scores, request.truncation)
         ranking = ranked(request.candidates, scores, request.top_n, partial=context.partial)
         return RerankOutcome(
-            request_id=context.request_id,
+            request_id=request.request_id or context.request_id,
             model=self.model_name,
             ranking=ranking,
             total_tokens=int(scores.tokens.sum()),
@@ -230,7 +236,14 @@ class Gateway:
 def _context(request: RerankRequest, left_s: float) -> RequestContext:
     partial = request.on_deadline == "partial"
     margin_s = min(_RESPONSE_MARGIN_S, _RESPONSE_MARGIN_SHARE * left_s) if partial else 0.0
-    return RequestContext(uuid.uuid4().hex, request.client, request.priority, left_s - margin_s, partial)
+    return RequestContext(
+        uuid.uuid4().hex,
+        request.client,
+        request.priority,
+        left_s - margin_s,
+        partial,
+        traceparent=request.traceparent,
+    )
 
 
 def _first_cause(failures: ExceptionGroup[Exception]) -> Exception:

@@ -7,12 +7,9 @@ holds anything that a client sent. One event loop owns it: its locks never wait.
 from __future__ import annotations
 
 import math
-import re
-import time
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache
 from typing import Literal
 
 import numpy as np
@@ -21,6 +18,7 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from prometheus_client.metrics_core import Metric
 
 from deployments.capacity import Capacity
+from deployments.request_record import RequestRecord
 from reranker.pairs import ShardScores
 from reranker.scheduling.admission import Admission
 from reranker.types import ModelDescription
@@ -28,18 +26,9 @@ from reranker.types import ModelDescription
 Alias = Literal["tei", "vllm"]
 CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
 
-_LEFT = 499  # the client has left: nobody reads the answer, so it has no status of its own
 _DURATIONS_S = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 60.0, 120.0)
 _WAITS_S = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 60.0)
 _FILLS = tuple(tenths / 10 for tenths in range(1, 11))
-
-
-@dataclass(slots=True)
-class Seen:
-    """What is known of a request so far. dialect: its name."""
-
-    dialect: str
-    status: int = _LEFT
 
 
 class Metrics:
@@ -87,16 +76,15 @@ class Metrics:
         self._at_once_tokens = math.inf  # this gateway's share of what all devices hold at a time
 
     @contextmanager
-    def request(self, dialect: str) -> Iterator[Seen]:
-        """Count a request when the block ends. dialect: of a request that is not read yet."""
-        seen, started = Seen(dialect), time.perf_counter()
+    def request(self, record: RequestRecord) -> Iterator[None]:
+        """Count a request when the block ends."""
         self._in_progress.inc()
         try:
-            yield seen
+            yield
         finally:
             self._in_progress.dec()
-            self._requests.labels(_label(seen.dialect), str(seen.status)).inc()
-            self._duration.labels(f"{seen.status // 100}xx").observe(time.perf_counter() - started)
+            self._requests.labels(record.dialect_label, str(record.status)).inc()
+            self._duration.labels(f"{record.status // 100}xx").observe(record.seconds)
 
     def scored(self, answer: ShardScores) -> None:
         """Count a shard."""
@@ -214,9 +202,3 @@ class _Labelled:
             labelled = Metric(family.name, family.documentation, family.type)
             labelled.samples = [s._replace(labels=s.labels | {"replica": self.replica}) for s in family.samples]
             yield labelled
-
-
-@cache
-def _label(dialect: str) -> str:
-    """'Cohere v1, Jina, vLLM' -> 'cohere_v1_jina_vllm'."""
-    return re.sub(r"\W+", "_", dialect.lower()).strip("_")

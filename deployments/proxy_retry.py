@@ -6,7 +6,8 @@ Serve loads this into the proxy of each node if the environment of `ray start` o
 
 Knows ASGI and the paths of this application. Scoring has no side effects, so its requests are safe to repeat. Those
 of other applications behind the same proxy may not be: they pass through. Headers by which a client could steer Serve
-are taken out of this application's requests before Serve reads them. If the `route_prefix` of this application
+are taken out of this application's requests before Serve reads them, and names of requests that would spoil its logs
+(one that is not UTF-8 would end in a 500). If the `route_prefix` of this application
 is not `/`, set RERANKER_ROUTE_PREFIX to it in the same environment.
 """
 
@@ -23,6 +24,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from deployments.http.dialects import ROUTES
 from deployments.http.pages import MODEL_PAGES, PAGES
 from deployments.http.reading import PATH as READ_PATH
+from deployments.request_record import is_request_id
 from reranker.errors import Overloaded
 from reranker.scheduling.bytes_in_flight import BytesInFlight, HeldBytes
 from reranker.scheduling.retry_budget import RetryBudget
@@ -68,7 +70,8 @@ class ProxyRetry:
         if scope["type"] != "http" or not self._is_repeatable(scope["method"], scope["path"]):
             await self._app(scope, receive, send)
             return
-        scope = {**scope, "headers": [line for line in scope["headers"] if not self._steers(line[0])]}
+        headers = [line for line in scope["headers"] if not self._steers(line[0])]
+        scope = {**scope, "headers": _with_one_request_id(headers)}
         self._budget.earn()
         address = (scope.get("client") or ("",))[0]
         with self._in_flight.hold(address) as held:
@@ -95,6 +98,14 @@ class ProxyRetry:
                 return
             log.warning("attempt %d at a request ended without a response: retrying", attempt + 1)
             await asyncio.sleep(_RETRY_PAUSE_S)
+
+
+def _with_one_request_id(headers: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+    """Serve writes the id into every line of its logs as it came, and makes one where there is none."""
+    ids = [value for name, value in headers if name == b"x-request-id"]
+    if not ids or (len(ids) == 1 and is_request_id(ids[0])):
+        return headers
+    return [line for line in headers if line[0] != b"x-request-id"]
 
 
 def _normal(name: bytes) -> bytes:

@@ -14,6 +14,7 @@ from ray.exceptions import (
 )
 from ray.serve.exceptions import BackPressureError, ReplicaUnavailableError
 
+from deployments.failures import log_failure
 from reranker.errors import Overloaded, RerankerError, Unavailable
 
 log = logging.getLogger("ray.serve")
@@ -47,7 +48,7 @@ def translate(error: Exception) -> RerankerError | ReplicaLost:
         return cause
     if _replica_was_lost(error):
         return ReplicaLost(type(cause).__name__)
-    log.error("a shard failed", exc_info=error)
+    log_failure(log, "a shard failed", error)
     return Unavailable(f"scoring failed: {type(cause).__name__}")
 
 

@@ -12,12 +12,14 @@ import ray
 from torch import AcceleratorError
 
 from deployments.scoring_loop import STALL_TIMEOUT_S, LoopStopped, ScoringLoop
+from deployments.settings import TracingSettings
 from deployments.tokenizer import encode_shard
+from deployments.tracing import open_spans
 from reranker.engine.device_thread import device_thread
 from reranker.engine.warm_up import warm_up
 from reranker.errors import DeadlineExceeded, DocumentError
 from reranker.fidelity import load_verified
-from reranker.pairs import EncodedPairs, EncodedShard, FloatArray, ShardScores
+from reranker.pairs import DevicePass, EncodedPairs, EncodedShard, FloatArray, ShardScores
 from reranker.settings import CheckpointSettings, ScorerSettings
 from reranker.types import ModelDescription, PairOptions, Passage, Query, RequestContext
 
@@ -29,8 +31,11 @@ _VERIFY_EVERY_S = 10.0
 class Scorer:
     """The constructor loads the weights and replays the golden scores; it raises rather than serve a wrong model."""
 
-    def __init__(self, checkpoint: CheckpointSettings, engine: ScorerSettings) -> None:
+    def __init__(
+        self, checkpoint: CheckpointSettings, engine: ScorerSettings, tracing: TracingSettings | None = None
+    ) -> None:
         started = time.monotonic()
+        self._spans = open_spans(tracing, "scorer")
         self._device = device_thread()
         threads = engine.threads or _assigned_cores()
         settings = engine.model_copy(update={"threads": threads})
@@ -47,10 +52,18 @@ class Scorer:
 
         Raises DeadlineExceeded, Unavailable, and a DocumentError with the index of a candidate.
         """
+        if self._spans is None or not context.traceparent:
+            return await self._score(shard, context)
+        with self._spans.scoring(context.traceparent) as passes:
+            return await self._score(shard, context, passes)
+
+    async def _score(
+        self, shard: EncodedShard, context: RequestContext, passes: list[DevicePass] | None = None
+    ) -> ShardScores:
         pairs = shard.pairs
         try:
             logits, work = await self._loop.score_and_account(
-                context._replace(timeout_s=context.timeout_s - shard.encode_s), pairs
+                context._replace(timeout_s=context.timeout_s - shard.encode_s), pairs, passes
             )
         except (LoopStopped, AcceleratorError) as error:
             _exit_unhealthy(error)
@@ -70,7 +83,16 @@ class Scorer:
         self, query: Query, passages: Sequence[Passage], options: PairOptions, context: RequestContext
     ) -> ShardScores:
         """Like `score`, for a shard so small that it is tokenized here."""
-        return await self.score(await encode_shard(self._loaded.encoder, query, passages, options), context)
+        if self._spans is None or not context.traceparent:
+            shard = await encode_shard(self._loaded.encoder, query, passages, options)
+        else:
+            with self._spans.encoding(context.traceparent, len(passages)):
+                shard = await encode_shard(self._loaded.encoder, query, passages, options)
+        return await self.score(shard, context)
+
+    def __del__(self) -> None:  # called by Serve before it ends the replica
+        if spans := getattr(self, "_spans", None):
+            spans.close()
 
     async def describe(self) -> ModelDescription:
         return replace(

@@ -14,7 +14,7 @@ import numpy as np
 from reranker.engine.device_thread import device_thread
 from reranker.engine.isolation import OUT_OF_MEMORY, score_isolating
 from reranker.errors import DeadlineExceeded, NonFiniteLogit, RerankerError, Unavailable, UnscorableDocument
-from reranker.pairs import EncodedPairs, FloatArray, IntArray, ShardWork
+from reranker.pairs import DevicePass, EncodedPairs, FloatArray, IntArray, ShardWork
 from reranker.scheduling.queue import Batch, Job, TokenBudgetQueue
 from reranker.scheduling.throughput import Throughput
 from reranker.types import RequestContext
@@ -29,10 +29,11 @@ class LoopStopped(RuntimeError):
 
 @dataclass(slots=True)
 class _Caller:
-    """Who waits for a job. work: what its batches took so far, None before the first."""
+    """Who waits for a job. work: what its batches took so far, None before the first. passes: None if untraced."""
 
     future: "asyncio.Future[None]"
     queued_at: float
+    passes: list[DevicePass] | None
     work: ShardWork | None = None
 
 
@@ -75,13 +76,15 @@ class ScoringLoop:
         """See `score_and_account`."""
         return (await self.score_and_account(context, pairs))[0]
 
-    async def score_and_account(self, context: RequestContext, pairs: EncodedPairs) -> tuple[FloatArray, ShardWork]:
+    async def score_and_account(
+        self, context: RequestContext, pairs: EncodedPairs, passes: list[DevicePass] | None = None
+    ) -> tuple[FloatArray, ShardWork]:
         """Logits of the pairs, in their order. Pairs not yet in a batch are dropped if the caller is cancelled.
 
         They are dropped after the context's timeout too: raises DeadlineExceeded or, for a partial context, returns
         NaN for missing logits. Raises, with the pair's index, NonFiniteLogit if the model gives NaN or infinity, and
         UnscorableDocument if it fails on the pair; Unavailable if the device has no memory for a single pair;
-        LoopStopped; and torch.AcceleratorError.
+        LoopStopped; and torch.AcceleratorError. passes: each batch with some of the pairs is appended to it.
         """
         if self._task is None:
             self._task = asyncio.create_task(self._run())
@@ -93,7 +96,7 @@ class ScoringLoop:
         if not job.unscored:
             return job.logits, ShardWork()
         self.arrived_tokens += sum(job.lengths) + context.refused_tokens
-        caller = _Caller(asyncio.get_running_loop().create_future(), time.monotonic())
+        caller = _Caller(asyncio.get_running_loop().create_future(), time.monotonic(), passes)
         self._callers[job] = caller
         self._job_queued.set()
         try:
@@ -174,6 +177,11 @@ class ScoringLoop:
                 work = ShardWork(device_s=taken_s * tokens / max(1, self._on_device_tokens), batch_fill=fill)
                 first = ShardWork(queue_wait_s=self._on_device_since - caller.queued_at)
                 caller.work = (caller.work or first) + work
+                if caller.passes is not None:
+                    batch_tokens = self._on_device_tokens
+                    caller.passes.append(
+                        DevicePass(self._on_device_since, taken_s, tokens, len(pairs), batch_tokens, fill)
+                    )
 
     def _fail(self, job: Job, error: Exception) -> None:
         self._queue.cancel(job)

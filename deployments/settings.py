@@ -75,6 +75,21 @@ class MetricsSettings(Settings):
     )
 
 
+class LogSettings(Settings):
+    """What the log says of requests."""
+
+    requests: bool = Field(True, description="Write one line for each request to a dialect's path.")
+    max_lines_per_s: PositiveInt = Field(
+        100, description="Max such lines per second of a gateway; the next one says how many were left out."
+    )
+
+
+class TracingSettings(Settings):
+    """Spans of requests. Where they go, and what is sampled, is said by OpenTelemetry's environment variables."""
+
+    enabled: bool = Field(False, description="Export OpenTelemetry spans of requests; needs the extra `otel`.")
+
+
 class AppSettings(CheckpointSettings):
     """The root: what to serve and how. The checkpoint's settings are at the top level, for the command line."""
 
@@ -86,6 +101,8 @@ class AppSettings(CheckpointSettings):
     shards: ShardSettings = ShardSettings()
     http: HttpSettings = HttpSettings()
     metrics: MetricsSettings = MetricsSettings()
+    logs: LogSettings = LogSettings()
+    tracing: TracingSettings = TracingSettings()
 
     @model_validator(mode="after")
     def _queue_is_shorter_than_timeout(self) -> Self:

@@ -162,7 +162,7 @@ class ShardClient:
                 calls = [self._scorer.score_texts.remote(query, passages, options, context)]
             else:
                 # The encoded arrays go from tokenizer to scorer without passing through this process.
-                pairs = self._tokenizer.encode.remote(query, passages, options)
+                pairs = self._tokenizer.encode.remote(query, passages, options, context.traceparent)
                 calls = [pairs, self._scorer.score.remote(pairs, context)]
             scores: ShardScores = await calls[-1]
             return scores

@@ -79,6 +79,20 @@ class ShardWork:
         )
 
 
+class DevicePass(NamedTuple):
+    """One batch with pairs of a shard. started_at: seconds of the monotonic clock.
+
+    tokens, pairs: of the shard; batch_tokens: of the whole batch. fill: see ShardWork.batch_fill.
+    """
+
+    started_at: float
+    seconds: float
+    tokens: int
+    pairs: int
+    batch_tokens: int
+    fill: float
+
+
 class ShardScores(NamedTuple):
     """A scorer's answer to one shard. tokens_per_s: that replica's throughput with full batches."""
 

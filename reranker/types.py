@@ -47,6 +47,7 @@ class RerankRequest:
     priority: 0 goes first; a request of priority p gets 1 / (1 + p) of the share that its client's requests of
     priority 0 get. on_deadline: at the deadline, answer with an error or with the results scored so far.
     max_pair_tokens, instruction: see PairOptions. tokens_per_minute: the rate of the client; None means no limit.
+    request_id: what the answer is called by; '' for a new name. traceparent: see RequestContext.
     """
 
     query: Query
@@ -61,6 +62,8 @@ class RerankRequest:
     max_pair_tokens: int | None = None
     instruction: str | None = None
     tokens_per_minute: int | None = None
+    request_id: str = ""
+    traceparent: str = ""
 
     @property
     def pair_options(self) -> PairOptions:
@@ -86,9 +89,11 @@ class PairOptions(NamedTuple):
 class RequestContext(NamedTuple):
     """What a scorer needs to know about the request that a shard belongs to.
 
+    request_id: unlike that of the answer no client can choose it, so that no two requests are taken for one.
     timeout_s: time left for the answer when the shard is sent; a duration, because the clocks of two nodes differ.
     partial: when it has passed, answer with the scores there are so far. refused_tokens: tokens of the requests that
-    were refused since the last shard was sent, which autoscaling counts as demand.
+    were refused since the last shard was sent, which autoscaling counts as demand. traceparent: the span that the
+    shard's spans belong to, as W3C Trace Context writes it; '' where the request is not traced.
     """
 
     request_id: str
@@ -97,6 +102,7 @@ class RequestContext(NamedTuple):
     timeout_s: float = math.inf
     partial: bool = False
     refused_tokens: int = 0
+    traceparent: str = ""
 
 
 @dataclass(frozen=True, slots=True)

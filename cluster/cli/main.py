@@ -23,6 +23,7 @@ from cluster.cli.model import model
 from cluster.cli.plan import plan
 from cluster.cli.rerank import rerank
 from cluster.cli.serve import serve
+from cluster.cli.top import top
 from cluster.cli.train import train
 from reranker.errors import RerankerError, ServiceError
 from reranker.extras import how_to_install
@@ -42,6 +43,7 @@ app.command()(serve)
 app.command()(rerank)
 app.command()(batch)
 app.command()(plan)
+app.command()(top)
 app.add_typer(evaluate, name="evaluate")
 app.add_typer(model, name="model")
 app.add_typer(config, name="config")

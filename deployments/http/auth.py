@@ -10,25 +10,23 @@ import asyncio
 import hashlib
 import ipaddress
 import logging
-from collections.abc import Callable, Iterator, Mapping
+import uuid
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 from fastapi import Request
 from fastapi.responses import JSONResponse
 from starlette.requests import ClientDisconnect
-from starlette.routing import compile_path
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from deployments.http.body import parse_object
+from deployments.http.recorder import path_of, recorded, refusal
 from deployments.key_file import KeyFile
 from deployments.settings import AuthSettings
 from reranker.errors import Forbidden, HeadersTooLarge, InvalidRequest, RerankerError, Unauthenticated, Unavailable
 from reranker.keys import hash_of
 
 log = logging.getLogger("ray.serve")
-
-DialectOf = Callable[[Mapping[str, Any] | None], Any]
-"""The dialect of a body, None for one that was not read."""
 
 PROBES = frozenset(("/health", "/ready", "/ping", "/.well-known/live", "/.well-known/ready"))
 METRICS = "/metrics"
@@ -55,8 +53,7 @@ def caller_of(request: Request) -> Caller:
 class Guard:
     """An ASGI middleware.
 
-    keys: None where anybody may call. refusals: path of each route that has dialects -> their choice. default: the
-    format of refusals elsewhere.
+    keys: None where anybody may call. default: the dialect of refusals on paths that have none.
     """
 
     def __init__(
@@ -65,11 +62,9 @@ class Guard:
         keys: KeyFile | None,
         settings: AuthSettings,
         max_header_bytes: int,
-        refusals: Mapping[str, DialectOf],
-        default: DialectOf,
+        default: Any,
     ) -> None:
         self._app, self._keys, self._settings, self._max_header_bytes = app, keys, settings, max_header_bytes
-        self._refusals = [(compile_path(path)[0], dialect_of) for path, dialect_of in refusals.items()]
         self._default = default
         self._warned = False
 
@@ -99,13 +94,15 @@ class Guard:
         key = next(filter(None, (accepted.get(hash_of(secret)) for secret in _presented(scope))), None)
         if key is None:
             raise Unauthenticated
-        if _path(scope) == METRICS and key.role != "admin":
+        if path_of(scope) == METRICS and key.role != "admin":
             raise Forbidden(key.role, "admin")
+        if found := recorded(scope):
+            found.record.client = key.name
         return Caller(key.name, key.tokens_per_minute)
 
     def _is_open(self, scope: Scope) -> bool:
         """Whether anybody may ask. HEAD has become GET before."""
-        path = _path(scope)
+        path = path_of(scope)
         if scope.get("method") != "GET":
             return False
         if path == METRICS:
@@ -126,12 +123,11 @@ class Guard:
         if scope["type"] != "http":
             await send({"type": "websocket.close", "code": 1008})
             return
-        dialect_of = next((choose for path, choose in self._refusals if path.match(_path(scope))), None)
-        if dialect_of is None or scope["method"] != "POST":
-            dialect_of, body = self._default, None
+        found = recorded(scope)
+        if found is None:
+            status, content = refusal(self._default, error, uuid.uuid4().hex)
         else:
-            body = await _small_body(Request(scope, receive))
-        status, content = dialect_of(body).failure(error)
+            status, content = found.refusal(error, await _small_body(Request(scope, receive)))
         headers = {"www-authenticate": "Bearer"} if isinstance(error, Unauthenticated) else None
         await JSONResponse(content, status, headers)(scope, receive, send)
 
@@ -165,12 +161,6 @@ def _on_loopback(scope: Scope) -> bool:
         return True
     mapped = getattr(address, "ipv4_mapped", None)
     return (mapped or address).is_loopback
-
-
-def _path(scope: Scope) -> str:
-    """The path inside this application, without its route prefix."""
-    path: str = scope["path"]
-    return path.removeprefix(scope.get("root_path", "").rstrip("/"))
 
 
 async def _small_body(request: Request) -> Mapping[str, Any] | None:

@@ -43,8 +43,10 @@ _DESCRIPTIONS = {
 }
 UNLISTED = ("/v1/models/rerank",)  # in the document a GET of it could not be told from /v1/models/{model}
 _INTEGER: Schema = {"type": "integer", "minimum": 1}
-_ID_HEADERS = {
-    "x-rerank-id": {"schema": {"type": "string"}, "required": True},
+_ID_HEADER = {
+    "x-rerank-id": {"schema": {"type": "string"}, "description": "What the log calls the request.", "required": True}
+}
+_RANKING_HEADERS = {
     "x-rerank-unscored": {"schema": _INTEGER, "description": "Documents that were not scored by the deadline."},
     "x-rerank-ignored": {"schema": {"type": "string"}, "description": "Fields of the body that have no effect."},
 }
@@ -104,10 +106,10 @@ def _responses(route: Route, found: Iterable[errors.RerankerError], *, has_param
     for dialect in route.dialects:
         for status in {dialect.failure(error)[0] for error in found}:
             by_status.setdefault(status, []).append(dialect)
-    answers = {"200": _response("The ranking.", map(_answer_of, route.dialects), _ID_HEADERS)}
+    answers = {"200": _response("The ranking.", map(_answer_of, route.dialects), _ID_HEADER | _RANKING_HEADERS)}
     for status, dialects in sorted(by_status.items()):
         names = list(map(_error_of, dialects)) + ["not_found"] * (status == 404 and has_parameters)
-        answers[str(status)] = _response(_DESCRIPTIONS[status], names, _HEADERS.get(status, {}))
+        answers[str(status)] = _response(_DESCRIPTIONS[status], names, _ID_HEADER | dict(_HEADERS.get(status, {})))
     return answers
 
 

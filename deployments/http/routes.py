@@ -18,7 +18,9 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import ClientDisconnect
 from starlette.routing import Match
 
-from deployments.http.auth import Caller, DialectOf, Guard, caller_of
+from deployments.access_log import AccessLog
+from deployments.failures import log_failure
+from deployments.http.auth import Caller, Guard, caller_of
 from deployments.http.body import check_finite, count_documents, read_object
 from deployments.http.dialects import ROUTES, choose, parse
 from deployments.http.dialects.base import Call
@@ -28,9 +30,11 @@ from deployments.http.pages import RerankService, add_pages
 from deployments.http.playground import add_playground
 from deployments.http.reading import PATH as READ_PATH
 from deployments.http.reading import ReadCall, ReadDialect
+from deployments.http.recorder import DialectOf, Recorder, record_of, refusal
 from deployments.key_file import KeyFile
-from deployments.metrics import Metrics, Seen
-from deployments.settings import AuthSettings, HttpSettings
+from deployments.request_record import RequestRecord
+from deployments.settings import AuthSettings, HttpSettings, LogSettings
+from deployments.tracing import Spans
 from reranker.errors import Overloaded, RerankerError, Unavailable
 from reranker.scheduling.bytes_in_flight import BytesInFlight
 from reranker.settings import LimitsSettings
@@ -63,9 +67,11 @@ def build_http(
     limits: LimitsSettings,
     http: HttpSettings | None = None,
     auth: AuthSettings | None = None,
+    logs: LogSettings | None = None,
+    spans: Spans | None = None,
 ) -> FastAPI:
     """The ASGI application of one gateway replica. Raises InvalidFile for a file of keys that cannot be used."""
-    auth = auth or AuthSettings()
+    auth, logs = auth or AuthSettings(), logs or LogSettings()
     keys = KeyFile(auth.keys_file) if auth.keys_file else None
     app = _App(
         has_keys=keys is not None,
@@ -76,23 +82,20 @@ def build_http(
     in_flight = BytesInFlight(limits.max_bytes_in_flight)
     dialects_of: dict[str, DialectOf] = {path: partial(choose, path) for path in ROUTES}
     for path, dialect_of in dialects_of.items():
-        handler = _handler(
-            partial(parse, path), dialect_of, partial(_rerank, service), limits, in_flight, service.metrics
-        )
+        handler = _handler(partial(parse, path), dialect_of, partial(_rerank, service), limits, in_flight)
         app.add_route(path, handler, methods=["POST"], include_in_schema=False)
     reading = ReadDialect()
     dialects_of[READ_PATH] = lambda _: reading
-    handler = _handler(
-        reading.parse, dialects_of[READ_PATH], partial(_read, service), limits, in_flight, service.metrics
-    )
+    handler = _handler(reading.parse, dialects_of[READ_PATH], partial(_read, service), limits, in_flight)
     app.add_route(READ_PATH, handler, methods=["POST"], include_in_schema=False)
     add_pages(app, service, limits)
     add_playground(app)
     app.add_exception_handler(405, _not_allowed)
-    default = dialects_of[_DEFAULT_PATH]
-    app.add_middleware(Guard, keys, auth, limits.max_header_bytes, dialects_of, default)
+    app.add_middleware(Guard, keys, auth, limits.max_header_bytes, choose(_DEFAULT_PATH, None))
+    access_log = AccessLog(logs) if logs.requests else None
+    app.add_middleware(Recorder, dialects_of, service.metrics, access_log, spans)  # around the guard: it refuses too
     app.add_middleware(HeadAsGet)  # around the guard, which so sees only GET
-    if http and http.cors_origins:  # around both: a browser asks before it sends a key, and reads refusals
+    if http and http.cors_origins:  # around all: a browser asks before it sends a key, and reads refusals
         app.add_middleware(
             CORSMiddleware,
             allow_origins=http.cors_origins,
@@ -111,57 +114,59 @@ async def _not_allowed(request: Request, error: Exception) -> Response:
     return JSONResponse({"detail": "Method Not Allowed"}, 405, headers={"allow": ", ".join(sorted(methods))})
 
 
-async def _rerank(service: RerankService, call: Call, caller: Caller) -> Response:
-    outcome = await service.rerank(_from(caller, call.request()))
+async def _rerank(service: RerankService, call: Call, caller: Caller, record: RequestRecord) -> Response:
+    outcome = await service.rerank(_from(caller, call.request(), record))
+    record.tokens, record.unscored = outcome.total_tokens, outcome.unscored
     await _let_others_run()
     return _rendered(call, outcome)
 
 
-async def _read(service: RerankService, call: ReadCall, caller: Caller) -> Response:
-    reading = await service.read(_from(caller, call.request()))
+async def _read(service: RerankService, call: ReadCall, caller: Caller, record: RequestRecord) -> Response:
+    reading = await service.read(_from(caller, call.request(), record))
     return Response(to_json(call.response(reading)), headers=_ignored(call.ignored), media_type="application/json")
 
 
-def _from(caller: Caller, request: RerankRequest) -> RerankRequest:
-    return replace(request, client=caller.name, tokens_per_minute=caller.tokens_per_minute)
+def _from(caller: Caller, request: RerankRequest, record: RequestRecord) -> RerankRequest:
+    record.documents, record.top_n, record.model = len(request.candidates), request.top_n, request.model
+    return replace(
+        request,
+        client=caller.name,
+        tokens_per_minute=caller.tokens_per_minute,
+        request_id=record.id,
+        traceparent=record.traceparent,
+    )
 
 
 def _handler(
     parse_body: Callable[[Mapping[str, Any]], Any],
-    dialect_of: Callable[[Mapping[str, Any] | None], Any],
-    answer_to: Callable[[Any, Caller], Awaitable[Response]],
+    dialect_of: DialectOf,
+    answer_to: Callable[[Any, Caller, RequestRecord], Awaitable[Response]],
     limits: LimitsSettings,
     in_flight: BytesInFlight,
-    metrics: Metrics,
 ) -> Callable[[Request], Awaitable[Response]]:
-    """dialect_of: whose errors a body gets, None if it could not be read. answer_to: a parsed call and its caller."""
+    """dialect_of: whose errors a body gets. answer_to: a parsed call and its caller."""
 
     async def answer(request: Request) -> Response:
-        with metrics.request(dialect_of(None).name) as seen:
-            response = await answer_seen(request, seen)
-            seen.status = response.status_code
-            return response
-
-    async def answer_seen(request: Request, seen: Seen) -> Response:
         body: dict[str, Any] | None = None
+        record = record_of(request)
         try:
             caller = caller_of(request)
             with in_flight.hold(caller.name) as held:
                 body = dict(request.path_params) | await read_object(request, limits, held)
-                seen.dialect = dialect_of(body).name
+                record.dialect = dialect_of(body).name
                 check_finite(body)
-                documents = count_documents(body, limits.max_documents)
+                record.documents = documents = count_documents(body, limits.max_documents)
                 await _let_others_run()
                 call = await _parsed(parse_body, body, documents)
                 await _let_others_run()
-                return await answer_to(call, caller)
+                return await answer_to(call, caller, record)
         except ClientDisconnect:
             return Response(status_code=499)  # which nobody reads
         except Exception as error:
             known = error if isinstance(error, RerankerError) else Unavailable("internal error: see the server log")
             if known is not error:
-                log.exception("POST %s failed", request.url.path)
-            status, content = dialect_of(body).failure(known)
+                log_failure(log, f"a {record.dialect_label} request failed", error)
+            status, content = refusal(dialect_of(body), known, record.id)
             return JSONResponse(content, status, headers=_retry_after(known))
 
     return answer
@@ -180,7 +185,7 @@ async def _let_others_run() -> None:
 
 
 def _rendered(call: Call, outcome: RerankOutcome) -> Response:
-    headers = {"x-rerank-id": outcome.request_id} | _ignored(call.ignored)
+    headers = _ignored(call.ignored)
     if outcome.unscored:
         headers["x-rerank-unscored"] = str(outcome.unscored)
     return Response(to_json(call.response(outcome)), headers=headers, media_type="application/json")

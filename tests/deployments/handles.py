@@ -120,7 +120,9 @@ class FakeTokenizer(FakeReplica):
         super().__init__(*faults)
         self._encode_s = encode_s
 
-    async def encode(self, query: Query, passages: Sequence[Passage], options: PairOptions) -> FakeShard:
+    async def encode(
+        self, query: Query, passages: Sequence[Passage], options: PairOptions, traceparent: str = ""
+    ) -> FakeShard:
         await self.meet_fault()
         return FakeShard(passages, self._encode_s)
 

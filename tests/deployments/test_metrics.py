@@ -25,11 +25,14 @@ from deployments.gateway import Gateway
 from deployments.http.routes import build_http
 from deployments.metrics import Alias, Metrics
 from deployments.ray_metrics import publish
+from deployments.request_record import RequestRecord
+from deployments.settings import AuthSettings
 from reranker.errors import Overloaded
 from reranker.pairs import CandidateScores, ShardScores, ShardWork
 from reranker.settings import LimitsSettings
 from tests.deployments.handles import TOKENS_PER_PASSAGE, FakeScorer
 from tests.deployments.test_gateway import ONE_PASSAGE_PER_SHARD, make_gateway
+from tests.reranker.test_keys import entry, write
 
 ROOT = Path(__file__).parents[2]
 MONITORING = ROOT / "cluster" / "topologies" / "monitoring"
@@ -128,6 +131,25 @@ async def test_request_whose_client_leaves_is_counted_as_499() -> None:
     assert total(families, "reranker_requests_in_progress") == 0
 
 
+async def test_refusals_before_any_route_are_counted_with_their_dialect_and_status(tmp_path: Path) -> None:
+    path = write(tmp_path / "keys.json", {"keys": [entry("app", "rrk_app")]})
+    gateway = make_gateway(FakeScorer())
+    app = build_http(gateway, LimitsSettings(), auth=AuthSettings(keys_file=path, open_metrics=True))
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as client:
+        for key in ("rrk_app", "rrk_wrong", "rrk_wrong"):
+            await client.post("/v1/rerank", json=GOOD | {"top_k": 1}, headers={"x-api-key": key})
+        await client.post("/v1/read", json=GOOD)
+        await client.post("/v2/rerank", json=GOOD, headers={"x-large": "x" * 40_000})
+        await client.post("/no/such/path", json=GOOD)
+        assert (await client.get("/info")).status_code == 401
+        families = await scrape(client)
+    got = {
+        (sample.labels["dialect"], sample.labels["status"]): sample.value
+        for sample in families["reranker_requests"].samples
+    }
+    assert got == {("voyage", "200"): 1, ("voyage", "401"): 2, ("read", "401"): 1, ("cohere_v2", "431"): 1}
+
+
 def shard_scores(truncated: int, work: ShardWork) -> ShardScores:
     scores = CandidateScores.unscored(4)
     scores.tokens[:3], scores.truncated[:truncated] = 10, True
@@ -216,8 +238,9 @@ async def test_ray_gets_every_sample_as_a_gauge_and_a_failing_ray_is_survived() 
     metrics = Metrics(VLLM)
     published: dict[tuple[Any, ...], float] = {}
     metrics.retried()
-    with metrics.request("TEI") as seen:
-        seen.status = 200
+    record = RequestRecord("TEI")
+    with metrics.request(record):
+        record.answered(200)
 
     class Recorded(Gauge):
         """Ray's own, which also checks names and labels."""

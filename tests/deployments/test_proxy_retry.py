@@ -241,3 +241,32 @@ async def test_other_protocols_pass_through_the_middleware() -> None:
 def test_serve_callback_returns_the_middleware() -> None:
     (middleware,) = middlewares()
     assert isinstance(middleware.cls(Gateways(0), *middleware.args, **middleware.kwargs), ProxyRetry)
+
+
+@pytest.mark.parametrize(
+    ("ids", "kept"),
+    [
+        ([b"a-1"], [b"a-1"]),
+        ([b"a", b"b"], []),
+        ([b""], []),
+        ([b"a b=c"], []),
+        ([b"caf\xe9"], []),
+        (["a\u0085b".encode()], []),
+        ([b"\x1b[31m"], []),
+        ([b"a" * 129], []),
+    ],
+)
+async def test_request_id_that_could_not_stand_in_a_log_does_not_reach_serve(
+    ids: list[bytes], kept: list[bytes]
+) -> None:
+    """Serve makes one where there is none."""
+    seen: list[tuple[bytes, bytes]] = []
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        seen.extend(scope["headers"])
+
+    client = Client()
+    scope = {"type": "http", "method": "GET", "path": "/health", "headers": [(b"x-request-id", id_) for id_ in ids]}
+    await ProxyRetry(app)(scope, client.receive, client.send)
+    assert seen[: len(kept)] == [(b"x-request-id", id_) for id_ in kept]
+    assert kept or not seen

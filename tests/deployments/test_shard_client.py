@@ -203,14 +203,15 @@ async def test_reranker_error_of_a_replica_is_raised_unwrapped_without_retry() -
     assert shard.attempts == 1
 
 
-async def test_unknown_exception_becomes_unavailable_after_one_retry_and_is_logged(
+async def test_unknown_exception_is_retried_once_and_logged_without_its_message(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     shard = Shard(*[ZeroDivisionError("secret")] * 2)
     with caplog.at_level(logging.ERROR, "ray.serve"), pytest.raises(Unavailable, match=r"failed: ZeroDivisionError$"):
         await shard.score()
     assert shard.attempts == 2
-    assert "secret" in caplog.text
+    assert "ZeroDivisionError" in caplog.text
+    assert "secret" not in caplog.text
 
 
 async def test_hanging_attempt_is_cancelled_and_sent_again() -> None:

@@ -1,6 +1,5 @@
 """Alibaba's DashScope, `POST /api/v1/services/rerank/text-rerank/text-rerank`. Its OpenAI form is in shared.py."""
 
-import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -88,7 +87,7 @@ class DashScope:
     def failure(self, error: RerankerError) -> tuple[int, Json]:
         status = status_of(error)
         code = _CODES.get(status, "InvalidParameter")
-        return status, {"code": code, "message": str(error), "request_id": uuid.uuid4().hex}
+        return status, {"code": code, "message": str(error), "request_id": ""}  # which the HTTP interface fills in
 
     def schema(self) -> Schema:
         """The same fields, in the places where DashScope has them."""

@@ -46,6 +46,7 @@ INTERRUPTIBLE = "import signal; signal.signal(signal.SIGINT, signal.default_int_
             "model import",
             ["SRC", "--output", "--template", "--max-pair-tokens", "--revision", "--forward", "--trust-remote-code"],
         ),
+        ("top", ["URL", "--api-key", "--once", "--json", "--interval"]),
         ("key", ["new", "list", "revoke"]),
         ("key new", ["NAME", "--role", "--tokens-per-minute", "--file"]),
         ("serve", ["--keys-file", "--port"]),
