@@ -37,7 +37,7 @@ def test_requests_fail_to_connect_only_while_the_proxy_is_down(
     graph: Graph, head: Session, load: Load, results: Results
 ) -> None:
     """Only connections fail, and a client that sends again is served once a new proxy listens."""
-    (proxy,) = victims.named([head], victims.PROXY)
+    (proxy,) = victims.proxies([head])
     with load:
         load.wait_for(10)
         killed_s = time.monotonic()

@@ -11,12 +11,22 @@ from cluster.local import processes
 from cluster.local.processes import Session
 
 CONTROLLER = "ray::ServeController"
-PROXY = "ray::ProxyActor"
+_PROXY = "ray::ProxyActor"
 
 
 def named(sessions: Sequence[Session], title: str) -> list[int]:
     """Pids of the processes whose title starts with this; Ray appends the running method."""
     return [pid for session in sessions for pid in processes.members(session) if _title(pid).startswith(title)]
+
+
+def proxies(sessions: Sequence[Session]) -> list[int]:
+    """Pids of what accepts clients' connections: HAProxy where Serve runs it, else Serve's own proxies.
+
+    Beside HAProxy, Serve keeps a proxy of its own for requests that no gateway can take.
+    """
+    everything = [pid for session in sessions for pid in processes.members(session)]
+    haproxy = [pid for pid in everything if Path(_title(pid).partition("\0")[0]).name == "haproxy"]
+    return haproxy or named(sessions, _PROXY)
 
 
 def kill(pid: int) -> None:
