@@ -19,6 +19,7 @@ from cluster.batch.settings import BatchSettings
 from cluster.batch.stages.encode import EncodeStage
 from cluster.batch.stages.read import read_stage
 from cluster.batch.stages.score import ScoreStage
+from cluster.batch.storage.opening import storage_of
 from cluster.evaluation.models import models_in, plan_models
 from reranker.checkpoints.files import locate
 
@@ -37,7 +38,7 @@ def finish_jobs(models: str, directory: Path, output: Path, depth: int) -> None:
 def run_here(settings: BatchSettings, console: Console) -> None:
     """`run_batch` without Ray."""
     identity = identity_of(settings, locate(settings.checkpoint, weights=False))
-    complete(settings, identity, _scored_here, console, Clock())
+    complete(settings, storage_of(settings, console.print), identity, _scored_here, console, Clock())
 
 
 @contextmanager

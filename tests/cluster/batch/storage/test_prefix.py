@@ -261,14 +261,16 @@ def test_files_larger_than_memory_are_written_from_their_lines(tmp_path: Path) -
 
 
 class Slow(MemoryObjects):
-    """Answers a read only while another one waits, too."""
+    """Answers no read before a second one has come while the first waits."""
 
     def __init__(self, store: Store) -> None:
         super().__init__(store)
-        self._both = threading.Barrier(2)
+        self._first, self._second = threading.Lock(), threading.Event()
 
     def read(self, name: str) -> Found | None:
-        self._both.wait(30)
+        if not self._first.acquire(blocking=False):
+            self._second.set()
+        assert self._second.wait(30)
         return super().read(name)
 
 
