@@ -31,9 +31,9 @@ class FaultyScorer(Scorer):
         super().__init__(checkpoint, engine)
         self._faults = Path(faults)
         (self._poison,) = set(self._ids(POISON)) - set(self._ids("word"))
-        self._loop = self._new_loop(self._score, stall_timeout_s)
+        self._loop = self._new_loop(self._pass, stall_timeout_s)
 
-    def _score(self, pairs: EncodedPairs) -> FloatArray:
+    def _pass(self, pairs: EncodedPairs) -> FloatArray:
         if self._has(CORRUPT):
             self._corrupt_weights()
         started = time.monotonic()

@@ -8,6 +8,7 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
+import httpx
 from ray import serve
 from ray.exceptions import RayError
 
@@ -38,7 +39,7 @@ class Graph:
         scorer_options: Mapping[str, Any] | None = None,
         **settings: Any,
     ) -> None:
-        """Returns when all replicas run. settings: changes to the default ones."""
+        """Returns when all replicas run and can be reached. settings: changes to the default ones."""
         self._replicas = dict(replicas)
         app = AppSettings.model_validate(_DEFAULT_SETTINGS | settings)
         health_checks: dict[str, Any] = {"health_check_period_s": 1, "health_check_timeout_s": 2}
@@ -52,6 +53,15 @@ class Graph:
         )
         serve.run(bound, name=APPLICATION, route_prefix="/")
         self.wait_until_running()
+        self._wait_until_reached()
+
+    def _wait_until_reached(self, timeout_s: float = 30) -> None:
+        """HAProxy may learn of gateways after Serve says that they run. Raises TimeoutError."""
+        deadline = time.monotonic() + timeout_s
+        while (answer := httpx.get(f"{self.url}/ready", timeout=10)).status_code != 200:
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"{self.url}/ready answers {answer.status_code}: {answer.text[:200]}")
+            time.sleep(0.1)
 
     def replicas(self, name: str) -> tuple[Replica, ...]:
         """Replicas of a deployment that run according to Serve."""
