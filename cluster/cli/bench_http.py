@@ -81,9 +81,7 @@ def http(
     ] = 8200,
     scenario: Annotated[
         str,
-        typer.Option(
-            help="Comma-separated scenarios: any of overhead, throughput, mixed, overload, hostile and soak."
-        ),
+        typer.Option(help="Comma-separated scenarios, those listed above."),
     ] = "overhead,throughput,mixed,overload",
     picture: Annotated[Path | None, typer.Option(help="Draw all scenarios into this PNG file.")] = None,
     json_path: Json = None,
