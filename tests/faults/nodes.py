@@ -21,7 +21,8 @@ ENVIRONMENT = serve_environment() | {
     # Otherwise a head would require its user's token, if there is one; this process read its own mode at import.
     "RAY_AUTH_MODE": "disabled",
 }
-if os.environ.get("RERANKER_TEST_INGRESS") == "haproxy":
+HAPROXY = os.environ.get("RERANKER_TEST_INGRESS") == "haproxy"
+if HAPROXY:
     ENVIRONMENT |= haproxy_environment()
 
 
