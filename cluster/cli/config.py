@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from cluster.configs import ENVIRONMENT, LAPTOP, PRODUCTION, TRAINING
+from cluster.configs import ENVIRONMENT, HAPROXY, LAPTOP, PRODUCTION, TRAINING
 from reranker.errors import InvalidField
 
 config = typer.Typer(
@@ -18,6 +18,7 @@ _FILES = {
     "laptop": LAPTOP,
     "production": PRODUCTION,
     "env": ENVIRONMENT,
+    "haproxy-env": HAPROXY,
     **{f"train-{name}": path for name, path in TRAINING.items()},
 }
 
@@ -32,9 +33,10 @@ def print_config(
     name: Annotated[
         str,
         typer.Argument(
-            metavar="laptop|production|env|train-embedded|train-llama-lora|train-dear-8b",
+            metavar="laptop|production|env|haproxy-env|train-embedded|train-llama-lora|train-dear-8b",
             help="laptop: the embedded model on a CPU. production: the 8B, one replica per 24 GB GPU. env: variables "
-            "for the environment of `ray start` and `serve run`. train-…: for `reranker train run`.",
+            "for the environment of `ray start` and `serve run`; haproxy-env: more of them, for HAProxy. "
+            "train-…: for `reranker train run`.",
         ),
     ],
 ) -> None:

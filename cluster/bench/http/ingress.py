@@ -12,6 +12,12 @@ from cluster.local.host import free_port
 from reranker.errors import InvalidField
 
 _THROUGHPUT = {"RAY_SERVE_THROUGHPUT_OPTIMIZED": "1", "RAY_SERVE_PROXY_USE_GRPC": "1"}
+_HAPROXY_PORTS = (
+    "RAY_SERVE_HAPROXY_METRICS_PORT",
+    "RAY_SERVE_HAPROXY_STATS_PORT",
+    "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT",
+    "RAY_SERVE_FALLBACK_PROXY_GRPC_PORT",
+)
 # Names as --ingress takes them, and in tables.
 INGRESSES: Mapping[str, str] = MappingProxyType(
     {"default": "default mode", "throughput": "throughput mode", "haproxy": "HAProxy"}
@@ -34,5 +40,4 @@ def environment_of(ingress: str, replica_port: int) -> dict[str, str]:
     }
     if ingress == "throughput":
         return _THROUGHPUT | ports
-    own = {name: str(free_port("")) for name in ("RAY_SERVE_HAPROXY_METRICS_PORT", "RAY_SERVE_HAPROXY_STATS_PORT")}
-    return haproxy_environment() | ports | own
+    return haproxy_environment() | ports | {name: str(free_port("")) for name in _HAPROXY_PORTS}
