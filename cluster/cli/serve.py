@@ -20,12 +20,14 @@ def serve(
         Path | None, typer.Option(help="File of API keys (`reranker key new`); by default anybody may call.")
     ] = None,
 ) -> None:
-    """Serve a model over HTTP on 127.0.0.1 until Ctrl-C: the laptop configuration, with `serve run`.
+    """Serve a model over HTTP on 127.0.0.1 until Ctrl-C: the laptop configuration, without Ray's dashboard.
 
     For anything else, write a configuration with `reranker config print` and start it with `serve run`.
 
     Example: `reranker serve --model path/to/checkpoint --port 8001`
     """
+    from rich.console import Console
+
     from cluster.local.graph import serve_in_foreground
 
     settings = CheckpointSettings.model_validate(options)
@@ -33,4 +35,4 @@ def serve(
     if keys_file is not None:
         read_keys(keys_file)  # to fail now, in one line, if it cannot be used
         args["auth"] = {"keys_file": str(keys_file.resolve()), "open_pages": True}
-    raise typer.Exit(serve_in_foreground(args, port))
+    serve_in_foreground(args, port, Console(stderr=True, highlight=False))

@@ -1,4 +1,4 @@
-"""The laptop graph in processes of its own: started by `serve run`, stopped by an interrupt.
+"""The laptop graph: in processes of its own, or run by this one; stopped by an interrupt.
 
 For the demo, the benchmarks and the tests. Knows the graph only as a config file and a URL.
 """
@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -25,16 +26,18 @@ from rich.console import Console
 from cluster.configs import LAPTOP
 from cluster.local import processes
 from cluster.local.environment import serve_environment
+from cluster.local.host import check_port
 from reranker.errors import Unavailable
 
 START_TIMEOUT_S = 180
 STOP_TIMEOUT_S = 60
-_SERVE_RUN = (Path(sys.executable).with_name("serve"), "run")
+# -P: a package `cluster` in the working directory is not ours.
+_SERVER = (sys.executable, "-P", "-c", "from cluster.local.server import main; main()")
 
 
 @dataclass(frozen=True, slots=True)
 class LocalGraph:
-    """process: pid of `serve run`, the ancestor of all processes of the graph."""
+    """process: pid of the ancestor of all processes of the graph."""
 
     url: str
     process: int
@@ -62,13 +65,12 @@ def local_graph(
     the graph does not start.
     """
     url = f"http://127.0.0.1:{port}"
-    with contextlib.suppress(httpx.HTTPError):
-        httpx.get(url, timeout=1)
-        raise Unavailable(f"port {port} is in use: stop the server there, or choose another port")
+    check_port(port)
     with tempfile.TemporaryDirectory(prefix="reranker-graph-") as scratch:
-        config, log = _write_config(Path(scratch), args, port), Path(scratch, "serve.log")
+        config, log = Path(scratch, "serve.yaml"), Path(scratch, "serve.log")
+        config.write_text(yaml.safe_dump(_config(args, port)))
         process = processes.start(
-            [*_SERVE_RUN, config],
+            [*_SERVER, config],
             log,
             os.environ | {"RAY_USAGE_STATS_ENABLED": "0"} | dict(environment),
         )
@@ -82,45 +84,56 @@ def local_graph(
                 _stop(process, session)
 
 
-def serve_in_foreground(args: Mapping[str, Any], port: int) -> int:
-    """Run the graph with its log on this terminal until it is interrupted; returns the exit code of `serve run`.
+def serve_in_foreground(args: Mapping[str, Any], port: int, console: Console) -> None:
+    """Run the graph until it is interrupted.
 
-    args and port: as for `local_graph`.
+    args and port: as for `local_graph`. Raises Unavailable when the port is taken, and as `build_app` does.
     """
-    with tempfile.TemporaryDirectory(prefix="reranker-graph-") as scratch:
-        command: list[str | Path] = [*_SERVE_RUN, _write_config(Path(scratch), args, port)]
-        process = subprocess.Popen(command, env=os.environ | serve_environment())  # noqa: S603  (our own config)
-        signal.signal(signal.SIGTERM, lambda *_: process.terminate())
-        while True:
-            try:
-                return process.wait()
-            except KeyboardInterrupt:  # the terminal sends it to `serve run` as well, which stops the graph in order
-                continue
+    check_port(port)
+    os.environ.update(serve_environment())  # before Serve is imported, which reads them then
+    from cluster.local.server import serve_until_interrupted
+
+    url = f"http://127.0.0.1:{port}"
+
+    def say_when_ready() -> None:
+        while not _is_ready(url):
+            time.sleep(0.3)
+        console.print(f"ready at {url}: /docs, /playground, /health; Ctrl-C stops it")
+
+    def submitted() -> None:
+        console.print("the replicas are starting …")
+        threading.Thread(target=say_when_ready, daemon=True).start()
+
+    console.print("starting Ray and Serve …")
+    serve_until_interrupted(_config(args, port), log_to_driver=True, submitted=submitted)
 
 
-def _write_config(directory: Path, args: Mapping[str, Any], port: int) -> Path:
-    config = yaml.safe_load(LAPTOP.read_text("utf-8"))
+def _config(args: Mapping[str, Any], port: int) -> dict[str, Any]:
+    config: dict[str, Any] = yaml.safe_load(LAPTOP.read_text("utf-8"))
     config["http_options"]["port"] = port
     config["applications"][0]["args"] |= dict(args)
-    path = directory / "serve.yaml"
-    path.write_text(yaml.safe_dump(config))
-    return path
+    return config
 
 
 def _await_ready(process: subprocess.Popen[bytes], url: str, log: Path) -> None:
     deadline = time.monotonic() + START_TIMEOUT_S
     while time.monotonic() < deadline:
         if process.poll() is not None:
-            raise Unavailable(f"`serve run` exited with code {process.returncode}; {processes.tail(log)}")
-        with contextlib.suppress(httpx.HTTPError):
-            if httpx.get(f"{url}/ready", timeout=10).status_code == 200:
-                return
+            raise Unavailable(f"the graph's process exited with {process.returncode}; {processes.tail(log)}")
+        if _is_ready(url):
+            return
         time.sleep(0.3)
     raise Unavailable(f"the graph was not ready within {START_TIMEOUT_S} s; {processes.tail(log)}")
 
 
+def _is_ready(url: str) -> bool:
+    with contextlib.suppress(httpx.HTTPError):
+        return httpx.get(f"{url}/ready", timeout=10).status_code == 200
+    return False
+
+
 def _stop(process: subprocess.Popen[bytes], session: processes.Session) -> None:
-    """Interrupt `serve run`, so that Serve and Ray shut down in order; kill its session if that takes too long."""
+    """Interrupt it, so that Serve and Ray shut down in order; kill its session if that takes too long."""
     process.send_signal(signal.SIGINT)
     try:
         process.wait(STOP_TIMEOUT_S)

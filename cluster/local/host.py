@@ -26,6 +26,11 @@ def check_host(gpus: int, port: int) -> None:
             f"{gpus} GPU nodes need about {needed / 1e9:.1f} GB of memory and {available / 1e9:.1f} GB are free: "
             "use fewer --gpus"
         )
+    check_port(port)
+
+
+def check_port(port: int) -> None:
+    """Raises Unavailable when no server can listen on this port of 127.0.0.1."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:

@@ -83,7 +83,7 @@ def _ours(servers: Servers, keys: int, stack: ExitStack, console: Console) -> li
     if keys:
         file = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="reranker-bench-"))) / "keys.json"
         accepted = [add_key(file, f"bench-{number}") for number in range(keys)]
-        args["auth"] = {"keys_file": str(file)}
+        args["auth"] = {**args.get("auth", {}), "keys_file": str(file)}
     targets = []
     for number, ingress in enumerate(servers.ingresses):
         port = servers.port + number * _PORTS

@@ -21,7 +21,7 @@ _OTHER_ROLES = (
     ("ray::ServeController", "controller"),
     ("gcs_server", "gcs"),
     ("raylet/raylet", "raylet"),
-    ("serve run", "serve run"),
+    ("cluster.local.server", "server"),
     ("ray::IDLE", "idle workers"),
 )
 REST = "the rest of Ray"

@@ -1,0 +1,68 @@
+"""The laptop graph with a Ray of its own, until SIGINT or SIGTERM: what `serve run` does with the same file, sooner.
+
+`serve run` lets a worker import and build the application once Serve is up, and starts Ray's dashboard, whose job API
+runs code for whoever reaches it. Here this process imports it while Ray's processes start, and there is no dashboard.
+"""
+
+from __future__ import annotations
+
+import signal
+import sys
+import threading
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+if TYPE_CHECKING:
+    from ray.serve import Application
+
+
+def main() -> None:
+    """`python -c 'from cluster.local.server import main; main()' CONFIG`, for a graph in processes of its own."""
+    serve_until_interrupted(yaml.safe_load(Path(sys.argv[1]).read_text("utf-8")), log_to_driver=True)
+
+
+def serve_until_interrupted(
+    config: Mapping[str, Any], *, log_to_driver: bool, submitted: Callable[[], None] = lambda: None
+) -> None:
+    """config: serve_config.laptop.yaml, parsed. log_to_driver: print what replicas and Serve's processes write.
+
+    submitted: called once Serve has the application; its replicas start then. Raises as `build_app` does.
+    """
+    import ray
+    from ray import serve
+
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    (application,) = config["applications"]
+    with ThreadPoolExecutor(1) as pool:
+        built = pool.submit(_build, application["args"])
+        ray.init(address="local", include_dashboard=False, log_to_driver=log_to_driver)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # Ray has put one in its place that aborts
+    try:
+        serve.start(
+            proxy_location=config["proxy_location"],
+            http_options=config["http_options"],
+            logging_config=config["logging_config"],
+        )
+        target = serve.RunTarget(
+            built.result(), application["name"], application["route_prefix"], config["logging_config"]
+        )
+        # A scorer that refuses its checkpoint does not end the server: its /health says why.
+        serve.run_many([target], wait_for_applications_running=False)
+        submitted()
+        threading.Event().wait()
+    except KeyboardInterrupt:
+        pass
+    finally:
+        serve.shutdown()
+        ray.shutdown()
+
+
+def _build(args: Mapping[str, Any]) -> Application:
+    from deployments.app import build_app
+    from deployments.settings import AppSettings
+
+    return build_app(AppSettings.model_validate(args))
