@@ -6,6 +6,7 @@ runs code for whoever reaches it. Here this process imports it while Ray's proce
 
 from __future__ import annotations
 
+import importlib
 import signal
 import sys
 import threading
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import yaml
+from pydantic import validate_call
 
 if TYPE_CHECKING:
     from ray.serve import Application
@@ -38,7 +40,7 @@ def serve_until_interrupted(
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     (application,) = config["applications"]
     with ThreadPoolExecutor(1) as pool:
-        built = pool.submit(_build, application["args"])
+        built = pool.submit(_build, application)
         ray.init(address="local", include_dashboard=False, log_to_driver=log_to_driver)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # Ray has put one in its place that aborts
     try:
@@ -61,8 +63,8 @@ def serve_until_interrupted(
         ray.shutdown()
 
 
-def _build(args: Mapping[str, Any]) -> Application:
-    from deployments.app import build_app
-    from deployments.settings import AppSettings
-
-    return build_app(AppSettings.model_validate(args))
+def _build(application: Mapping[str, Any]) -> Application:
+    """As Serve does: the builder's annotation says what its arguments are."""
+    module, _, name = application["import_path"].partition(":")
+    builder: Callable[[Any], Application] = validate_call(getattr(importlib.import_module(module), name))
+    return builder(application["args"])
