@@ -3,10 +3,11 @@
 Knows nothing of torch, asyncio or Ray, and is not thread-safe: one loop owns it.
 
 The rule. All waiting clients get equal shares of the computed tokens, and within a client all its requests do; a
-request of priority p gets 1 / (1 + p) of the share of one with priority 0. The first batch's worth of tokens of a new
-client or request is charged at a quarter (see fair_queueing), so a request that fits one batch waits little more than
-the batch in progress, however many large requests there are. No request is starved. Batches mix requests. Within a
-request the longest pairs go first, so that pairs of similar length share a batch.
+request of priority p gets 1 / (1 + p) of the share of one with priority 0. The first tokens are charged at a quarter
+(see fair_queueing): a batch's worth of a request, and eight of a client that has not used the device lately. So a
+request that fits one batch waits little more than the batch in progress, however many large requests there are, and
+one of a hundred documents little more than alone, however much another client sends. No request is starved. Batches
+mix requests. Within a request the longest pairs go first, so that pairs of similar length share a batch.
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ from numpy.typing import NDArray
 from reranker.pairs import EncodedPairs, FloatArray, IntArray
 from reranker.scheduling.fair_queueing import FairQueue
 from reranker.types import RequestContext
+
+CLIENT_HEAD_START_BATCHES = 8  # about a hundred documents
 
 
 @dataclass(eq=False, slots=True)
@@ -96,7 +99,7 @@ class TokenBudgetQueue:
         self._max_batch_tokens = max_batch_tokens
         self._pass_tokens = pass_tokens
         self._clients: dict[str, _Client] = {}
-        self._fair_queue: FairQueue[_Client] = FairQueue(max_batch_tokens)
+        self._fair_queue: FairQueue[_Client] = FairQueue(CLIENT_HEAD_START_BATCHES * max_batch_tokens)
         self._backlog_tokens = 0
 
     @property
@@ -119,7 +122,7 @@ class TokenBudgetQueue:
         if job.unscored:
             if context.client not in self._clients:
                 self._clients[context.client] = client = _Client(context.client, FairQueue(self._max_batch_tokens))
-                self._fair_queue.join(client)
+                self._fair_queue.join(client, context.client)
             self._clients[context.client].put(context, job)
             self._backlog_tokens += sum(job.lengths)
         return job

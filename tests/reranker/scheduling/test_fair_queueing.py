@@ -1,5 +1,6 @@
 """Fair queueing: who is served next, for any history of joins, charges and leaves, and what a head start is worth."""
 
+import weakref
 from collections import Counter
 
 import pytest
@@ -16,6 +17,11 @@ def served(queue: FairQueue[str], times: int, cost: float = 1.0, prices: dict[st
         order.append(member := queue.first())
         queue.charge(cost, (prices or {}).get(member, 1.0))
     return order
+
+
+def serve_until_first(queue: FairQueue[str], member: str) -> None:
+    while queue.first() != member:
+        queue.charge(1)
 
 
 def queue_of(members: str, head_start: float = 0.0) -> FairQueue[str]:
@@ -90,6 +96,52 @@ def test_piece_that_exceeds_the_head_start_is_charged_whole() -> None:
     assert served(queue, 1, cost=4) == ["b"]  # all of its head start: at 1
     assert served(queue, 1, cost=2) == ["a"]  # 5 in all: at 2.75
     assert served(queue, 3, cost=0.5) == ["b", "b", "b"]  # at 1.5, 2, 2.5
+
+
+@given(used=st.integers(1, 40), away=st.integers(0, 60))
+def test_member_that_comes_back_has_its_head_start_less_what_it_used_lately(used: int, away: int) -> None:
+    queue = queue_of("a", head_start=40)
+    served(queue, 41)  # a has none left
+    queue.join("b", "name")
+    for _ in range(used):
+        serve_until_first(queue, "b")
+        queue.charge(1)
+    serve_until_first(queue, "b")
+    queue.leave()
+    served(queue, away)  # the clock advances by as much
+    queue.join("b", "name")
+    # Its virtual time is that of a: n - 3/4 k for n pieces of which k are within the head start, and a's is 400 - n.
+    pieces = Counter(served(queue, 400))["b"]
+    assert abs((pieces - 200) / 0.375 - (40 - max(0, used - away))) <= 6
+
+
+def test_member_without_a_name_has_a_whole_head_start_each_time() -> None:
+    queue = queue_of("a", head_start=4)
+    served(queue, 5)
+    for _ in range(3):
+        queue.join("b")
+        serve_until_first(queue, "b")
+        assert served(queue, 4) == ["b"] * 4
+        serve_until_first(queue, "b")
+        queue.leave()
+
+
+def test_name_is_forgotten_once_its_head_start_is_whole_again() -> None:
+    class Name(str):
+        """A str that weak references can point to."""
+
+    queue, name = queue_of("a", head_start=4), Name("b")
+    known = weakref.ref(name)
+    queue.join("b", name)
+    del name
+    serve_until_first(queue, "b")
+    queue.leave()
+    assert known() is not None
+    served(queue, 9)
+    queue.join("c", "c")
+    serve_until_first(queue, "c")
+    queue.leave()
+    assert known() is None
 
 
 def test_work_has_a_price_of_one_unless_another_is_given() -> None:

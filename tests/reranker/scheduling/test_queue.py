@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from reranker.pairs import EncodedPairs, FloatArray, offsets
-from reranker.scheduling.queue import Job, TokenBudgetQueue
+from reranker.scheduling.queue import CLIENT_HEAD_START_BATCHES, Job, TokenBudgetQueue
 from reranker.types import RequestContext
 
 BUDGET = 100
@@ -125,6 +125,30 @@ def test_small_request_finishes_after_its_fair_share_of_the_tokens(small: list[i
 
     own, rivals, longest = sum(small), len(others), 60
     assert computed <= own + rivals * (own + longest) + BUDGET
+
+
+@given(
+    lengths=st.lists(st.integers(2, 60), min_size=1, max_size=CLIENT_HEAD_START_BATCHES * BUDGET // 60),
+    floods=st.integers(1, 5),
+)
+def test_client_that_comes_now_and_then_waits_little_for_one_that_never_stops(
+    lengths: list[int], floods: int
+) -> None:
+    """Its own tokens and a quarter of them, plus a pair of the rival and two batches; also when it comes again."""
+    queue = TokenBudgetQueue(BUDGET)
+    for number in range(floods):
+        queue.put(context_of(f"flood {number}", "flood"), pairs_of([50] * 200))
+    for _ in range(CLIENT_HEAD_START_BATCHES + 1):
+        queue.next_batch()
+    for visit in range(2):
+        job, computed = queue.put(context_of(f"visit {visit}", "light"), pairs_of(lengths)), 0
+        while job.unscored:
+            batch = queue.next_batch()
+            computed += int(batch.pairs.lengths.sum())
+            queue.complete(batch, marks(batch.pairs))
+        assert computed <= 1.25 * sum(lengths) + 50 + 2 * BUDGET
+        for _ in range(CLIENT_HEAD_START_BATCHES + 1):
+            queue.next_batch()
 
 
 def test_longest_pairs_of_a_request_go_first_with_ties_in_input_order_and_fill_the_budget() -> None:
