@@ -20,13 +20,14 @@ from ray.serve.context import ReplicaContext
 from ray.serve.handle import DeploymentHandle
 from ray.serve.schema import ServeStatus
 
-from reranker.errors import Unavailable
+from reranker.errors import NoScorerYet, Unavailable
 from reranker.types import ModelDescription
 
 log = logging.getLogger("ray.serve")
 
 _REFRESH_EVERY_S = 5.0  # a status call costs some 40 ms of CPU here, and as much in the controller
 _DESCRIBE_TIMEOUT_S = 2.0
+_ASSUMED_START_S = 60.0  # until a scorer has told how long it took
 _EMA_WEIGHT = 0.1  # of the newest speed
 # Serve starts all that it wants at once: a replica for which there is no place yet is STARTING.
 _STARTING = ("STARTING", "UPDATING", "RECOVERING")
@@ -65,6 +66,8 @@ class Capacity:
         self._clock = clock
         self._refreshing: asyncio.Task[None] | None = None
         self._refreshed_at = -math.inf
+        self._waking: asyncio.Task[None] | None = None
+        self._woken_at = -math.inf
         self._in_use = False  # a request or a question about the model has come
         self._tokens_per_s = 0.0  # of one scorer
         self.fleet = Fleet()
@@ -107,6 +110,15 @@ class Capacity:
         if not self.fleet.scorers and self.fleet.failed:
             raise Unavailable(self.fleet.problem)
 
+    def check_running(self) -> None:
+        """Raises NoScorerYet when no scorer runs. A call of ours then waits for one, so that Serve starts it."""
+        if self.fleet.scorers:
+            return
+        if self._waking is None:
+            self._waking, self._woken_at = asyncio.create_task(self._wake()), self._clock()
+        start_s = (self.description.start_s if self.description else 0.0) or _ASSUMED_START_S
+        raise NoScorerYet(max(1.0, self._woken_at + start_s - self._clock()))
+
     async def describe(self) -> ModelDescription:
         """A scorer's description of its model; the last one known if the fleet is scaled to zero.
 
@@ -130,6 +142,14 @@ class Capacity:
         if self.fleet.scorers and self.description is None:
             with contextlib.suppress(Exception):  # the next refresh tries again
                 self.observe((await self._describe_scorer()).tokens_per_s)
+
+    async def _wake(self) -> None:
+        try:
+            self.description = await self._scorer.describe.remote()
+        except Exception as error:
+            log.warning("no scorer could be started: %s", type(error).__name__)
+        await self._read_fleet()
+        self._waking = None
 
     async def _read_fleet(self) -> None:
         """If the controller does not answer, the last known fleet stands."""

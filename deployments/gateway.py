@@ -105,9 +105,9 @@ class Gateway:
     async def rerank(self, request: RerankRequest) -> RerankOutcome:
         """Score every candidate and rank them. A request for a partial answer ranks what was scored by its deadline.
 
-        Raises InvalidRequest for a request outside the limits, Overloaded for one that would wait too long or whose
-        client has used up its rate, and
-        another ServiceError when it cannot be answered.
+        Raises InvalidRequest for a request outside the limits, Overloaded for one that would wait too long, whose
+        client has used up its rate, or that finds no scorer and is not to wait for one, and another ServiceError when
+        it cannot be answered.
         """
         self._check(request)
         limit_ms = self._settings.limits.timeout_ms
@@ -115,6 +115,8 @@ class Gateway:
         deadline = time.monotonic() + timeout_ms / 1000
         await self._capacity.refresh()
         self._capacity.check()
+        if self._settings.admission.without_scorer == "refuse":
+            self._capacity.check_running()
         self._admission.tokens_per_s = self._capacity.tokens_per_s
         if self._capacity.description:
             self._estimate.max_pair_tokens = self._capacity.description.max_pair_tokens

@@ -277,6 +277,13 @@ class RateLimited(Overloaded):
         return f"this API key's tokens per minute do not allow {self.tokens} now: retry in {wait_s:.1f} s"
 
 
+class NoScorerYet(Overloaded):
+    """The scorers are scaled to zero, and one is starting. retry_after_s: time until it should run."""
+
+    def __str__(self) -> str:
+        return f"no scorer is running, one is starting: retry in {self.retry_after_s:.0f} s"
+
+
 class Unavailable(ServiceError):
     """No replica can answer at present."""
 

@@ -172,3 +172,8 @@ class AdmissionSettings(Settings):
         description="Max queued work of one client, as a multiple of the room left in the queue. At 3, a lone client "
         "can fill 3/4 of the queue, and two clients 3/7 each; the rest stays free for others.",
     )
+    without_scorer: Literal["wait", "refuse"] = Field(
+        "wait",
+        description="What a request does that finds no scorer running, one being started for it: wait, at most its "
+        "timeout, or be refused with the time to retry after.",
+    )

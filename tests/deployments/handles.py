@@ -140,7 +140,7 @@ class FakeScorer(FakeReplica):
         describe_error: Exception | None = None,
         deadly: str | None = None,
     ) -> None:
-        """deadly: text of a passage that ends every replica that scores it."""
+        """describe_error: `describe` raises it, or waits. deadly: text that ends every replica that scores it."""
         super().__init__(*faults)
         self._passage_s, self._describe_error, self._deadly = passage_s, describe_error, deadly
         self.lost = 0
@@ -178,6 +178,8 @@ class FakeScorer(FakeReplica):
         return ShardScores(CandidateScores(logits, np.zeros(len(pairs), dtype=bool), tokens), 1_000.0)
 
     async def describe(self) -> ModelDescription:
-        if self._describe_error:
+        if isinstance(self._describe_error, Hang):
+            await self._describe_error.wait()
+        elif self._describe_error:
             raise self._describe_error
         return DESCRIPTION

@@ -10,9 +10,9 @@ from ray.serve.handle import DeploymentHandle
 from ray.serve.schema import ServeStatus
 
 from deployments.capacity import Capacity, Fleet
-from reranker.errors import Unavailable
+from reranker.errors import NoScorerYet, Unavailable
 from tests.deployments import fleets
-from tests.deployments.handles import DESCRIPTION, FakeHandle, FakeScorer
+from tests.deployments.handles import DESCRIPTION, FakeHandle, FakeScorer, Hang
 
 
 class FakeController:
@@ -205,6 +205,38 @@ async def test_describe_notices_a_scorer_that_has_just_started() -> None:
     await capacity.refresh()
     controller.status = fleets.status(1)
     assert await capacity.describe() == DESCRIPTION
+
+
+async def test_scaled_to_zero_says_when_a_scorer_should_run_and_starts_one_with_a_single_call() -> None:
+    controller, clock = FakeController(fleets.status(0)), Clock()
+    handle = FakeHandle("Scorer", FakeScorer(describe_error=(starting := Hang())))
+    capacity = Capacity(cast(DeploymentHandle[Any], handle), fleets.context, controller, clock)
+    await capacity.refresh()
+    for passed_s, left_s in ((0.0, 60.0), (20.0, 40.0), (100.0, 1.0)):
+        clock.now_s += passed_s
+        with pytest.raises(NoScorerYet) as raised:
+            capacity.check_running()
+        assert raised.value.retry_after_s == left_s
+        await settle()
+    assert [call.method for call in handle.calls] == ["describe"]
+    controller.status = fleets.status(1)
+    starting.end()
+    await settle()
+    capacity.check_running()
+    assert capacity.description == DESCRIPTION
+
+
+async def test_scorer_that_cannot_be_started_is_tried_again_with_the_next_request() -> None:
+    handle = FakeHandle("Scorer", FakeScorer(describe_error=RuntimeError()))
+    capacity = Capacity(
+        cast(DeploymentHandle[Any], handle), fleets.context, FakeController(fleets.status(0)), Clock()
+    )
+    await capacity.refresh()
+    for _ in range(2):
+        with pytest.raises(NoScorerYet):
+            capacity.check_running()
+        await settle()
+    assert len(handle.calls) == 2
 
 
 async def test_describe_raises_serves_reason_when_the_scorer_fails() -> None:

@@ -16,6 +16,7 @@ from reranker.errors import (
     EmptyField,
     InvalidField,
     NonFiniteLogit,
+    NoScorerYet,
     Overloaded,
     RateLimited,
     TooManyCandidates,
@@ -110,6 +111,14 @@ async def test_request_fails_at_once_when_no_scorer_will_ever_start() -> None:
     with pytest.raises(Unavailable, match="golden pair 3"):
         await make_gateway(scorer, status).rerank(request())
     assert scorer.contexts == []
+
+
+async def test_request_that_finds_no_scorer_waits_or_is_refused_as_the_setting_says() -> None:
+    scorer, none = FakeScorer(), fleets.status(0)
+    assert order(await make_gateway(scorer, none).rerank(request())) == [1, 2, 0]
+    with pytest.raises(NoScorerYet, match="retry in 60 s"):
+        await make_gateway(FakeScorer(), none, admission={"without_scorer": "refuse"}).rerank(request())
+    assert await make_gateway(FakeScorer(), admission={"without_scorer": "refuse"}).rerank(request())
 
 
 async def test_partial_answer_ranks_what_was_scored_by_the_deadline() -> None:
