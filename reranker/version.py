@@ -1,3 +1,3 @@
 """The version of the whole project: the one place it is written."""
 
-__version__ = "0.4.0"
+__version__ = "0.5.0"
