@@ -1,6 +1,7 @@
 """One line in the log for each request that a dialect's path was asked, and no text of it.
 
-Every value is a number, or comes from a closed set: nothing that a client sends can start a line or a field.
+Every value is a number, comes from a closed set, or is an id without spaces: nothing that a client sends can start a
+line or a field.
 """
 
 from __future__ import annotations

@@ -27,7 +27,8 @@ log = logging.getLogger("ray.serve")
 
 _REFRESH_EVERY_S = 5.0  # a status call costs some 40 ms of CPU here, and as much in the controller
 _DESCRIBE_TIMEOUT_S = 2.0
-_ASSUMED_START_S = 60.0  # until a scorer has told how long it took
+_ASSUMED_START_S = 60.0  # until one was waited for
+_OVERDUE = 5.0  # times the last start
 _EMA_WEIGHT = 0.1  # of the newest speed
 # Serve starts all that it wants at once: a replica for which there is no place yet is STARTING.
 _STARTING = ("STARTING", "UPDATING", "RECOVERING")
@@ -68,6 +69,7 @@ class Capacity:
         self._refreshed_at = -math.inf
         self._waking: asyncio.Task[None] | None = None
         self._woken_at = -math.inf
+        self._start_s = _ASSUMED_START_S
         self._in_use = False  # a request or a question about the model has come
         self._tokens_per_s = 0.0  # of one scorer
         self.fleet = Fleet()
@@ -111,13 +113,18 @@ class Capacity:
             raise Unavailable(self.fleet.problem)
 
     def check_running(self) -> None:
-        """Raises NoScorerYet when no scorer runs. A call of ours then waits for one, so that Serve starts it."""
+        """Raises NoScorerYet when no scorer runs. A call of ours then waits for one, so that Serve starts it.
+
+        Raises Unavailable, with Serve's reason if it has one, once that takes much longer than a start.
+        """
         if self.fleet.scorers:
             return
         if self._waking is None:
             self._waking, self._woken_at = asyncio.create_task(self._wake()), self._clock()
-        start_s = (self.description.start_s if self.description else 0.0) or _ASSUMED_START_S
-        raise NoScorerYet(max(1.0, self._woken_at + start_s - self._clock()))
+        waited_s = self._clock() - self._woken_at
+        if waited_s > _OVERDUE * self._start_s:
+            raise Unavailable(self.fleet.problem or f"no scorer has started within {waited_s:.0f} s")
+        raise NoScorerYet(max(1.0, self._start_s - waited_s, waited_s / 4))
 
     async def describe(self) -> ModelDescription:
         """A scorer's description of its model; the last one known if the fleet is scaled to zero.
@@ -146,6 +153,7 @@ class Capacity:
     async def _wake(self) -> None:
         try:
             self.description = await self._scorer.describe.remote()
+            self._start_s = max(self.description.start_s, self._clock() - self._woken_at)
         except Exception as error:
             log.warning("no scorer could be started: %s", type(error).__name__)
         await self._read_fleet()

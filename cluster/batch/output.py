@@ -109,7 +109,16 @@ class BatchOutput:
             self._found = Survey()
 
     def require_scale(self, scale: Scale) -> None:
-        """Raises JobRefused when scores of this scale are not comparable with those of earlier units."""
+        """Raises JobRefused when scores of this scale are not comparable with those of earlier units.
+
+        Nor are they this job's if the checkpoint is another one than when the job began.
+        """
+        begun = (self.identity or {}).get("checkpoint")
+        if None not in (begun, scale.checkpoint) and begun != scale.checkpoint:
+            raise JobRefused(
+                f"{self.storage}: a scorer reads other weights, tokenizer or config than this job began with: give "
+                "every node the same checkpoint, and leave it unchanged while the job runs"
+            )
         self.scale = self.scale or scale
         if scale != self.scale:
             raise JobRefused(

@@ -70,7 +70,7 @@ def _print_once(endpoint: Endpoint, interval_s: float, *, as_json: bool) -> None
 
 
 def _watch(endpoint: Endpoint, interval_s: float) -> None:
-    """Until Ctrl-C. Raises InvalidField if the first look says that another one is of no use."""
+    """Until Ctrl-C. Raises InvalidField once an answer says that another look is of no use."""
     import time
 
     from rich.live import Live
@@ -94,7 +94,7 @@ def _watch(endpoint: Endpoint, interval_s: float) -> None:
                     answered_at = time.monotonic()
                     shown = view.show(figures, health)
                 except RerankerError as error:
-                    if figures is None and not is_away(error):
+                    if not is_away(error):
                         raise
                     shown = view.away(str(error), time.monotonic() - answered_at, figures, health)
                 live.update(shown, refresh=True)

@@ -128,7 +128,7 @@ def _await_ready(process: subprocess.Popen[bytes], url: str, log: Path) -> None:
 
 def _is_ready(url: str) -> bool:
     with contextlib.suppress(httpx.HTTPError):
-        return httpx.get(f"{url}/ready", timeout=10).status_code == 200
+        return httpx.get(f"{url}/ready", timeout=10, trust_env=False).status_code == 200
     return False
 
 

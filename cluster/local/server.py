@@ -37,20 +37,20 @@ def serve_until_interrupted(
     import ray
     from ray import serve
 
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
     (application,) = config["applications"]
-    with ThreadPoolExecutor(1) as pool:
-        built = pool.submit(_build, application)
-        ray.init(address="local", include_dashboard=False, log_to_driver=log_to_driver)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # Ray has put one in its place that aborts
     try:
+        _stop_on_signals()
+        with ThreadPoolExecutor(1) as pool:
+            built = pool.submit(_build, application)
+            ray.init(address="local", include_dashboard=False, log_to_driver=log_to_driver)
+        _stop_on_signals()  # Ray has put a handler in the place of one, which aborts
+        target = serve.RunTarget(
+            built.result(), application["name"], application["route_prefix"], config["logging_config"]
+        )
         serve.start(
             proxy_location=config["proxy_location"],
             http_options=config["http_options"],
             logging_config=config["logging_config"],
-        )
-        target = serve.RunTarget(
-            built.result(), application["name"], application["route_prefix"], config["logging_config"]
         )
         # A scorer that refuses its checkpoint does not end the server: its /health says why.
         serve.run_many([target], wait_for_applications_running=False)
@@ -59,8 +59,15 @@ def serve_until_interrupted(
     except KeyboardInterrupt:
         pass
     finally:
-        serve.shutdown()
-        ray.shutdown()
+        if ray.is_initialized():
+            serve.shutdown()
+            ray.shutdown()
+
+
+def _stop_on_signals() -> None:
+    """A shell starts what runs in its background with SIGINT ignored."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
 
 
 def _build(application: Mapping[str, Any]) -> Application:

@@ -47,7 +47,8 @@ class Endpoint:
             raise InvalidField("--api-key", "has characters that no header can have: give the key as it was printed")
         headers = {"authorization": f"Bearer {api_key}"} if api_key else {}
         self.url = str(parsed).rstrip("/")
-        self._client = httpx.Client(base_url=self.url, headers=headers, timeout=_TIMEOUT_S)
+        here = parsed.host in ("localhost", "127.0.0.1", "::1")  # which no proxy reaches
+        self._client = httpx.Client(base_url=self.url, headers=headers, timeout=_TIMEOUT_S, trust_env=not here)
         self._health: Mapping[str, Any] = {}
         self._health_at = float("-inf")
 

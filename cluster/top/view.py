@@ -33,7 +33,7 @@ class View:
 
     def away(self, problem: str, since_s: float, last: Figures | None, health: Mapping[str, Any]) -> RenderableType:
         """last: what was known before, which is shown again."""
-        message = f"{_printable(problem)}\nno answer for {since_s:.0f} s, trying again every second (Ctrl-C ends)"
+        message = f"{_printable(problem)}\nno answer for {since_s:.0f} s, trying again (Ctrl-C ends)"
         alarm = Panel(Text(message), title="endpoint gone", border_style="red", title_align="left")
         if last is None:
             return alarm

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,8 @@ from reranker.errors import CheckpointError, MissingWeights
 
 _CLASSIFIERS = (None, "SEQ_CLS")
 LANGUAGE_MODEL_TASKS = ("CAUSAL_LM", "SEQ_2_SEQ_LM")
-_EMBEDDINGS = ("embed_tokens", "word_embeddings", "wte", "tok_embeddings")
+_EMBEDDINGS = ("embed_tokens", "word_embeddings", "wte", "tok_embeddings", "shared")
+_OUTPUTS = ("lm_head", "embed_out", "output_embeddings")
 
 
 def adapter_config(directory: Path) -> dict[str, Any]:
@@ -45,7 +47,7 @@ def adapter_config(directory: Path) -> dict[str, Any]:
 
 def embedding_rows(directory: Path) -> int | None:
     """Rows of the embedding table in an adapter's weights; None if it leaves its base model's as it is."""
-    return next((shape[0] for name, shape in _shapes(directory).items() if _is_embedding(name)), None)
+    return next((shape[0] for name, shape in _shapes(directory).items() if _is_of(_EMBEDDINGS, name)), None)
 
 
 def merge_adapter(module: Any, directory: Path, missing: set[str]) -> Any:
@@ -88,7 +90,7 @@ def _check_all_applied(adapted: Any, directory: Path) -> None:
         (found - expected.keys(), "has no place in its base model for"),
         (expected.keys() - found, "lacks"),
     ):
-        if name := min((name for name in odd if not _is_embedding(name)), default=None):
+        if name := min((name for name in odd if not _is_of(_EMBEDDINGS + _OUTPUTS, name)), default=None):
             raise CheckpointError(
                 f"{directory.name} is an adapter that {kind} {name.removeprefix('base_model.model.')}: is its base "
                 "model the one that it was trained on, and its file whole?"
@@ -118,5 +120,6 @@ def _shapes(directory: Path) -> dict[str, list[int]]:
         return {name: list(tensor.shape) for name, tensor in tensors.items()}
 
 
-def _is_embedding(name: str) -> bool:
-    return name.endswith("weight") and any(f".{table}." in name for table in _EMBEDDINGS)
+def _is_of(tables: Sequence[str], name: str) -> bool:
+    """Whether a tensor is one of these tables whole, as PEFT saves those that were resized."""
+    return name.endswith("weight") and any(f".{table}." in name for table in tables)

@@ -18,6 +18,7 @@ from reranker.checkpoints.json_files import read_object
 from reranker.checkpoints.lfs import check_no_pointers
 from reranker.checkpoints.manifest import Manifest, read_manifest
 from reranker.checkpoints.module_chain import BODIES, module_chain
+from reranker.checkpoints.recipes import known_for
 from reranker.checkpoints.weight_files import ADAPTER_CONFIG, weight_files
 from reranker.errors import CheckpointError
 from reranker.recipe import CLASSIFIER, Score
@@ -201,12 +202,15 @@ def _check_one_logit(files: CheckpointFiles, config: PretrainedConfig) -> None:
 def from_anywhere(settings: CheckpointSettings) -> CheckpointSettings:
     """The same settings for a process with another working directory: a local path becomes absolute.
 
-    A link stays one, because a known model is known by the name that it was given.
+    A link is followed, so that all processes read one checkpoint although it may change; it stays one where only its
+    name says which known model it is.
     """
     path = Path(settings.model).expanduser()
     if settings.model == EMBEDDED or not path.is_dir():
         return settings
-    return settings.model_copy(update={"model": str(path.absolute())})
+    given, followed = path.absolute(), path.resolve()
+    told_by_link = known_for(str(given)) != known_for(str(followed))
+    return settings.model_copy(update={"model": str(given if told_by_link else followed)})
 
 
 def _local_directory(model: str, revision: str | None, *, weights: bool) -> Path:

@@ -42,25 +42,26 @@ _TEXT_FILES = (
 
 
 def checkpoint_sha256(files: CheckpointFiles) -> str | None:
-    """SHA-256 over a checkpoint's config, tokenizer, manifest and weights, base model included; None without weights.
+    """SHA-256 over a checkpoint's config, tokenizer, manifest and weights, base model too; None without all weights.
 
     Of the weight files that are read it covers names, sizes, the first 64 KiB of every MiB, and all tensors below a
     MiB. Raises CheckpointError for a file that is damaged or in another format.
     """
     digest = hashlib.sha256()
-    weights = 0
     for directory in filter(None, (files.directory, files.base)):
         for name in _TEXT_FILES:
             path = directory / name
             if path.is_file():
                 digest.update(f"{name}:".encode() + hashlib.sha256(_content(path)).digest())
-        for path in weight_files(directory):
-            weights += 1
+        weights = weight_files(directory)
+        if not weights:
+            return None
+        for path in weights:
             digest.update(f"{path.name}:{path.stat().st_size}:".encode())
             _add_samples(digest, path)
         for path in sorted({*chain_files(directory), *module_configs(directory)}):
             digest.update(f"{path.relative_to(directory)}:".encode() + hashlib.sha256(path.read_bytes()).digest())
-    return digest.hexdigest() if weights else None
+    return digest.hexdigest()
 
 
 def _content(path: Path) -> bytes:

@@ -19,10 +19,11 @@ from reranker.errors import CheckpointError, MissingWeights
 
 _FLOATS = frozenset({"F64", "F32", "F16", "BF16"})  # as safetensors calls them
 _OF_LAYER = re.compile(r"\.(layer|layers|block|blocks|h)\.\d+\.")
-# Buffers that transformers computes itself, and what T5 does not need: its decoder's first token attends to itself
-# alone, and old files have a bias of positions in cross-attention, which no version of transformers reads.
+# Buffers that transformers computes itself, layers that only predict further tokens, and what T5 does not need: its
+# decoder's first token attends to itself alone, and old files have a bias of positions in cross-attention, which no
+# version of transformers reads.
 _NEEDLESS = re.compile(
-    r"inv_freq|position_ids|masked_bias|\.attn\.bias$|relative_attention_bias"
+    r"inv_freq|(cos|sin)_cached|rotary_emb\.|position_ids|masked_bias|\.attn\.bias$|relative_attention_bias|^mtp\."
     r"|^decoder\.block\.\d+\.layer\.0\.SelfAttention\.[qk]\."
 )
 

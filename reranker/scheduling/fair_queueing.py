@@ -25,7 +25,7 @@ HEAD_START_PRICE = 0.25
 class FairQueue(Generic[Member]):
     """Members that always have work; over time their shares are proportional to 1 / price, to within one piece of it.
 
-    head_start: cost since joining up to which a member is charged at HEAD_START_PRICE.
+    head_start: cost up to which a member is charged at HEAD_START_PRICE after it joined, less what it used before.
     """
 
     def __init__(self, head_start: float) -> None:

@@ -212,7 +212,7 @@ async def test_scaled_to_zero_says_when_a_scorer_should_run_and_starts_one_with_
     handle = FakeHandle("Scorer", FakeScorer(describe_error=(starting := Hang())))
     capacity = Capacity(cast(DeploymentHandle[Any], handle), fleets.context, controller, clock)
     await capacity.refresh()
-    for passed_s, left_s in ((0.0, 60.0), (20.0, 40.0), (100.0, 1.0)):
+    for passed_s, left_s in ((0.0, 60.0), (20.0, 40.0), (100.0, 30.0)):
         clock.now_s += passed_s
         with pytest.raises(NoScorerYet) as raised:
             capacity.check_running()
@@ -224,6 +224,26 @@ async def test_scaled_to_zero_says_when_a_scorer_should_run_and_starts_one_with_
     await settle()
     capacity.check_running()
     assert capacity.description == DESCRIPTION
+
+    controller.status = fleets.status(0)
+    clock.now_s += 600
+    await capacity.refresh()
+    await settle()
+    with pytest.raises(NoScorerYet) as raised:
+        capacity.check_running()
+    assert raised.value.retry_after_s == 120, "what the last start took"
+
+
+async def test_scorer_that_does_not_start_is_a_failure_in_the_end() -> None:
+    clock, status = Clock(), fleets.status(0, scorer_status="UNHEALTHY", message="RuntimeError: no weights")
+    handle = FakeHandle("Scorer", FakeScorer(describe_error=Hang()))
+    capacity = Capacity(cast(DeploymentHandle[Any], handle), fleets.context, FakeController(status), clock)
+    await capacity.refresh()
+    with pytest.raises(NoScorerYet):
+        capacity.check_running()
+    clock.now_s += 301
+    with pytest.raises(Unavailable, match="RuntimeError: no weights"):
+        capacity.check_running()
 
 
 async def test_scorer_that_cannot_be_started_is_tried_again_with_the_next_request() -> None:

@@ -128,6 +128,18 @@ def test_commit_refuses_scores_of_a_different_scale(name: str, value: Any, tmp_p
     assert len(list((tmp_path / "parquet").iterdir())) == 2
 
 
+def test_scores_of_another_checkpoint_than_the_job_began_with_are_refused(tmp_path: Path) -> None:
+    for begun, fits in (("0af3", True), (None, True), ("9bd1", False)):
+        with BatchOutput.opened(Directory(tmp_path / str(begun)), resume=False) as output:
+            output.begin(JOB | {"checkpoint": begun})
+            if fits:
+                output.commit(scored_unit(0))
+                continue
+            with pytest.raises(JobRefused, match="reads other weights, tokenizer or config than this job began with"):
+                output.commit(scored_unit(0))
+            assert output.units == set()
+
+
 def test_different_scales_cover_every_field() -> None:
     assert OTHER_SCALE.keys() == asdict(SCALE).keys()
 

@@ -74,6 +74,16 @@ def test_once_in_json_is_one_document(shell: Shell, endpoint: FakeEndpoint) -> N
     assert found["health"]["model"] == "embedded"
 
 
+def test_endpoint_of_this_machine_is_asked_past_a_proxy(
+    endpoint: FakeEndpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HTTP_PROXY", AWAY)
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    monkeypatch.delenv("no_proxy", raising=False)
+    with Endpoint(endpoint.url) as asked:
+        assert asked.scrape().values
+
+
 def test_key_is_sent_and_one_that_is_refused_is_one_line(endpoint: FakeEndpoint) -> None:
     endpoint.key = "rrk_admin"
     with Endpoint(endpoint.url, "rrk_admin") as asked:

@@ -74,6 +74,28 @@ def test_adapter_with_more_embeddings_than_its_base_has_the_logits_of_hugging_fa
     assert ours == pytest.approx(expected, abs=1e-4)
 
 
+def test_adapter_of_a_language_model_may_bring_both_of_its_tables(adapter: Path) -> None:
+    base = adapter.parent / "base"
+    model = LlamaForCausalLM(LlamaConfig.from_pretrained(base))
+    model.save_pretrained(base)
+    (base / "template.yaml").write_text(
+        '{template: {pieces: ["{query} {document}"], special_tokens: single}, max_pair_tokens: 96, '
+        "score: {kind: tokens, tokens: {y: 1}}}"
+    )
+    adapted = get_peft_model(model, LoraConfig(task_type=TaskType.CAUSAL_LM, target_modules=["q_proj"]))
+    torch.nn.init.normal_(model.get_output_embeddings().weight)
+    adapted.peft_config["default"].base_model_name_or_path = str(base)
+    adapted.save_pretrained(str(adapter), save_embedding_layers=True)
+    assert any("lm_head" in name for name in load_file(adapter / "adapter_model.safetensors"))
+    module = adapted.merge_and_unload().eval()
+    module.save_pretrained(merged := adapter.parent / "merged")
+    for file in adapter.glob("tokenizer*"):
+        shutil.copy(file, merged)
+    options = {"recipe": str(base / "template.yaml"), "device": "cpu"}
+    ours, theirs = (Reranker(str(path), **options).score("when", DOCUMENTS) for path in (adapter, merged))
+    assert ours == pytest.approx(theirs, abs=1e-4)
+
+
 def test_adapter_in_pytorch_format_is_read(adapter: Path) -> None:
     before = logits(adapter)
     torch.save(load_file(adapter / "adapter_model.safetensors"), adapter / "adapter_model.bin")

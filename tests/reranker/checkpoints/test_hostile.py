@@ -14,6 +14,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
+from reranker import Reranker
 from reranker.checkpoints.encoders import load_encoder
 from reranker.checkpoints.files import from_anywhere, locate
 from reranker.checkpoints.recipes import known_for
@@ -95,6 +96,22 @@ def test_bias_that_the_config_does_not_know_is_refused(tmp_path: Path) -> None:
     directory = write_llama(tmp_path / "model")
     changed(directory, lambda tensors: tensors.update({"model.layers.0.self_attn.q_proj.bias": torch.ones(64)}))
     assert "no place for (model.layers.0.self_attn.q_proj.bias)" in refused(directory)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "model.layers.0.self_attn.rotary_emb.inv_freq",
+        "model.layers.0.self_attn.rotary_emb.cos_cached",
+        "mtp.layers.0.mlp.up_proj.weight",
+        "lm_head.weight",
+    ],
+)
+def test_tensors_that_no_score_depends_on_are_left_out(name: str, tmp_path: Path) -> None:
+    directory = write_llama(tmp_path / "model")
+    expected = Reranker(str(directory), device="cpu").score("q", ["a text"])
+    changed(directory, lambda tensors: tensors.update({name: torch.ones(4)}))
+    assert Reranker(str(directory), device="cpu").score("q", ["a text"]).tolist() == expected.tolist()
 
 
 def rename(tensors: Tensors) -> None:
@@ -223,6 +240,8 @@ def test_model_is_known_behind_a_link_and_in_the_cache_of_the_hub(tmp_path: Path
         assert resolve(settings, locate(settings, weights=False)).recipe.name == name
     settings = from_anywhere(CheckpointSettings(model=str(tmp_path / "ms-marco-MiniLM-L6-v2")))
     assert resolve(settings, locate(settings, weights=False)).recipe.name == "ms-marco-minilm"
+    (tmp_path / "stable").symlink_to(tmp_path / "blob")
+    assert from_anywhere(CheckpointSettings(model=str(tmp_path / "stable"))).model == str(tmp_path / "blob")
 
 
 def classifier(model: Path, directory: Path) -> Path:

@@ -1,4 +1,8 @@
-"""vLLM's offline `LLM.score`, with prefix caching, which it enables by itself for causal models."""
+"""vLLM's offline `LLM.score`, with prefix caching, which it enables by itself for causal models.
+
+A language model that answers with one of two tokens is read as its manual says: with the difference of their rows of
+the LM head as a classifier, and the prompt written into query and document.
+"""
 
 from __future__ import annotations
 
@@ -23,8 +27,12 @@ def load(settings: dict[str, Any]) -> tuple[Callable[[dict[str, Any]], dict[str,
             notes.append("runs without tcmalloc in LD_PRELOAD, which its manual recommends")
     from vllm import LLM, PoolingParams  # type: ignore[import-not-found]
 
+    asked = settings["recipe"]["template"]["special_tokens"] != "pair"
+    if asked:
+        notes.append("reads the recipe's two tokens by hf_overrides, and its prompt from query and document")
     model = LLM(
         settings["model"],
+        hf_overrides=_answers_with(settings["recipe"]) if asked else {},
         runner="pooling",
         dtype=settings["dtype"],
         max_model_len=settings["max_pair_tokens"],
@@ -34,8 +42,7 @@ def load(settings: dict[str, Any]) -> tuple[Callable[[dict[str, Any]], dict[str,
 
     def answer(request: dict[str, Any]) -> dict[str, Any]:
         outputs = model.score(
-            request["query"],
-            request["documents"],
+            *(_written(settings["recipe"], request) if asked else (request["query"], request["documents"])),
             use_tqdm=False,
             pooling_params=PoolingParams(use_activation=False),
             tokenization_kwargs={"truncation": True, "max_length": settings["max_pair_tokens"]},
@@ -43,3 +50,21 @@ def load(settings: dict[str, Any]) -> tuple[Callable[[dict[str, Any]], dict[str,
         return {"scores": [output.outputs.score for output in outputs]}
 
     return answer, notes
+
+
+def _answers_with(recipe: dict[str, Any]) -> dict[str, Any]:
+    """The overrides that make a Qwen3 a classifier."""
+    no, yes = sorted(recipe["score"]["tokens"], key=recipe["score"]["tokens"].get)
+    return {
+        "architectures": ["Qwen3ForSequenceClassification"],
+        "classifier_from_token": [no, yes],
+        "is_original_qwen3_reranker": True,
+    }
+
+
+def _written(recipe: dict[str, Any], request: dict[str, Any]) -> tuple[str, list[str]]:
+    """The prompt up to the document, and from there on for each document."""
+    template = recipe["template"]
+    before, _, after = "".join(piece["text"] for piece in template["pieces"]).partition("{document}")
+    query = before.format(query=request["query"], instruction=template["instruction"])
+    return query, [document + after.format() for document in request["documents"]]
