@@ -44,6 +44,7 @@ EXAMPLES: dict[type[RerankerError], RerankerError] = {
     errors.FidelityError: errors.FidelityError("golden pair 3 differs", "import the checkpoint again"),
     errors.MissingWeights: errors.MissingWeights("model lacks score.weight"),
     errors.Overloaded: errors.Overloaded(1.4),
+    errors.NoScorerYet: errors.NoScorerYet(1.4),
     errors.RateLimited: errors.RateLimited(1.4, 5_000),
     errors.Unavailable: errors.Unavailable("no replica"),
     errors.DeadlineExceeded: errors.DeadlineExceeded(50),
