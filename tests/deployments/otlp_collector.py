@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import gzip
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, NamedTuple
 
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
     ExportTraceServiceRequest,
     ExportTraceServiceResponse,
 )
+
+from tests.servers import Answer, Request, http_server
 
 
 class ReceivedSpan(NamedTuple):
@@ -59,33 +59,12 @@ class Collector:
 
 @contextmanager
 def running_collector() -> Iterator[Collector]:
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
+    def received(request: Request) -> Answer:
+        assert request.path == "/v1/traces"
+        is_packed = request.headers.get("content-encoding") == "gzip"
+        collector.receive(gzip.decompress(request.body) if is_packed else request.body)
+        return Answer(200, ExportTraceServiceResponse().SerializeToString(), "application/x-protobuf")
 
-        def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers["content-length"]))
-            if self.headers.get("content-encoding") == "gzip":
-                body = gzip.decompress(body)
-            assert self.path == "/v1/traces"
-            collector.receive(body)
-            answer = ExportTraceServiceResponse().SerializeToString()
-            self.send_response(200)
-            self.send_header("content-type", "application/x-protobuf")
-            self.send_header("content-length", str(len(answer)))
-            self.end_headers()
-            self.wfile.write(answer)
-
-        def log_message(self, *_: object) -> None:
-            """Keep the terminal quiet."""
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
-    collector = Collector(f"http://127.0.0.1:{server.server_address[1]}")
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    try:
+    with http_server(received) as url:
+        collector = Collector(url)
         yield collector
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -34,45 +36,41 @@ def logs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("logs")
 
 
+@contextmanager
+def observed(
+    cluster: str, name: str, variables: Mapping[str, str], more: Mapping[str, Any], **settings: Any
+) -> Iterator[httpx.Client]:
+    """A traced graph of this name. variables: of its replicas' environment. more: options of its deployments."""
+    app = AppSettings.model_validate(
+        {"device": "cpu", "engine": {"threads": 1}, "tracing": {"enabled": True}} | settings
+    )
+    options = {"ray_actor_options": {"num_cpus": 0.2, "runtime_env": {"env_vars": dict(variables)}}, **more}
+    bound = gateway.options(**options).bind(
+        app,
+        tokenizer.options(**options).bind(app.checkpoint, tracing=app.tracing),
+        scorer.options(**options).bind(app.checkpoint, app.engine, app.tracing),
+    )
+    serve.run(bound, name=name, route_prefix=f"/{name}")
+    with httpx.Client(base_url=f"{cluster}/{name}", timeout=60) as client:
+        yield client
+    serve.delete(name)
+
+
 @pytest.fixture(scope="module")
 def client(cluster: str, collector: Collector, logs: Path) -> Iterator[httpx.Client]:
-    settings = AppSettings.model_validate(
-        {"device": "cpu", "shards": {"direct_chars": 100}, "engine": {"threads": 1}, "tracing": {"enabled": True}}
-    )
-    environment = {"OTEL_EXPORTER_OTLP_ENDPOINT": collector.url, "OTEL_BSP_SCHEDULE_DELAY": "200"}
-    options = {
-        "ray_actor_options": {"num_cpus": 0.2, "runtime_env": {"env_vars": environment}},
-        "logging_config": {"encoding": "JSON", "logs_dir": str(logs)},
-    }
-    app = gateway.options(**options).bind(
-        settings,
-        tokenizer.options(**options).bind(settings.checkpoint, tracing=settings.tracing),
-        scorer.options(**options).bind(settings.checkpoint, settings.engine, settings.tracing),
-    )
-    serve.run(app, name="observed", route_prefix="/observed")
-    with httpx.Client(base_url=f"{cluster}/observed", timeout=60) as client:
+    variables = {"OTEL_EXPORTER_OTLP_ENDPOINT": collector.url, "OTEL_BSP_SCHEDULE_DELAY": "200"}
+    logging = {"logging_config": {"encoding": "JSON", "logs_dir": str(logs)}}
+    with observed(cluster, "observed", variables, logging, shards={"direct_chars": 100}) as client:
         yield client
-    serve.delete("observed")
 
 
 def test_graph_with_a_silent_collector_answers_every_request_and_can_be_deleted(cluster: str) -> None:
     with silent_collector() as url:
         variables = {"OTEL_EXPORTER_OTLP_ENDPOINT": url, "OTEL_EXPORTER_OTLP_TIMEOUT": "600"}
         variables |= {"OTEL_BSP_MAX_QUEUE_SIZE": "8", "OTEL_BSP_MAX_EXPORT_BATCH_SIZE": "4"}
-        settings = AppSettings.model_validate(
-            {"device": "cpu", "engine": {"threads": 1}, "tracing": {"enabled": True}}
-        )
-        options = {"ray_actor_options": {"num_cpus": 0.2, "runtime_env": {"env_vars": variables}}}
-        app = gateway.options(**options).bind(
-            settings,
-            tokenizer.options(**options).bind(settings.checkpoint, tracing=settings.tracing),
-            scorer.options(**options).bind(settings.checkpoint, settings.engine, settings.tracing),
-        )
-        serve.run(app, name="silent", route_prefix="/silent")
-        with httpx.Client(base_url=f"{cluster}/silent", timeout=60) as client:
+        with observed(cluster, "silent", variables, {}) as client:
             body = {"query": "tide", "documents": ["high tide"]}
             assert {client.post("/v2/rerank", json=body).status_code for _ in range(40)} == {200}
-        serve.delete("silent")
         assert "silent" not in serve.status().applications
 
 

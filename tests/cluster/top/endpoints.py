@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import json
-import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import numpy as np
 
 from deployments.metrics import Metrics
 from deployments.request_record import RequestRecord
 from reranker.pairs import CandidateScores, ShardScores, ShardWork
+from tests.servers import Answer, http_server
 
 TOKENS = 10  # of a pair
 
@@ -63,27 +62,5 @@ class FakeEndpoint:
 
 @contextmanager
 def running(endpoint: FakeEndpoint) -> Iterator[FakeEndpoint]:
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
-        def do_GET(self) -> None:
-            status, body = endpoint.answer(self.path, {name.lower(): value for name, value in self.headers.items()})
-            self.send_response(status)
-            self.send_header("content-length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, *_: object) -> None:
-            """Keep the terminal quiet."""
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
-    endpoint.url = f"http://127.0.0.1:{server.server_address[1]}"
-    thread = threading.Thread(target=server.serve_forever, args=[0.02], daemon=True)
-    thread.start()
-    try:
+    with http_server(lambda request: Answer(*endpoint.answer(request.path, request.headers))) as endpoint.url:
         yield endpoint
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()

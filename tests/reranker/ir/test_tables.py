@@ -20,6 +20,7 @@ from reranker.ir.locations import opened_raw
 from reranker.ir.tables import iter_records
 from reranker.ir.texts import PASSAGES
 from tests.reranker.ir.files import EVERY_FORMAT, GZIPPED, content_of, text_file
+from tests.servers import s3_server
 
 ROWS = [
     {"_id": "1", "title": "Tides", "text": "  High tide is at noon. "},
@@ -266,24 +267,15 @@ def test_file_url_gives_the_same_rows_as_its_path(name: str, tmp_path: Path) -> 
 @pytest.fixture(scope="module")
 def s3() -> Iterator[Callable[[str], str]]:
     """An S3 server with PLAIN in every format; returns a function from an object's name to its URL."""
-    server_of = pytest.importorskip("moto.server")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-        server = server_of.ThreadedMotoServer("127.0.0.1", port=0, verbose=False)
-        server.start()
-        try:
-            host, port = server.get_host_and_port()
-            options = f"scheme=http&endpoint_override={host}:{port}&region=us-east-1"
-            store, _ = pa.fs.FileSystem.from_uri(f"s3://key:secret@bucket/?{options}&allow_bucket_creation=true")
-            store.create_dir("bucket")
-            for name in (*EVERY_FORMAT, *GZIPPED):
-                with store.open_output_stream(f"bucket/in/{name}", compression=None) as stream:
-                    stream.write(content_of(name, PLAIN))
-            with store.open_output_stream("bucket/in/mixed.jsonl") as stream:
-                stream.write(MIXED)
-            yield lambda name: f"s3://key:secret@{name}?{options}"
-        finally:
-            server.stop()
+    with s3_server() as options:
+        store, _ = pa.fs.FileSystem.from_uri(f"s3://key:secret@bucket/?{options}&allow_bucket_creation=true")
+        store.create_dir("bucket")
+        for name in (*EVERY_FORMAT, *GZIPPED):
+            with store.open_output_stream(f"bucket/in/{name}", compression=None) as stream:
+                stream.write(content_of(name, PLAIN))
+        with store.open_output_stream("bucket/in/mixed.jsonl") as stream:
+            stream.write(MIXED)
+        yield lambda name: f"s3://key:secret@{name}?{options}"
 
 
 @pytest.mark.parametrize("name", [*EVERY_FORMAT, *GZIPPED])

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import json
 import socket
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
@@ -29,6 +27,7 @@ from reranker.ir.runs import read_run
 from tests.cluster.batch.fake_jobs import FakeJob
 from tests.cluster.batch.outputs import begin, scored_unit
 from tests.cluster.conftest import Shell
+from tests.servers import Answer, http_server
 
 
 def settings_of(url: str, **more: object) -> BatchSettings:
@@ -121,27 +120,9 @@ def answering(status: int, code: str) -> Iterator[str]:
     """The URL of a store that answers all requests with this error."""
     body = f"<Error><Code>{code}</Code><Message>of AKIAKEY and secret</Message></Error>".encode()
 
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            self.rfile.read(int(self.headers.get("content-length", 0)))
-            self.send_response(status)
-            self.send_header("content-length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        do_PUT = do_DELETE = do_GET  # noqa: N815
-
-        def log_message(self, *args: object) -> None:
-            """Not on stderr."""
-
-    with HTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
-        thread.start()
-        try:
-            host = f"127.0.0.1:{server.server_port}"
-            yield f"s3://AKIAKEY:secret@bucket/out?scheme=http&endpoint_override={host}&region=us-east-1"
-        finally:
-            server.shutdown()
+    with http_server(lambda _: Answer(status, body)) as url:
+        host = url.removeprefix("http://")
+        yield f"s3://AKIAKEY:secret@bucket/out?scheme=http&endpoint_override={host}&region=us-east-1"
 
 
 def error_at(url: str) -> RerankerError:
