@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import time
 
-import httpx
 from rich.console import Console
 from rich.table import Table
 
+from cluster.local.client import client_of
 from cluster.local.graph import serving
 from cluster.sample import CORPUS, QRELS, QUERIES, RUN
 from reranker.ir.measures import evaluate
@@ -25,7 +25,7 @@ def run_demo(console: Console, port: int) -> None:
     """Raises RerankerError when the graph does not start."""
     queries, run, qrels = read_queries(QUERIES), read_run(RUN), read_qrels(QRELS)
     passages = dict(iter_corpus(CORPUS))
-    with serving(console, port=port) as url, httpx.Client(base_url=url, timeout=60) as client:
+    with serving(console, port=port) as url, client_of(url, 60) as client:
         console.print(f"[bold]The graph is ready[/bold] at {url} · API docs: {url}/docs · health: {url}/health")
         health = client.get("/health").json()
         console.print(f"model {health['model']} ({health['dtype']} on {health['device']}), {health['fidelity']}")

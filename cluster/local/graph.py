@@ -19,12 +19,12 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-import httpx
 import yaml
 from rich.console import Console
 
 from cluster.configs import LAPTOP
 from cluster.local import processes
+from cluster.local.client import is_ready
 from cluster.local.environment import serve_environment
 from cluster.local.host import check_port
 from reranker.errors import Unavailable
@@ -96,7 +96,7 @@ def serve_in_foreground(args: Mapping[str, Any], port: int, console: Console) ->
     url = f"http://127.0.0.1:{port}"
 
     def say_when_ready() -> None:
-        while not _is_ready(url):
+        while not is_ready(url):
             time.sleep(0.3)
         console.print(f"ready at {url}: /docs, /playground, /health; Ctrl-C stops it")
 
@@ -105,7 +105,7 @@ def serve_in_foreground(args: Mapping[str, Any], port: int, console: Console) ->
         threading.Thread(target=say_when_ready, daemon=True).start()
 
     console.print("starting Ray and Serve …")
-    serve_until_interrupted(_config(args, port), log_to_driver=True, submitted=submitted)
+    serve_until_interrupted(_config(args, port), submitted)
 
 
 def _config(args: Mapping[str, Any], port: int) -> dict[str, Any]:
@@ -120,16 +120,10 @@ def _await_ready(process: subprocess.Popen[bytes], url: str, log: Path) -> None:
     while time.monotonic() < deadline:
         if process.poll() is not None:
             raise Unavailable(f"the graph's process exited with {process.returncode}; {processes.tail(log)}")
-        if _is_ready(url):
+        if is_ready(url):
             return
         time.sleep(0.3)
     raise Unavailable(f"the graph was not ready within {START_TIMEOUT_S} s; {processes.tail(log)}")
-
-
-def _is_ready(url: str) -> bool:
-    with contextlib.suppress(httpx.HTTPError):
-        return httpx.get(f"{url}/ready", timeout=10, trust_env=False).status_code == 200
-    return False
 
 
 def _stop(process: subprocess.Popen[bytes], session: processes.Session) -> None:

@@ -24,15 +24,13 @@ if TYPE_CHECKING:
 
 def main() -> None:
     """`python -c 'from cluster.local.server import main; main()' CONFIG`, for a graph in processes of its own."""
-    serve_until_interrupted(yaml.safe_load(Path(sys.argv[1]).read_text("utf-8")), log_to_driver=True)
+    serve_until_interrupted(yaml.safe_load(Path(sys.argv[1]).read_text("utf-8")))
 
 
-def serve_until_interrupted(
-    config: Mapping[str, Any], *, log_to_driver: bool, submitted: Callable[[], None] = lambda: None
-) -> None:
-    """config: serve_config.laptop.yaml, parsed. log_to_driver: print what replicas and Serve's processes write.
+def serve_until_interrupted(config: Mapping[str, Any], submitted: Callable[[], None] = lambda: None) -> None:
+    """config: serve_config.laptop.yaml, parsed. submitted: called once Serve has the application.
 
-    submitted: called once Serve has the application; its replicas start then. Raises as `build_app` does.
+    Raises as `build_app` does.
     """
     import ray
     from ray import serve
@@ -42,7 +40,7 @@ def serve_until_interrupted(
         _stop_on_signals()
         with ThreadPoolExecutor(1) as pool:
             built = pool.submit(_build, application)
-            ray.init(address="local", include_dashboard=False, log_to_driver=log_to_driver)
+            ray.init(address="local", include_dashboard=False)
         _stop_on_signals()  # Ray has put a handler in the place of one, which aborts
         target = serve.RunTarget(
             built.result(), application["name"], application["route_prefix"], config["logging_config"]

@@ -10,13 +10,12 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-import httpx
 import yaml
 from rich.console import Console
 
 from cluster.configs import PRODUCTION
 from cluster.local import nodes, processes
-from cluster.local.client import background_requests
+from cluster.local.client import background_requests, is_ready
 from cluster.local.deployment import SCORER, Config, deploy, differences, local_config
 from cluster.local.host import free_port
 from cluster.local.model import write_small_llama
@@ -145,13 +144,7 @@ class Walkthrough:
         return now
 
     def _await_ready(self) -> None:
-        def is_ready() -> bool:
-            try:
-                return httpx.get(f"{self.state.url}/ready", timeout=10).status_code == 200
-            except httpx.HTTPError:
-                return False
-
-        _wait_until(is_ready, "/ready did not return 200")
+        _wait_until(lambda: is_ready(self.state.url), "/ready did not return 200")
 
 
 def _wait_until(condition: Callable[[], bool], problem: str) -> None:
