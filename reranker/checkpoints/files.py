@@ -150,8 +150,12 @@ def _read_as(model_type: str, directory: Path) -> PretrainedConfig:
 
 def architecture(config: PretrainedConfig) -> str | None:
     """The first architecture that a config names."""
-    names = config.architectures
-    return str(names[0]) if isinstance(names, list) and names else None
+    return first_architecture(config.architectures)
+
+
+def first_architecture(named: object) -> str | None:
+    """Of what a config.json has under `architectures`."""
+    return str(named[0]) if isinstance(named, list) and named else None
 
 
 def is_classifier(config: PretrainedConfig) -> bool:

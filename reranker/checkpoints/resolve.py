@@ -19,6 +19,7 @@ from reranker.checkpoints.files import (
     READ_AS,
     CheckpointFiles,
     architecture,
+    first_architecture,
     is_classifier,
     load_tokenizer,
     model_type_of,
@@ -116,11 +117,10 @@ def _known(
     keys: Mapping[str, Any],
 ) -> KnownRecipe | None:
     """By the name that it was given, by that of its directory behind a link, and by that of its base model."""
-    names = keys.get("architectures")
     models = [settings.model, str(files.directory)]
     if adapter is not None:
         models.append(str(adapter["base_model_name_or_path"]))
-    return known_for(*models, architecture=str(names[0]) if isinstance(names, list) and names else None)
+    return known_for(*models, architecture=first_architecture(keys.get("architectures")))
 
 
 def _of_conversion(known: KnownRecipe, files: CheckpointFiles) -> Recipe:

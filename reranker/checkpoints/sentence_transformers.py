@@ -119,17 +119,17 @@ def _between(marked: str, plain: str, mark: str) -> str | None:
 def _logit_score(path: Path) -> Score:
     """Raises CheckpointError for a file that does not name one token, or two."""
     content = read_object(path)
-    ids = [content.get("true_token_id"), *filter(lambda token: token is not None, [content.get("false_token_id")])]
-    if any(not isinstance(token, int) or isinstance(token, bool) or token < 0 for token in ids) or len({*ids}) < len(
-        ids
+    yes, no = content.get("true_token_id"), content.get("false_token_id")
+    weights = [(yes, 1.0)] if no is None else [(yes, 1.0), (no, -1.0)]
+    if (
+        not all(isinstance(token, int) and not isinstance(token, bool) and token >= 0 for token, _ in weights)
+        or yes == no
     ):
         raise CheckpointError(
             f"{path} must have a vocabulary id as true_token_id, and another one or null as false_token_id: its "
             "score is read from them"
         )
-    return Score(
-        kind="tokens", tokens=dict(zip((f"{VOCABULARY_ID}{token}" for token in ids), (1.0, -1.0), strict=False))
-    )
+    return Score(kind="tokens", tokens={f"{VOCABULARY_ID}{token}": weight for token, weight in weights})
 
 
 def _default_prompt(directory: Path) -> str | None:
